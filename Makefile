@@ -1,0 +1,20 @@
+PYTHON ?= python
+
+.PHONY: format lint types test check
+
+format:  ## rewrite the files the way `lint` wants them
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+lint:  ## style, and the one-way imports between the layers
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	lint-imports
+
+types:
+	$(PYTHON) -m mypy
+
+test:
+	$(PYTHON) -m pytest
+
+check: lint types test  ## everything that .ci/run asks for

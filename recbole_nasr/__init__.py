@@ -1,0 +1,43 @@
+"""Architecture search for sequential recommendation, inside RecBole.
+
+Import this package before RecBole: it repairs RecBole for the installed stack and registers the models
+``NASR`` and ``NASRSearch``, after which RecBole's own functions work unchanged.
+
+Example:
+    >>> import recbole_nasr
+    >>> from recbole.quick_start import run_recbole
+    >>> result = run_recbole(model="NASRSearch", dataset="ml")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from recbole_nasr import compat
+
+compat.apply()
+
+from recbole_nasr.registration import register  # noqa: E402  (RecBole imports only once it is repaired)
+
+register()
+
+if TYPE_CHECKING:
+    from recbole_nasr.nets.hybrid import HybridNet
+    from recbole_nasr.space.architecture import Architecture
+
+__version__ = "0.1.0"
+__all__ = ["Architecture", "HybridNet", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public classes on first use."""
+    if name == "Architecture":
+        from recbole_nasr.space.architecture import Architecture
+
+        return Architecture
+    if name == "HybridNet":
+        from recbole_nasr.nets.hybrid import HybridNet
+
+        return HybridNet
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,0 +1,82 @@
+"""The command line: ``run_nasr.py`` in a checkout, ``recbole-nasr`` once installed."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from recbole_nasr import preflight
+from recbole_nasr.arguments import Request, build_request, parse_line
+from recbole_nasr.console import show, show_error, shown_on_screen
+from recbole_nasr.defaults import QUICK
+from recbole_nasr.errors import NASRError
+from recbole_nasr.help import help_text
+from recbole_nasr.machine import versions
+from recbole_nasr.pipeline import run_model
+from recbole_nasr.report.markdown import save_report
+from recbole_nasr.report.screen import last_screen, save_comparison
+from recbole_nasr.results import RunResult
+from recbole_nasr.runs import RunFolder
+from recbole_nasr.settings_file import settings_text
+
+OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after the program's name; those of this process when left out.
+
+    Returns:
+        0 when all models ran, 2 after an error of the user (one line on standard error), 130 after Ctrl-C. An
+        error of the program is not caught.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        line = parse_line(words)
+        if not words or line.get("help"):
+            show(help_text())
+        elif line.get("version"):
+            show("  ".join(f"{package} {version}" for package, version in versions().items()))
+        else:
+            _run(build_request(line), ["run_nasr.py", *words])
+    except NASRError as error:
+        show_error(str(error))
+        return USER_ERROR
+    except KeyboardInterrupt:
+        show_error("interrupted; the run folder keeps what was there so far.")
+        return INTERRUPTED
+    return OK
+
+
+def _run(request: Request, command: list[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # RecBole's own, while no log file takes them
+        settings = preflight.check_request(request)
+    results: list[RunResult] = []
+    with shown_on_screen():
+        for number, (model, keys) in enumerate(settings.items(), start=1):
+            show(
+                f"{model} on {request.dataset}"
+                + (f" ({number} of {len(settings)})" if len(settings) > 1 else "")
+            )
+            if request.quick:
+                small = ", ".join(f"{key}={keys[key]}" for key in QUICK if key in keys)
+                show(f"--quick: a first look, not a result; {small}")
+            results.append(_run_one(model, request, keys, command))
+    comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
+    show(last_screen(results, comparison))
+
+
+def _run_one(model: str, request: Request, keys: dict[str, Any], command: list[str]) -> RunResult:
+    folder = RunFolder.create(request.runs_dir, request.dataset, model, request.run_name)
+    show(f"writing to {folder.path}")
+    given = folder.write_text(
+        "settings.yaml", settings_text({"model": model, "dataset": request.dataset, **keys})
+    )
+    result = run_model(model, request.dataset, [given], folder, command=command)
+    save_report(result, command)
+    return result

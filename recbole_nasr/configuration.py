@@ -1,0 +1,216 @@
+"""What this package adds to RecBole's `Config`: default values, and the refusal of unknown keys.
+
+Precedence, from strongest: command line, ``config_dict``, configuration files, ``dataset_configs/*.yaml``,
+``properties/search`` and ``properties/space`` presets, ``properties/model/*.yaml``, RecBole's own defaults.
+Only what RecBole's own data set YAML says (that of ml-100k) is not overridden by a model's YAML.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import functools
+import inspect
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from recbole.utils import ModelType
+
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.resources import available, load_yaml, resource_dir
+
+MODELS = ("NASR", "NASRSearch")
+"""Names of our models, as RecBole knows them."""
+
+_MODEL_FILES = {"NASR": ("NASR",), "NASRSearch": ("NASR", "NASRSearch")}
+_PRESET_FOLDERS = {"search_space": "properties/space", "search_preset": "properties/search"}
+
+DATASET_ARGUMENTS = (
+    "train_scheme",
+    "group_field",
+    "ml_release",
+    "window_length",
+    "window_stride",
+    "min_window_length",
+    "min_item_interactions",
+    "min_user_interactions",
+)
+"""Our keys that change a data set; RecBole compares them before it reuses a saved one."""
+
+UNLISTED_KEYS = {
+    "model": "name of the model",
+    "dataset": "name of the data set",
+    "config_files": "configuration files, in RecBole's scripts",
+    "nproc": "processes on this machine",
+    "world_size": "processes on all machines",
+    "ip": "address of the first machine",
+    "port": "port of the first machine",
+    "offset": "number of the first process on this machine",
+    "group_offset": "the same, in RecBole's scripts",
+    "local_rank": "number of the process on this machine",
+    "verbose": "set by RecBole in the processes after the first",
+    "encoding": "text encoding of atomic files",
+    "tail_ratio": "share of unpopular items, for TailPercentage",
+    "mask_ratio": "share of masked items, for the transform mask_itemseq",
+    "ft_ratio": "share of sequences whose last item alone is masked, for the same",
+    "eta": "share of kept items, for the transform crop_itemseq",
+    "beta": "share of reordered items, for the transform reorder_itemseq",
+}
+"""Keys that RecBole reads but neither lists nor has in a YAML file, with their meaning."""
+
+_NEAR = 0.8  # of a foreign script's own flags, only those that look like ours are held to be mistyped
+
+
+def add_defaults(config: Any, model: str, model_class: Any, dataset: str) -> None:
+    """Add our YAML to the defaults that RecBole has just put into ``config.internal_config_dict``.
+
+    Args:
+        config: A RecBole `Config` under construction.
+        model: Name of the model.
+        model_class: Its class.
+        dataset: Name of the data set.
+
+    Raises:
+        ConfigError: If ``search_space`` or ``search_preset`` names no shipped preset.
+    """
+    defaults: dict[str, Any] = config.internal_config_dict
+    recbole_says = _recbole_dataset_yaml(config, dataset)
+    if model in MODELS:
+        ours = _model_defaults(config, model)
+        defaults.update({key: value for key, value in ours.items() if key not in recbole_says})
+    if model_class.type != ModelType.SEQUENTIAL:
+        return
+    if dataset in available("dataset_configs"):
+        defaults.update(_read(config, "dataset_configs", dataset))
+    elif not recbole_says:
+        _load_timestamps(config)
+
+
+def _model_defaults(config: Any, model: str) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for name in _MODEL_FILES[model]:
+        merged.update(_read(config, "properties/model", name))
+    for key, folder in _PRESET_FOLDERS.items():
+        if key not in merged:
+            continue
+        name = config.external_config_dict.get(key, merged[key])
+        merged.update({**_read(config, folder, str(name)), key: name})
+    return merged
+
+
+def _read(config: Any, folder: str, name: str) -> dict[str, Any]:
+    if name not in available(folder):
+        load_yaml(folder, name)  # raises, naming what there is
+    root, _, rest = folder.partition("/")
+    text = (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
+    # RecBole's loader, because it reads 1e-3 as a number.
+    return dict(yaml.load(text, Loader=config.yaml_loader) or {})  # noqa: S506  (our own files)
+
+
+def _recbole_dataset_yaml(config: Any, dataset: str) -> dict[str, Any]:
+    source = sys.modules[type(config).__module__].__file__ or ""
+    path = Path(source).parent.parent / "properties" / "dataset" / f"{dataset}.yaml"
+    if not path.is_file():
+        return {}
+    return dict(yaml.load(path.read_text(encoding="utf-8"), Loader=config.yaml_loader) or {})  # noqa: S506
+
+
+def _load_timestamps(config: Any) -> None:
+    """Make sequential models load the time field of a data set that no YAML describes.
+
+    RecBole's sample.yaml loads users and items only, and then stops with "[timestamp] is not exist".
+    """
+    merged = {**config.internal_config_dict, **config.external_config_dict}
+    load_col = config.internal_config_dict.get("load_col") or {}
+    if merged["TIME_FIELD"] in load_col.get("inter", ()):
+        return
+    fields = [merged[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
+    config.internal_config_dict["load_col"] = {**load_col, "inter": fields}
+
+
+def known_keys(config: Any) -> set[str]:
+    """Return every configuration key that means something for the model and data set of ``config``.
+
+    These are RecBole's argument lists, everything in the YAML that was loaded, `UNLISTED_KEYS`, and what the
+    source of the model's class reads as ``config["key"]``.
+    """
+    listed = {key for keys in config.parameters.values() for key in keys}
+    return listed | set(config.internal_config_dict) | set(UNLISTED_KEYS) | _keys_read_by(config.model_class)
+
+
+@functools.cache
+def _keys_read_by(model_class: type) -> set[str]:
+    keys: set[str] = set()
+    for base in model_class.__mro__:
+        if base.__module__.startswith(("torch", "builtins")):
+            continue
+        try:
+            source = inspect.getsource(base)
+        except (OSError, TypeError):  # typed into a notebook or a shell
+            continue
+        keys.update(re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source))
+    return keys - {"device"}  # RecBole computes it from gpu_id, whatever the user says
+
+
+def check_keys(config: Any, *, strict: bool = False) -> None:
+    """Refuse configuration keys that nothing reads.
+
+    RecBole takes every ``--key=value`` it finds in ``sys.argv``, also those meant for the script around it.
+    Unless ``strict``, such a key is an error only if it looks like a known one, else a logged warning.
+
+    Args:
+        config: A RecBole `Config` whose defaults have been loaded, for any model.
+        strict: Whether the command line holds configuration keys only.
+
+    Raises:
+        ConfigError: For the first unknown key; names where it was given and the nearest known key.
+    """
+    known = known_keys(config)
+    origins = (
+        ("on the command line", config.cmd_config_dict),
+        ("in config_dict", config.variable_config_dict),
+        ("in a configuration file", config.file_config_dict),
+    )
+    for origin, given in origins:
+        for key in given:
+            if key in known:
+                continue
+            if given is config.cmd_config_dict and not strict and not _looks_like(key, known):
+                logging.getLogger().warning("--%s is not a configuration key; it is ignored.", key)
+                continue
+            msg = f"{key!r}, given {origin}, is not a configuration key of {config.model}."
+            raise ConfigError(msg + (did_you_mean(key, known) or " Remove it."))
+
+
+def _looks_like(key: str, known: set[str]) -> bool:
+    return bool(difflib.get_close_matches(key.lower(), [name.lower() for name in known], n=1, cutoff=_NEAR))
+
+
+def effective(config: Any) -> dict[str, Any]:
+    """Return the values in force as plain data for JSON or YAML, keys sorted.
+
+    Enumerations become their names, and what has no plain form (such as a device) its text.
+    """
+    values: Mapping[str, Any] = config.final_config_dict
+    return {key: _plain(values[key]) for key in sorted(values)}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, enum.Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item) for item in value), key=str)
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a NumPy or torch scalar
+        return value.item()
+    return str(value)

@@ -1,0 +1,47 @@
+"""The screen: log lines of this package as they come, and finished text at the end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+class _Screen(logging.Handler):
+    """Writes messages to standard output, above any progress bar being drawn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+        except OSError:
+            self.handleError(record)
+
+
+@contextmanager
+def shown_on_screen() -> Iterator[None]:
+    """Show messages of the logger ``recbole_nasr`` (the progress of a run) as plain lines."""
+    logger = logging.getLogger("recbole_nasr")
+    handler, level = _Screen(), logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+def show(text: str = "") -> None:
+    """Write ``text`` and a line end to standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def show_error(text: str) -> None:
+    """Write one line that starts with ``error:`` to standard error."""
+    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    sys.stderr.flush()

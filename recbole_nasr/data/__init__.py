@@ -1,0 +1,1 @@
+"""Data sets: RecBole's rows gathered lazily, the autoregressive view, the preparation of ``ml``."""

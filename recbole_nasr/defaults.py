@@ -1,0 +1,80 @@
+"""Settings that the command line gives to every model of a comparison, ours and RecBole's alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import recbole
+import torch
+from recbole.utils import get_model
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.settings_file import read_settings
+
+EVALUATION: dict[str, Any] = {
+    "metrics": ["NDCG", "Recall"],
+    "topk": [10, 20],
+    "metric_decimal_place": 8,  # RecBole rounds before it compares epochs; 8 places are as good as unrounded
+}
+"""How all models are measured, unless the user says otherwise."""
+
+QUICK: dict[str, Any] = {
+    "n_layers": 4,
+    "n_blocks": 2,
+    "search_epochs": 1,
+    "epochs": 3,
+}
+"""What ``--quick`` changes, for models that have these keys: a first look, not a result."""
+
+
+def valid_metric(settings: Mapping[str, Any]) -> str:
+    """Return the metric that stops the training: NDCG at 20, or the nearest of the metrics in use."""
+    metrics, topk = settings["metrics"], settings["topk"]
+    names = [metrics] if isinstance(metrics, str) else list(metrics)
+    cuts = [topk] if isinstance(topk, int) else list(topk)
+    name = next((metric for metric in names if str(metric).lower() == "ndcg"), names[0])
+    return f"{name}@{20 if 20 in cuts else max(cuts)}"
+
+
+def full_softmax(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what RecBole's own models need to train with cross-entropy over all items.
+
+    RecBole refuses ``loss_type: CE``, its default for most sequential models, together with negative
+    sampling, also its default.
+    """
+    if "train_neg_sample_args" in settings or hasattr(get_model(model), "input_type"):
+        return {}
+    shipped = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
+    loss = settings.get("loss_type") or (read_settings(shipped) if shipped.is_file() else {}).get("loss_type")
+    return {"train_neg_sample_args": None} if loss == "CE" else {}
+
+
+def device_settings(device: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn ``--device`` into RecBole's ``gpu_id`` and ``use_gpu``.
+
+    Args:
+        device: ``auto`` (a GPU where there is one), ``cpu`` or ``cuda``.
+        settings: What the user set.
+
+    Raises:
+        ConfigError: If a GPU is asked for where there is none, or ``device`` contradicts ``use_gpu``.
+    """
+    asked = [f"--device={device}"] if device == "cuda" else []
+    asked += ["use_gpu=True"] if settings.get("use_gpu") else []
+    asked += [f"gpu_id={settings['gpu_id']}"] if str(settings.get("gpu_id", "")) else []
+    if device == "cpu":
+        if settings.get("use_gpu"):
+            msg = "`device` is cpu, but `use_gpu` is True; drop one of the two."
+            raise ConfigError(msg)
+        return {"gpu_id": "", "use_gpu": False}
+    if settings.get("use_gpu") is False:
+        if device == "cuda":
+            msg = "`device` is cuda, but `use_gpu` is False; drop one of the two."
+            raise ConfigError(msg)
+        return {"gpu_id": "", "use_gpu": False}
+    if asked and not torch.cuda.is_available():
+        msg = f"{asked[0]} asks for a GPU, but torch {torch.__version__} sees none here; use --device=cpu."
+        raise ConfigError(msg)
+    return {"gpu_id": str(settings["gpu_id"])} if "gpu_id" in settings else {}

@@ -1,0 +1,42 @@
+"""What this package raises on purpose; every message says the rule, the value and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NASRError(Exception):
+    """Base of all errors a user can cause; the command line prints it in one line and exits with 2."""
+
+
+class ConfigError(NASRError, ValueError):
+    """A configuration key or value that cannot be used."""
+
+
+class ArchitectureError(NASRError, ValueError):
+    """An architecture, operation name or search space that cannot be built."""
+
+
+class DataError(NASRError, ValueError):
+    """Interaction data that cannot be read, or that is too small to split."""
+
+
+class CheckpointError(NASRError, ValueError):
+    """A checkpoint that is damaged or names objects it has no business naming."""
+
+
+class NumericalError(NASRError, ArithmeticError):
+    """A loss or score that is not finite."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the nearest of the known words, or ``""``.
+
+    Example:
+        >>> did_you_mean("lerning_rate", ["learning_rate", "epochs"])
+        " Did you mean 'learning_rate'?"
+    """
+    lowered = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
+    return f" Did you mean {lowered[close[0]]!r}?" if close else ""

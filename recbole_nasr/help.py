@@ -1,0 +1,66 @@
+"""The text of ``--help``."""
+
+from __future__ import annotations
+
+import textwrap
+
+from recbole_nasr.resources import available
+
+_TEXT = """\
+Search a deep hybrid of self-attention and convolution for your data, retrain it, and compare it
+with the sequential models of RecBole.
+
+usage: python run_nasr.py --model=NAME[,NAME...] --dataset=NAME [--key=value ...]
+
+  python run_nasr.py --model=NASRSearch --dataset=ml               search, retrain, evaluate
+  python run_nasr.py --model=SASRec,NextItNet,NASR --dataset=ml    compare; one table
+  python run_nasr.py --model=NASR --architecture=sasrec-1 --dataset=ml
+                                                                   train a given architecture
+  python run_nasr.py --model=NASRSearch --dataset=ml --quick       a first look in two minutes
+
+What to run
+  --model         NASRSearch (searches, then trains what it found), NASR (a given architecture),
+                  or any sequential model of RecBole: SASRec, GRU4Rec, NextItNet, ...;
+                  several with commas, one after the other
+  --dataset       {datasets}, a name that RecBole can download, or your own
+                  <data_path>/<name>/<name>.inter (--data_path=dataset/ unless you say so)
+  --architecture  for NASR: a file architecture.json of an earlier run; a preset
+{presets};
+                  or operation names, "," between layers and "/" between blocks:
+                  transformer_h4,tcn_d1_2/tcn_d1_4
+  --config_files  YAML files of settings, "a.yaml b.yaml"; later files outrank earlier ones,
+                  the command line outranks them all
+  --quick         for models with these keys: {quick}
+  --device        auto (a GPU where there is one), cpu or cuda; a certain card with --gpu_id=1
+
+Where results go
+  --runs_dir      runs/<dataset>/<time>-<model>/ holds configuration, metrics, ranks, checkpoint,
+                  architecture, every score of the search, TensorBoard events and report.md;
+                  nothing is ever overwritten
+  --run_name      added to the folder's name
+
+Settings: RecBole's keys and ours. Values are numbers, lists, true, false or text; nothing is
+evaluated. A key that nothing reads is an error that names the nearest one.
+  training        epochs, learning_rate, train_batch_size, stopping_step, eval_step, seed
+  evaluation      metrics, topk, valid_metric, eval_batch_size, eval_args
+  data            MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
+  network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml
+  search          search_space ({spaces}), search_preset ({searches}), n_blocks,
+                  search_epochs, ...: all in properties/model/NASRSearch.yaml
+
+  --help, --version
+"""
+
+
+def help_text() -> str:
+    """Return what ``--help`` shows; presets and data sets are those that are shipped."""
+    from recbole_nasr.defaults import QUICK
+    from recbole_nasr.model.presets import PRESETS
+
+    return _TEXT.format(
+        datasets=", ".join(dict.fromkeys([*available("dataset_configs"), "ml-100k"])),
+        presets=textwrap.fill(", ".join(PRESETS), 96, initial_indent=" " * 18, subsequent_indent=" " * 18),
+        spaces=", ".join(available("properties/space")),
+        searches=", ".join(available("properties/search")),
+        quick=", ".join(f"{key}={value}" for key, value in QUICK.items()),
+    ).rstrip()

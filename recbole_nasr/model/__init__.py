@@ -1,0 +1,1 @@
+"""The models RecBole sees: ``NASR`` and ``NASRSearch``."""

@@ -1,0 +1,80 @@
+"""``NASR``: the hybrid network of one architecture, as a RecBole model.
+
+Reference:
+    Mingyue Cheng et al. "Towards Automatic Discovering of Deep Hybrid Network Architecture for Sequential
+    Recommendation." in WWW 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from recbole_nasr.model.presets import resolve_architecture
+from recbole_nasr.model.settings import layer_settings
+from recbole_nasr.nets import HybridNet
+from recbole_nasr.rng import derive_seed
+from recbole_nasr.space import Architecture
+
+
+class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
+    """A :class:`~recbole_nasr.nets.HybridNet` behind RecBole's model contract.
+
+    The configuration key ``architecture`` says which network it is. Its initial weights depend on ``seed`` and the
+    architecture alone, so a network found by a search and the same architecture given by hand start equal.
+    """
+
+    input_type = InputType.POINTWISE
+
+    def __init__(self, config: Any, dataset: Any) -> None:
+        super().__init__(config, dataset)
+        self.config = config
+        self.target_list_field = f"{self.ITEM_ID}_target{config['LIST_SUFFIX']}"
+        self.network = self.build_network(self.initial_architecture())
+
+    @property
+    def architecture(self) -> Architecture:
+        """The architecture of the present network."""
+        return self.network.architecture
+
+    def initial_architecture(self) -> Architecture:
+        """Return what the configuration asks for."""
+        return resolve_architecture(self.config["architecture"], self.config)
+
+    def build_network(self, architecture: Architecture) -> HybridNet:
+        """Return a freshly initialised network of ``architecture``; the global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(self.config["seed"], "retrain/weights"))
+            return HybridNet(
+                architecture,
+                n_items=self.n_items,
+                max_length=self.max_seq_length,
+                settings=layer_settings(self.config),
+                final_norm=bool(self.config["final_norm"]),
+            )
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Return the representation of each right-padded sequence ``(B, L)``: ``(B, D)``."""
+        return self.network.encode_last(item_seq, item_seq_len)
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Return the mean cross-entropy: at every position, or of the one target of a RecBole row."""
+        item_seq, item_seq_len = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if self.target_list_field in interaction:
+            return self.network.loss(item_seq, item_seq_len, interaction[self.target_list_field])
+        logits = self.network.output(self(item_seq, item_seq_len))
+        return F.cross_entropy(logits, interaction[self.POS_ITEM_ID] - 1)
+
+    def predict(self, interaction: Interaction) -> Tensor:
+        """Return the score of each row's ``item_id``, ``(B,)``."""
+        return self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Return the scores of all items, ``(B, n_items)``; padding scores ``-inf``."""
+        return self.network.scores(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])

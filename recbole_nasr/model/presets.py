@@ -1,0 +1,70 @@
+"""Architectures by name: the paper's baselines (§4.1.3), a file, or operation names."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.errors import ArchitectureError, did_you_mean
+from recbole_nasr.ops import validate_operation
+from recbole_nasr.model.settings import Settings, layer_settings, search_space
+from recbole_nasr.rng import derive_seed
+from recbole_nasr.space import Architecture, SearchSpace
+
+UNIFORM = {
+    "sasrec-1": "transformer_h4",
+    "sasrec-2": "transformer_h8",
+    "nextitnet-1": "tcn_d1_2",
+    "nextitnet-2": "tcn_d1_4",
+}
+"""Preset -> the operation in every layer."""
+
+PRESETS = (*UNIFORM, "gru4rec", "random")
+
+
+def _preset(name: str, space: SearchSpace, seed: int) -> Architecture:
+    if name in UNIFORM:
+        return space.uniform(UNIFORM[name])
+    if name == "gru4rec":
+        return Architecture((("gru4rec",),))
+    return space.random_architecture(random.Random(derive_seed(seed, "architecture/random")))  # noqa: S311
+
+
+def _from_text(text: str, space: SearchSpace, seed: int) -> Architecture:
+    if text in PRESETS:
+        return _preset(text, space, seed)
+    if text.endswith(".json") or Path(text).is_file():
+        return Architecture.load(text)
+    if (Path(text) / "architecture.json").is_file():
+        return Architecture.load(Path(text) / "architecture.json")
+    try:
+        return Architecture.parse(text.strip("[]()").replace("'", "").replace('"', ""))
+    except ArchitectureError as error:
+        msg = (
+            f"`architecture` must be a preset ({', '.join(PRESETS)}), a file, a run folder, or operation names, "
+            f"but is {text!r}: {error}{did_you_mean(text, PRESETS)}"
+        )
+        raise ArchitectureError(msg) from None
+
+
+def resolve_architecture(value: Any, config: Settings) -> Architecture:
+    """Return the architecture that a configuration value means.
+
+    Args:
+        value: A preset name, the path of an architecture file or of a run folder, operation names as text, or as
+            lists (of lists).
+        config: Supplies the search space (for presets), the network settings, and the seed (for ``random``).
+
+    Raises:
+        ArchitectureError: If it means none of these, or an operation does not fit the settings.
+        ConfigError: If a setting it depends on is out of range.
+    """
+    if isinstance(value, str):
+        architecture = _from_text(value, search_space(config), int(config["seed"]))
+    else:
+        architecture = Architecture.from_nested(value)
+    common = layer_settings(config)
+    for name in dict.fromkeys(architecture.layers):
+        validate_operation(name, common)
+    return architecture

@@ -1,0 +1,121 @@
+"""From configuration keys to the settings objects of the algorithm; the one place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.ops import LayerSettings, validate_operation
+from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.space import SearchSpace
+
+
+class Settings(Protocol):
+    """A RecBole ``Config`` or a plain dict: missing keys read as ``None``."""
+
+    def __getitem__(self, key: str, /) -> Any:
+        """Return the value of ``key``."""
+
+
+def _read(config: Settings, key: str, kind: Callable[[Any], Any], rule: str) -> Any:
+    value = config[key]
+    try:
+        if isinstance(value, bool) and kind in (int, float):
+            raise TypeError
+        converted = kind(value)
+        if kind is int and converted != float(value):
+            raise TypeError
+    except (TypeError, ValueError):
+        msg = f"`{key}` must be {rule}, but is {value!r}."
+        raise ConfigError(msg) from None
+    return converted
+
+
+def _integer(config: Settings, key: str) -> int:
+    return int(_read(config, key, int, "an integer"))
+
+
+def _number(config: Settings, key: str) -> float:
+    return float(_read(config, key, float, "a number"))
+
+
+def _switch(config: Settings, key: str) -> bool:
+    value = config[key]
+    if not isinstance(value, bool):
+        msg = f"`{key}` must be True or False, but is {value!r}."
+        raise ConfigError(msg)
+    return value
+
+
+def _names(config: Settings, key: str) -> tuple[str, ...]:
+    value = config[key]
+    if isinstance(value, str):
+        value = [name.strip() for name in value.strip("[]()").split(",")]
+    if not isinstance(value, (list, tuple)) or not value or not all(isinstance(name, str) for name in value):
+        msg = f"`{key}` must be a list of names, but is {value!r}."
+        raise ConfigError(msg)
+    return tuple(value)
+
+
+def layer_settings(config: Settings) -> LayerSettings:
+    """Return what all operations of a network have in common.
+
+    Raises:
+        ConfigError: If a value has the wrong type.
+        ArchitectureError: If a value is out of range.
+    """
+    return LayerSettings(
+        hidden_size=_integer(config, "hidden_size"),
+        inner_ratio=_integer(config, "inner_ratio"),
+        kernel_size=_integer(config, "kernel_size"),
+        dropout_prob=_number(config, "hidden_dropout_prob"),
+        layer_norm_eps=_number(config, "layer_norm_eps"),
+        linear_residual=_switch(config, "linear_residual"),
+    )
+
+
+def search_space(config: Settings) -> SearchSpace:
+    """Return the search space, every operation checked against the network settings.
+
+    Raises:
+        ConfigError: If a value has the wrong type.
+        ArchitectureError: If an operation cannot be built or the blocks do not add up.
+    """
+    layers = config["layers_per_block"]
+    if layers is not None and not (
+        isinstance(layers, (list, tuple)) and all(isinstance(n, int) and not isinstance(n, bool) for n in layers)
+    ):
+        msg = f"`layers_per_block` must be a list of integers, but is {layers!r}."
+        raise ConfigError(msg)
+    space = SearchSpace.build(
+        _names(config, "candidate_ops"), _integer(config, "n_layers"), _integer(config, "n_blocks"), layers
+    )
+    common = layer_settings(config)
+    for name in space.operations:
+        validate_operation(name, common)
+    return space
+
+
+def search_settings(config: Settings) -> SearchSettings:
+    """Return how the search is run.
+
+    Raises:
+        ConfigError: If a value has the wrong type or is out of range.
+    """
+    batch_key = "train_batch_size" if config["search_batch_size"] is None else "search_batch_size"
+    return SearchSettings(
+        epochs=_integer(config, "search_epochs"),
+        n_paths=_integer(config, "search_n_paths"),
+        batch_size=_integer(config, batch_key),
+        learning_rate=_number(config, "search_learning_rate"),
+        weight_decay=_number(config, "search_weight_decay"),
+        learning_rate_decay=_number(config, "search_learning_rate_decay"),
+        decay_steps=_integer(config, "search_decay_steps"),
+        augmentations=_names(config, "augmentations"),
+        augmentation_ratio=_number(config, "augmentation_ratio"),
+        holdout_ratio=_number(config, "search_holdout_ratio"),
+        max_enumerated_paths=_integer(config, "max_enumerated_paths"),
+        tie_standard_errors=_number(config, "search_tie_standard_errors"),
+        ranking_batch_size=_integer(config, "search_ranking_batch_size"),
+    )

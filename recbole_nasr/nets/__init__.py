@@ -1,0 +1,8 @@
+"""Networks: the plain network of one architecture, and the supernet that holds them all."""
+
+from recbole_nasr.nets.embedding import SequenceEmbedding
+from recbole_nasr.nets.hybrid import HybridNet
+from recbole_nasr.nets.siamese import Predictor, Projector, masked_mean
+from recbole_nasr.nets.supernet import MixedOp, Supernet
+
+__all__ = ["HybridNet", "MixedOp", "Predictor", "Projector", "SequenceEmbedding", "Supernet", "masked_mean"]

@@ -1,0 +1,79 @@
+"""The plain network that one architecture stands for (paper Fig. 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
+from recbole_nasr.ops import LayerSettings, build_operation
+from recbole_nasr.space import Architecture
+
+
+class HybridNet(nn.Module):
+    """Embedding, the operations of an architecture one after another, final LayerNorm, softmax layer.
+
+    It knows nothing of RecBole and can be used on its own:
+
+    Example:
+        >>> net = HybridNet(Architecture.parse("transformer_h4,tcn_d1_2"), n_items=10, max_length=5)
+        >>> item_seq, item_seq_len = torch.tensor([[3, 7, 2, 0, 0]]), torch.tensor([3])
+        >>> net.scores(item_seq, item_seq_len).shape
+        torch.Size([1, 10])
+
+    Args:
+        architecture: What stands in each layer.
+        n_items: Item ids in use, padding (0) included.
+        max_length: Longest input sequence.
+        settings: Width, dropout and so on; defaults to the paper's.
+        final_norm: Put a LayerNorm before the softmax layer. Off is Eq. 3 to the letter, where a stack of
+            convolutions alone has no normalisation on its residual stream and trains badly.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        n_items: int,
+        max_length: int,
+        settings: LayerSettings | None = None,
+        final_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        settings = settings or LayerSettings()
+        self.architecture = architecture
+        self.n_items = n_items
+        self.embedding = SequenceEmbedding(n_items, max_length, settings.hidden_size)
+        self.layers = nn.Sequential(*(build_operation(name, settings) for name in architecture.layers))
+        self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps) if final_norm else nn.Identity()
+        self.output = nn.Linear(settings.hidden_size, n_items - 1)  # untied (§2.2.3); item i is row i - 1
+        self.layers.apply(initialise)
+        self.output.apply(initialise)
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Encode right-padded ``item_seq (B, L)`` as ``(B, L, D)``, one vector per position."""
+        hidden: Tensor = self.norm(self.layers(self.embedding(item_seq, item_seq_len)))
+        return hidden
+
+    def encode_last(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Return the vector of the last real item, ``(B, D)``."""
+        hidden = self(item_seq, item_seq_len)
+        rows = torch.arange(hidden.size(0), device=hidden.device)
+        return hidden[rows, (item_seq_len - 1).clamp_min(0)]
+
+    def loss(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy of the next item over all real positions (§2.1, §2.2.3).
+
+        Args:
+            item_seq: ``(B, L)`` item ids, right-padded.
+            item_seq_len: ``(B,)`` lengths.
+            targets: ``(B, L)`` the item after each position; 0 where there is none.
+        """
+        logits = self.output(self(item_seq, item_seq_len))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten() - 1, ignore_index=-1)
+
+    def scores(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Return the next-item logits ``(B, n_items)``; padding scores ``-inf``."""
+        logits = self.output(self.encode_last(item_seq, item_seq_len))
+        return F.pad(logits, (1, 0), value=-torch.inf)

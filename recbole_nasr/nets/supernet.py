@@ -1,0 +1,83 @@
+"""The weight-sharing supernet: every operation of every layer, run along one path at a time (paper §3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from torch import Tensor, nn
+
+from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
+from recbole_nasr.nets.siamese import Predictor, Projector
+from recbole_nasr.ops import LayerSettings, build_operation
+from recbole_nasr.space import Path, SearchSpace
+
+
+class MixedOp(nn.ModuleList):
+    """All candidate operations of one layer; one of them runs."""
+
+    def __init__(self, operations: Sequence[str], settings: LayerSettings) -> None:
+        super().__init__(build_operation(name, settings) for name in operations)
+
+    def forward(self, hidden: Tensor, op: int) -> Tensor:
+        """Run operation number ``op`` on ``(B, L, D)``."""
+        output: Tensor = self[op](hidden)
+        return output
+
+
+class SupernetBlock(nn.Module):
+    """The mixed layers of one block, with the projector and predictor its training compares views with."""
+
+    def __init__(self, operations: Sequence[str], n_layers: int, settings: LayerSettings) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(MixedOp(operations, settings) for _ in range(n_layers))
+        self.projector = Projector(settings.hidden_size)
+        self.predictor = Predictor(settings.hidden_size)
+
+    def forward(self, hidden: Tensor, path: Path) -> Tensor:
+        """Run ``(B, L, D)`` through the operations of ``path``, one per layer."""
+        for layer, op in zip(self.layers, path, strict=True):
+            hidden = layer(hidden, op)
+        return hidden
+
+
+class Supernet(nn.Module):
+    """All networks of a search space at once, sharing the weights of equal operations.
+
+    It is the retrained network but for three things: several operations per layer, one more row in the item table
+    for the mask token, and no softmax layer. Same operations, same causality, same positions, same initialisation.
+    (The published code searches without causal mask and positions.)
+
+    Args:
+        space: Operations and blocks.
+        n_items: Item ids in use, padding included; ``n_items`` itself becomes the mask token.
+        max_length: Longest input sequence.
+        settings: Width, dropout and so on.
+    """
+
+    def __init__(self, space: SearchSpace, *, n_items: int, max_length: int, settings: LayerSettings) -> None:
+        super().__init__()
+        self.mask_token = n_items
+        self.embedding = SequenceEmbedding(n_items + 1, max_length, settings.hidden_size)
+        self.blocks = nn.ModuleList(
+            SupernetBlock(space.operations, n_layers, settings) for n_layers in space.layers_per_block
+        )
+        self.blocks.apply(initialise)
+
+    def block(self, index: int) -> SupernetBlock:
+        """Return block ``index``."""
+        block = self.blocks[index]
+        assert isinstance(block, SupernetBlock)  # noqa: S101 - for the type checker
+        return block
+
+    def prefix(self, item_seq: Tensor, item_seq_len: Tensor, paths: Sequence[Path]) -> Tensor:
+        """Return what enters block ``len(paths)`` when the blocks before it follow ``paths``: ``(B, L, D)``."""
+        hidden: Tensor = self.embedding(item_seq, item_seq_len)
+        for index, path in enumerate(paths):
+            hidden = self.blocks[index](hidden, path)
+        return hidden
+
+    def trained_with(self, index: int) -> Iterator[nn.Module]:
+        """Yield the modules that training block ``index`` updates: ``W_k`` of Eq. 5, and with block 0 the embedding."""
+        if index == 0:
+            yield self.embedding
+        yield self.blocks[index]

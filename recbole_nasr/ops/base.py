@@ -1,0 +1,91 @@
+"""What every candidate operation shares: its settings, its contract, and the gated residual connection."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+
+from recbole_nasr.errors import ArchitectureError
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSettings:
+    """What all operations of one network have in common.
+
+    Args:
+        hidden_size: Width ``D`` of the hidden sequence, at least 1.
+        inner_ratio: Width of a feed-forward layer, as a multiple of ``hidden_size``.
+        kernel_size: Taps of a convolution, at least 2.
+        dropout_prob: Probability of zeroing an element of a gated branch, in ``[0, 1)``.
+        layer_norm_eps: Added to the variance in every LayerNorm.
+        linear_residual: Scale each residual branch by a trainable λ that starts at 0 (Eq. 1 of the
+            paper); without it the branch is added as it is.
+    """
+
+    hidden_size: int = 64
+    inner_ratio: int = 4
+    kernel_size: int = 3
+    dropout_prob: float = 0.1
+    layer_norm_eps: float = 1e-8
+    linear_residual: bool = True
+
+    def __post_init__(self) -> None:
+        rules = (
+            (self.hidden_size >= 1, f"`hidden_size` must be at least 1, but is {self.hidden_size}."),
+            (self.inner_ratio >= 1, f"`inner_ratio` must be at least 1, but is {self.inner_ratio}."),
+            (self.kernel_size >= 2, f"`kernel_size` must be at least 2, but is {self.kernel_size}."),
+            (0 <= self.dropout_prob < 1, f"`hidden_dropout_prob` must lie in [0, 1), but is {self.dropout_prob}."),
+            (self.layer_norm_eps > 0, f"`layer_norm_eps` must be positive, but is {self.layer_norm_eps}."),
+        )
+        broken = [message for holds, message in rules if not holds]
+        if broken:
+            raise ArchitectureError(" ".join(broken))
+
+
+class Operation(nn.Module, ABC):
+    """A causal map of hidden sequences ``(B, L, D) -> (B, L, D)``.
+
+    Sequences are right-padded and every operation is causal: output ``t`` depends on inputs ``0..t`` only. What
+    stands in the padding therefore never reaches a real position, and no mask is needed.
+    """
+
+    @classmethod
+    def check(cls, settings: LayerSettings, **numbers: tuple[int, ...]) -> None:  # noqa: B027 - optional hook
+        """Refuse numbers that cannot be built under ``settings``; by default everything can.
+
+        Raises:
+            ArchitectureError: If they do not fit.
+        """
+
+    @classmethod
+    @abstractmethod
+    def flops(cls, settings: LayerSettings, length: int, **numbers: tuple[int, ...]) -> int:
+        """Return the forward multiply-adds, times two, for one sequence of ``length`` items."""
+
+    @abstractmethod
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(B, L, D)`` to ``(B, L, D)``, causally."""
+
+
+class GatedResidual(nn.Module):
+    """``H + λ · dropout(branch)`` with one trainable scalar λ that starts at exactly 0.
+
+    Note:
+        Paper: Eq. 1, where λ scales the whole branch. Dropout lies inside the gate: at λ = 0 the connection is
+        the identity in training too. (The published code starts at 1e-8 and, in its convolution, drops elements
+        of the residual stream itself, which its architecture ranking then follows.)
+    """
+
+    def __init__(self, settings: LayerSettings) -> None:
+        super().__init__()
+        self.dropout_prob = settings.dropout_prob
+        self.scale = nn.Parameter(torch.zeros(())) if settings.linear_residual else None
+
+    def forward(self, hidden: Tensor, branch: Tensor) -> Tensor:
+        """Add ``branch`` to ``hidden``; both ``(B, L, D)``."""
+        branch = F.dropout(branch, self.dropout_prob, self.training)
+        return hidden + branch if self.scale is None else hidden + self.scale * branch

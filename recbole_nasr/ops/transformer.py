@@ -1,0 +1,65 @@
+"""The Transformer layer of SASRec with gated residual connections (paper §2.2.2, Eq. 2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from recbole_nasr.errors import ArchitectureError
+from recbole_nasr.ops.base import GatedResidual, LayerSettings, Operation
+from recbole_nasr.ops.registry import register_operation
+
+
+@register_operation("transformer", r"transformer_h(?P<n_heads>\d+)", example="transformer_h4")
+class TransformerOperation(Operation):
+    """``H ← LN(H + λ₁·MHSA(H))``, then ``H ← LN(H + λ₂·FFN(H))``, with causal self-attention.
+
+    Note:
+        Eq. 2 (post-LN). The paper leaves open the activation and the width of the feed-forward layer; GELU and
+        ``4·D`` follow the published code. One dropout per branch, none on the attention weights.
+    """
+
+    def __init__(self, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:
+        super().__init__()
+        width, inner = settings.hidden_size, settings.hidden_size * settings.inner_ratio
+        self.n_heads = n_heads[0]
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.attention_output = nn.Linear(width, width)
+        self.attention_residual = GatedResidual(settings)
+        self.attention_norm = nn.LayerNorm(width, eps=settings.layer_norm_eps)
+        self.inner = nn.Linear(width, inner)
+        self.outer = nn.Linear(inner, width)
+        self.feed_forward_residual = GatedResidual(settings)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=settings.layer_norm_eps)
+
+    @classmethod
+    def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:  # type: ignore[override]
+        """Refuse a number of heads that does not divide ``hidden_size``."""
+        if settings.hidden_size % n_heads[0]:
+            msg = (
+                f"The number of heads must divide `hidden_size`, but `transformer_h{n_heads[0]}` was asked for "
+                f"at hidden_size={settings.hidden_size}; change one of the two."
+            )
+            raise ArchitectureError(msg)
+
+    @classmethod
+    def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # type: ignore[override]  # noqa: ARG003
+        """Count the four projections, the two attention products and the feed-forward layer."""
+        width = settings.hidden_size
+        projections = 4 * length * width * width
+        attention = 2 * length * length * width
+        feed_forward = 2 * length * width * width * settings.inner_ratio
+        return 2 * (projections + attention + feed_forward)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(B, L, D)`` to ``(B, L, D)``."""
+        hidden = self.attention_norm(self.attention_residual(hidden, self._attend(hidden)))
+        branch = self.outer(F.gelu(self.inner(hidden)))
+        return self.feed_forward_norm(self.feed_forward_residual(hidden, branch))
+
+    def _attend(self, hidden: Tensor) -> Tensor:
+        batch, length, width = hidden.shape
+        packed = self.query_key_value(hidden).view(batch, length, 3, self.n_heads, width // self.n_heads)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.attention_output(mixed.transpose(1, 2).reshape(batch, length, width))

@@ -1,0 +1,208 @@
+"""One run, from configuration to test metrics: RecBole's own steps in the order of `run_recbole`.
+
+Seeds and metrics are those of `run_recbole` too. Left out are its FLOPs count and its table of the environment,
+and nothing is written outside the run folder. What a person wants to see meanwhile goes through the logger
+``recbole_nasr``.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+from torch import Tensor
+
+from recbole_nasr.configuration import effective
+from recbole_nasr.errors import ConfigError, DataError, NASRError
+from recbole_nasr.isolation import isolated_run
+from recbole_nasr.machine import device_name
+from recbole_nasr.results import DataCounts, RunResult, save_ranks, save_result
+from recbole_nasr.runs import RunFolder, RunRecord
+from recbole_nasr.settings_file import settings_text
+from recbole_nasr.trainer.ranks import full_ranks
+
+_LOG = logging.getLogger("recbole_nasr")
+
+CHECKPOINT = "model.pth"
+
+SHORTEST_SEQUENCE = 4
+"""RecBole drops the first interaction of a history; the others become training, validation and test cases."""
+
+
+def run_model(
+    model: str,
+    dataset: str,
+    config_files: Sequence[Path | str],
+    folder: RunFolder,
+    *,
+    command: Sequence[str] = (),
+) -> RunResult:
+    """Train ``model``, test it once, and write everything into ``folder``.
+
+    Args:
+        model: A name that RecBole knows, ours included.
+        dataset: A name that RecBole knows, or a prepared one of ours.
+        config_files: YAML files, later ones first in rank.
+        folder: A fresh run folder.
+        command: The command line to write down.
+
+    Raises:
+        DataError: If the data are too small to have training, validation and test cases.
+    """
+    record = RunRecord(folder, model, dataset, command)
+    with record.running(), isolated_run(folder.path):
+        config = Config(model=model, dataset=dataset, config_file_list=[str(path) for path in config_files])
+        config["checkpoint_dir"] = str(folder.path)
+        folder.write_text("config.yaml", settings_text(effective(config)))
+        record.facts.update(
+            seed=config["seed"], device=str(config["device"]), device_name=device_name(config["device"])
+        )
+        result = _run(config, record)
+        save_result(result)
+    return result
+
+
+def _run(config: Config, record: RunRecord) -> RunResult:
+    init_seed(config["seed"], config["reproducibility"])
+    with record.stage("data"):
+        counts, loaders = _load(config)
+    _LOG.info(
+        "data: %s sequences, %s items, %s actions; %s training rows, %s validation and %s test cases",
+        *(f"{number:,}" for number in astuple(counts)),
+    )
+    train_data, valid_data, test_data = loaders
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    with _refusals(ConfigError, f"{config['model']} cannot be built"):
+        network = get_model(config["model"])(config, train_data.dataset).to(config["device"])
+    logging.getLogger().info(network)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    trainer.saved_model_file = str(record.folder.path / CHECKPOINT)
+    bars = bool(sys.stderr.isatty() and config["show_progress"])
+    epochs = EpochLines(trainer, config)
+    with record.stage("training"):
+        _, valid = trainer.fit(train_data, valid_data, show_progress=bars, callback_fn=epochs)
+    with record.stage("test"):
+        test = trainer.evaluate(test_data, show_progress=bars)
+        _keep_ranks(config, trainer, test_data, record.folder)
+    record.seconds.update(getattr(trainer, "stage_seconds", {}))
+    return RunResult(
+        model=config["model"],
+        dataset=config["dataset"],
+        folder=record.folder,
+        seed=config["seed"],
+        data=counts,
+        valid=_numbers(valid),
+        test=_numbers(test),
+        epochs=len(trainer.train_loss_dict),
+        best_epoch=epochs.best_epoch,
+        seconds=dict(record.seconds),
+        n_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
+        masks_history=bool(config["mask_history"]),
+        architecture=getattr(trainer.model, "architecture", None),
+        search=getattr(trainer, "search_result", None),
+    )
+
+
+@contextmanager
+def _refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
+    """Turn a ``ValueError``, RecBole's way to refuse, into one line; ``run.log`` has the rest."""
+    try:
+        yield
+    except NASRError:
+        raise
+    except ValueError as error:
+        logging.getLogger().exception(what)
+        msg = f"{what}: {error}"
+        raise error_class(msg) from error
+
+
+def _load(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
+    with _refusals(DataError, f"RecBole cannot load {config['dataset']!r}"):
+        dataset = create_dataset(config)
+    _check_longest(config, dataset)
+    sizes = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
+    loaders = data_preparation(config, dataset)
+    cases = [len(loader.dataset) for loader in loaders]
+    if not all(cases):
+        msg = _too_short(config, f"the split leaves {cases} training, validation and test cases")
+        raise DataError(msg)
+    return DataCounts(*sizes, *cases), loaders
+
+
+def _check_longest(config: Config, dataset: Any) -> None:
+    """Refuse data whose leave-one-out parts would be empty, of which RecBole says nothing."""
+    if dataset.inter_num == 0:
+        msg = _too_short(config, "the filters left no interaction")
+        raise DataError(msg)
+    longest = int(dataset.inter_feat[dataset.uid_field].value_counts().max())
+    if config["eval_args"]["split"].get("LS") == "valid_and_test" and longest < SHORTEST_SEQUENCE:
+        msg = _too_short(config, f"the longest sequence has {longest}")
+        raise DataError(msg)
+
+
+def _too_short(config: Config, found: str) -> str:
+    return (
+        f"The sequences of {config['dataset']!r} are too short to split into training, validation and test "
+        f"cases: leave-one-out needs {SHORTEST_SEQUENCE} interactions of one user, but {found}; "
+        "use longer histories or weaker filters (`user_inter_num_interval`, `item_inter_num_interval`)."
+    )
+
+
+class EpochLines:
+    """RecBole's callback after each validated epoch: logs one line, remembers the best epoch.
+
+    Args:
+        trainer: The trainer that calls back.
+        config: Its configuration.
+    """
+
+    def __init__(self, trainer: Any, config: Config) -> None:
+        self.best_epoch = 0
+        self._trainer = trainer
+        self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
+        self._time = time.perf_counter()
+
+    def __call__(self, epoch_index: int, score: float) -> None:
+        """Log the epoch with the index ``epoch_index`` (from 0) and its validation score."""
+        if self._trainer.cur_step == 0:  # evaluations since the best one
+            self.best_epoch = epoch_index + 1
+        now = time.perf_counter()
+        seconds, self._time = now - self._time, now
+        _LOG.info(
+            "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s)",
+            len(str(self._total)),
+            epoch_index + 1,
+            self._total,
+            self._metric,
+            score,
+            self._trainer.best_valid_score,
+            self.best_epoch,
+            seconds,
+        )
+
+
+def _keep_ranks(config: Config, trainer: Any, test_data: Any, folder: RunFolder) -> None:
+    """Write the rank of every test case; sampled evaluation has none."""
+    if config["eval_args"]["mode"]["test"] != "full":
+        return
+    ranks: Tensor | None = getattr(trainer, "test_ranks", None)
+    if ranks is None:
+        ranks = full_ranks(trainer.model, test_data, device=config["device"])
+    dataset = test_data.dataset
+    names = [
+        dataset.id2token(field, dataset.inter_feat[field]) for field in (dataset.uid_field, dataset.iid_field)
+    ]
+    save_ranks(folder, [str(name) for name in names[0]], [str(name) for name in names[1]], ranks)
+
+
+def _numbers(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    return {name: float(value) for name, value in (metrics or {}).items()}

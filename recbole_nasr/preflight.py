@@ -1,0 +1,150 @@
+"""Everything that can be wrong with a command, found before any training starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import recbole.model.sequential_recommender
+from recbole.config import Config
+from recbole.model.abstract_recommender import SequentialRecommender
+
+from recbole_nasr import defaults
+from recbole_nasr.arguments import Request
+from recbole_nasr.configuration import MODELS, check_keys, known_keys
+from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
+from recbole_nasr.interactions import check_interactions
+from recbole_nasr.isolation import bare_command_line, restored_visible_devices
+from recbole_nasr.registration import known_datasets
+from recbole_nasr.settings_file import settings_text
+
+REFUSED = {
+    "checkpoint_dir": "everything a run writes goes into its own folder below `runs_dir`",
+    "nproc": "the command line runs one process",
+    "world_size": "the command line runs one process",
+    "local_rank": "the command line runs one process",
+}
+"""Keys of RecBole that cannot be used here, and why."""
+
+
+def check_request(request: Request) -> dict[str, dict[str, Any]]:
+    """Check all models of a command against its data set and settings.
+
+    Args:
+        request: The command.
+
+    Returns:
+        For each model its settings: the defaults of the command line, then what ``--quick`` changes, then the
+        user's keys that the model knows. A key of one model in a comparison does not disturb the others.
+
+    Raises:
+        NASRError: For the first thing that is wrong.
+    """
+    for model in request.models:
+        _check_model(model)
+    for key, reason in REFUSED.items():
+        if key in request.settings:
+            msg = f"`{key}` cannot be set here: {reason}."
+            raise ConfigError(msg)
+    common = {**defaults.EVALUATION, **defaults.device_settings(request.device, request.settings)}
+    known = {model: _known_keys(model, request) for model in request.models}
+    _check_keys(request, known)
+    settings = {model: _settings(model, request, common, known[model]) for model in request.models}
+    for model in request.models:
+        _check_run(model, request.dataset, settings[model])
+    return settings
+
+
+def sequential_models() -> list[str]:
+    """Return the names of all models the command line runs: ours, then RecBole's sequential ones."""
+    members = vars(recbole.model.sequential_recommender)
+    theirs = (
+        name
+        for name, cls in members.items()
+        if isinstance(cls, type) and issubclass(cls, SequentialRecommender)
+    )
+    return [*MODELS, *sorted(name for name in theirs if name != "SequentialRecommender")]
+
+
+def _check_model(model: str) -> None:
+    names = sequential_models()
+    if model not in names:
+        hint = did_you_mean(model, names)
+        msg = f"There is no sequential model {model!r}.{hint} There are {', '.join(names)}."
+        raise ConfigError(msg)
+
+
+def _known_keys(model: str, request: Request) -> set[str]:
+    with _configuration(model, request.dataset, defaults.full_softmax(model, {})) as config:
+        return known_keys(config)
+
+
+def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
+    everything = set().union(*known.values())
+    for key in request.settings:
+        if key not in everything:
+            where = "on the command line" if key in request.line_settings else "in a configuration file"
+            names = ", ".join(known)
+            hint = did_you_mean(key, everything | {"device", "quick", "run_name", "runs_dir", "config_files"})
+            msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint or ' Remove it.'}"
+            raise ConfigError(msg)
+
+
+def _settings(model: str, request: Request, common: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
+    quick = defaults.QUICK if request.quick else {}
+    merged = {**common, **request.file_settings, **quick, **request.line_settings}
+    merged.update({key: value for key, value in common.items() if key in ("gpu_id", "use_gpu")})
+    chosen = {key: value for key, value in merged.items() if key in known}
+    chosen.update(defaults.full_softmax(model, chosen))
+    chosen.setdefault("valid_metric", defaults.valid_metric(chosen))
+    return chosen
+
+
+def _check_run(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
+    with _configuration(model, dataset, settings) as config:
+        check_keys(config, strict=True)
+        _check_valid_metric(config)
+        _check_dataset(config)
+
+
+@contextmanager
+def _configuration(model: str, dataset: str, settings: Mapping[str, Any]) -> Iterator[Config]:
+    """Build RecBole's configuration the way a run will, and make what it refuses one clear line."""
+    with TemporaryDirectory() as folder, bare_command_line(), restored_visible_devices():
+        file = Path(folder) / "settings.yaml"
+        file.write_text(settings_text(settings), encoding="utf-8")
+        try:
+            config = Config(model=model, dataset=dataset, config_file_list=[str(file)])
+        except NASRError:
+            raise
+        except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
+            msg = f"RecBole refuses the configuration of {model}: {error}"
+            raise ConfigError(msg) from error
+        yield config
+
+
+def _check_valid_metric(config: Config) -> None:
+    measured = [f"{metric}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    if config["valid_metric"].lower() not in (name.lower() for name in measured):
+        names = ", ".join(measured)
+        msg = f"`valid_metric` must be one of the metrics measured, {names}, but is {config['valid_metric']}."
+        raise ConfigError(msg)
+
+
+def _check_dataset(config: Config) -> None:
+    folder, name = Path(config["data_path"]), config["dataset"]
+    if not folder.is_dir():
+        if name in known_datasets():
+            return  # prepared or downloaded when the run loads it
+        own = [path.name for path in folder.parent.glob("*") if (path / f"{path.name}.inter").is_file()]
+        msg = (
+            f"There is no data set {name!r}: no file {folder / f'{name}.inter'}, and no data set that comes "
+            f"with this package or RecBole.{did_you_mean(name, [*own, *known_datasets()])}"
+        )
+        raise DataError(msg)
+    files = [f"{name}.{part}.inter" for part in config["benchmark_filename"] or ()] or [f"{name}.inter"]
+    for file in files:
+        check_interactions(folder / file, config, with_time=not config["benchmark_filename"])

@@ -1,0 +1,65 @@
+"""Progress of long work: a bar with the time left on a terminal, plain log lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+_LOG = logging.getLogger("recbole_nasr")
+_LOG_EVERY_S = 20.0
+
+
+class Progress:
+    """Counts work done; this base class shows nothing."""
+
+    def advance(self, n: int = 1, **info: object) -> None:
+        """Count ``n`` more units as done, and show ``info`` beside them."""
+
+
+class _Bar(Progress):
+    def __init__(self, bar: tqdm) -> None:
+        self._bar = bar
+
+    def advance(self, n: int = 1, **info: object) -> None:
+        if info:
+            self._bar.set_postfix({key: str(value) for key, value in info.items()}, refresh=False)
+        self._bar.update(n)
+
+
+class _Lines(Progress):
+    def __init__(self, total: int, label: str) -> None:
+        self._total, self._label, self._done = total, label, 0
+        self._start = self._last = time.monotonic()
+
+    def advance(self, n: int = 1, **info: object) -> None:
+        self._done += n
+        now = time.monotonic()
+        if now - self._last < _LOG_EVERY_S or self._done >= self._total:
+            return
+        self._last = now
+        left = (now - self._start) * (self._total - self._done) / self._done
+        extra = "".join(f", {key} {value}" for key, value in info.items())
+        _LOG.info("%s: %d %%, about %.0f s left%s", self._label, 100 * self._done // self._total, left, extra)
+
+    def finish(self) -> None:
+        _LOG.info("%s: done in %.1f s", self._label, time.monotonic() - self._start)
+
+
+@contextmanager
+def open_progress(total: int, label: str, unit: str = "step") -> Iterator[Progress]:
+    """Show the progress of ``total`` units of work called ``label`` until the block ends.
+
+    On a terminal a bar with the time left; otherwise a log line at the end and, while it lasts, every 20 seconds.
+    """
+    if sys.stderr.isatty():
+        with tqdm(total=total, desc=label, unit=unit, unit_scale=total > 10_000, leave=False, dynamic_ncols=True) as bar:
+            yield _Bar(bar)
+        return
+    lines = _Lines(total, label)
+    yield lines
+    lines.finish()

@@ -1,0 +1,160 @@
+"""Makes RecBole find our models, trainers, data sets and YAML. Runs on ``import recbole_nasr``.
+
+RecBole looks classes up by name in its own modules, so they are put there; nothing of RecBole is replaced but
+three functions, each by one that calls it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from recbole_nasr import configuration
+from recbole_nasr.compat import wrap
+from recbole_nasr.errors import DataError, did_you_mean
+
+
+def register() -> None:
+    """Register everything; later calls do nothing new."""
+    _register_models()
+    _register_trainers()
+    _register_datasets()
+    _hook_config()
+    _hook_download()
+    _register_worker()
+
+
+def _register_models() -> None:
+    """Let ``recbole.utils.get_model`` (utils/utils.py:55-85) find our modules.
+
+    It searches ``recbole.model.<kind>.<name in lower case>`` with `importlib.util.find_spec`, which asks
+    `sys.modules` first, as every import does.
+    """
+    from recbole_nasr.model import nasr, nasr_search
+
+    modules: dict[str, ModuleType] = {"nasr": nasr, "nasrsearch": nasr_search}
+    for name, module in modules.items():
+        sys.modules[f"recbole.model.sequential_recommender.{name}"] = module
+
+
+def _register_trainers() -> None:
+    """Let ``recbole.utils.get_trainer`` (utils/utils.py:88-110) find ``<model>Trainer``."""
+    import recbole.trainer
+
+    from recbole_nasr.trainer.retraining import NASRTrainer
+    from recbole_nasr.trainer.searching import NASRSearchTrainer
+
+    recbole.trainer.NASRTrainer = NASRTrainer
+    recbole.trainer.NASRSearchTrainer = NASRSearchTrainer
+
+
+def _register_datasets() -> None:
+    """Let ``create_dataset`` (data/utils.py:40-53) find ``<model>Dataset`` and compare our keys."""
+    import recbole.data.dataset
+    from recbole.utils.argument_list import dataset_arguments
+
+    from recbole_nasr.data.autoregressive import NASRDataset
+
+    recbole.data.dataset.NASRDataset = NASRDataset
+    recbole.data.dataset.NASRSearchDataset = NASRDataset
+    dataset_arguments.extend(key for key in configuration.DATASET_ARGUMENTS if key not in dataset_arguments)
+
+
+def _hook_config() -> None:
+    """Add our defaults, key check and data folder to `Config` (configurator.py:238, :320)."""
+    from recbole.config import Config
+
+    def with_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
+            original(self, model, model_class, dataset)
+            configuration.add_defaults(self, model, model_class, dataset)
+            if model in configuration.MODELS:
+                configuration.check_keys(self)
+
+        return _load_internal_config_dict
+
+    def with_data_folder(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _set_default_parameters(self: Any) -> None:
+            original(self)
+            _use_prepared_folder(self)
+
+        return _set_default_parameters
+
+    wrap(Config, "_load_internal_config_dict", with_defaults)
+    wrap(Config, "_set_default_parameters", with_data_folder)
+
+
+def _use_prepared_folder(config: Any) -> None:
+    """Send a data set that we prepare to its folder, unless the user has an atomic file of that name."""
+    from recbole_nasr.data.prepare import is_prepared_dataset, prepared_folder
+
+    options, name = config.final_config_dict, config.dataset
+    if is_prepared_dataset(name) and not (Path(options["data_path"]) / f"{name}.inter").is_file():
+        options["data_path"] = os.fspath(prepared_folder(options))
+
+
+def _hook_download() -> None:
+    """Prepare our data sets where RecBole would download them (data/dataset/dataset.py:225-254)."""
+    from recbole.data.dataset import Dataset
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _download(self: Any) -> None:
+            from recbole_nasr.data.prepare import is_prepared_dataset
+
+            if is_prepared_dataset(self.dataset_name):
+                _prepare(self.config)
+                return
+            _check_known(self)
+            original(self)
+
+        return _download
+
+    wrap(Dataset, "_download", make)
+
+
+def _prepare(config: Any) -> None:
+    from torch import distributed
+
+    from recbole_nasr.data.prepare import ensure_prepared
+
+    if config["local_rank"] == 0:
+        ensure_prepared(config)
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+
+
+def _check_known(dataset: Any) -> None:
+    """Turn RecBole's ValueError for an unknown data set into a line that helps."""
+    if dataset._get_download_url("url", allow_none=True) is not None:  # noqa: SLF001
+        return
+    msg = (
+        f"There is no data set {dataset.dataset_name!r}: neither a folder {dataset.dataset_path!r} nor a "
+        f"name that RecBole can download.{did_you_mean(dataset.dataset_name, known_datasets())} "
+        "Put <name>.inter into <data_path>/<name>/, or correct the name."
+    )
+    raise DataError(msg)
+
+
+def known_datasets() -> list[str]:
+    """Return the names of all data sets that need no file of the user's: ours and RecBole's, sorted."""
+    import recbole
+    import yaml
+
+    from recbole_nasr.resources import available
+
+    text = (Path(recbole.__file__).parent / "properties/dataset/url.yaml").read_text(encoding="utf-8")
+    return sorted({*yaml.safe_load(text), *available("dataset_configs"), "ml-100k"})
+
+
+def _register_worker() -> None:
+    """Let `run` (quick_start.py:83) spawn processes that import this package first."""
+    import recbole.quick_start as package
+    import recbole.quick_start.quick_start as module
+
+    from recbole_nasr import quick_start
+
+    module.run_recboles = package.run_recboles = quick_start.run_recboles

@@ -1,0 +1,1 @@
+"""What a person gets to see of finished runs: tables, figures, a short report, the last screen."""

@@ -1,0 +1,107 @@
+"""``report.md``: one run on one page."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from recbole_nasr.machine import environment, peak_memory
+from recbole_nasr.report.drawing import architecture_text
+from recbole_nasr.report.figure import save_figure
+from recbole_nasr.report.selection import selection_table, selection_verdicts
+from recbole_nasr.report.table import markdown_table
+from recbole_nasr.results import RunResult
+
+_UNTOUCHED = {
+    "NextItNet": "RecBole pads on the right, and its NextItNet reads the last slot: padding in short "
+    "histories.",
+    "SASRec": "RecBole's SASRec counts positions from the first item; on full windows it is tested at a "
+    "position it never trained.",
+}
+"""What to know about the numbers of RecBole's own models, which run unchanged."""
+
+
+def save_report(result: RunResult, command: Sequence[str]) -> None:
+    """Write ``report.md`` and, for our networks, ``architecture.svg`` and ``.png`` into the run folder."""
+    if result.architecture is not None:
+        save_figure(
+            result.architecture, result.folder.path / "architecture", f"{result.model} on {result.dataset}"
+        )
+    result.folder.write_text("report.md", report_text(result, command))
+
+
+def report_text(result: RunResult, command: Sequence[str]) -> str:
+    """Return the report as Markdown."""
+    parts = [
+        f"# {result.model} on {result.dataset}",
+        markdown_table([result]),
+        _how_measured(result),
+        "## Data",
+        _data(result),
+        *_architecture(result),
+        *_selection(result),
+        "## How it was run",
+        _run(result, command),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _how_measured(result: RunResult) -> str:
+    masked = "left out of" if result.masks_history else "kept in"
+    lines = [
+        "Test metrics of the weights with the best validation score, over all items; items of the history "
+        f"are {masked} the ranking. The test cases were read once, at the end."
+    ]
+    if result.valid:
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in result.valid.items())
+        lines.append(f"Validation: {shown}.")
+    if result.model in _UNTOUCHED:
+        lines.append(_UNTOUCHED[result.model])
+    return "\n\n".join(lines)
+
+
+def _data(result: RunResult) -> str:
+    data = result.data
+    return (
+        "| sequences | actions | items | mean length | training rows | validation cases | test cases |\n"
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        f"| {data.sequences:,} | {data.actions:,} | {data.items:,} | {data.actions / data.sequences:.1f} | "
+        f"{data.train_rows:,} | {data.valid_cases:,} | {data.test_cases:,} |"
+    )
+
+
+def _architecture(result: RunResult) -> list[str]:
+    if result.architecture is None:
+        return []
+    return [
+        "## Architecture",
+        f"```\n{architecture_text(result.architecture)}\n```",
+        "![the layers, block by block](architecture.svg)",
+        f"To train it again: `--model=NASR --architecture={result.folder.path / 'architecture.json'}`.",
+    ]
+
+
+def _selection(result: RunResult) -> list[str]:
+    if result.search is None:
+        return []
+    n_sequences = result.search.blocks[0].n_sequences
+    return [
+        "## How sure the search is",
+        selection_table(result.search),
+        "Scores are squared distances to the path-ensemble target, lower is better, over "
+        f"{n_sequences:,} held-out sequences; the standard error is that of the gap. All scores are in "
+        "`ranking/`.",
+        "\n".join(f"- {verdict}" for verdict in selection_verdicts(result.search)),
+    ]
+
+
+def _run(result: RunResult, command: Sequence[str]) -> str:
+    facts = environment()
+    packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
+    seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result.seconds.items())
+    return (
+        f"```\n{shlex.join(command)}\n```\n\n"
+        f"Seed {result.seed}; {seconds}; peak memory of the process {peak_memory() / 2**30:.2f} GiB; "
+        f"{facts['torch_threads']} torch threads on {facts['cpu_count']} cores.\n\n"
+        f"Python {facts['python']}, {packages}. The configuration in force is in `config.yaml`."
+    )

@@ -1,0 +1,85 @@
+"""The table at the end of a comparison: one row per model, as aligned text, Markdown and CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from recbole_nasr.results import RunResult
+
+_FACTS = ("epochs", "best epoch", "seconds", "parameters")
+
+
+def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]]:
+    """Return header and rows with unrounded numbers.
+
+    Columns are the model, every test metric that some model has, the epochs trained, the epoch tested, the
+    seconds of training (a search included) and the trainable numbers of the network.
+    """
+    metrics = list(dict.fromkeys(name for result in results for name in result.test))
+    rows: list[list[Any]] = []
+    for result in results:
+        facts = [
+            result.epochs,
+            result.best_epoch or None,
+            result.seconds.get("training"),
+            result.n_parameters,
+        ]
+        rows.append([result.model, *(result.test.get(name) for name in metrics), *facts])
+    return ["model", *(_heading(name) for name in metrics), *_FACTS], rows
+
+
+def text_table(results: Sequence[RunResult]) -> str:
+    """Return the table in aligned columns; with several models the best of each metric is marked ``*``."""
+    header, cells = _shown(results, mark="*")
+    return _aligned([header, *cells], separator="  ")
+
+
+def markdown_table(results: Sequence[RunResult]) -> str:
+    """Return the table as Markdown; with several models the best of each metric is bold."""
+    header, cells = _shown(results, mark="**")
+    rule = ["---"] + ["---:"] * (len(header) - 1)
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *cells])
+
+
+def _shown(results: Sequence[RunResult], mark: str) -> tuple[list[str], list[list[str]]]:
+    header, rows = table_rows(results)
+    n_metrics = len(header) - 1 - len(_FACTS)
+    best = [
+        max((row[column] for row in rows if row[column] is not None), default=None)
+        for column in range(len(header))
+    ]
+    cells = []
+    for row in rows:
+        cell = [row[0]]
+        for column in range(1, n_metrics + 1):
+            number = "" if row[column] is None else f"{row[column]:.4f}"
+            winner = len(rows) > 1 and number and row[column] == best[column]
+            cell.append(_marked(number, mark) if winner else number + " " * (mark == "*" and len(rows) > 1))
+        epochs, best_epoch, seconds, parameters = row[n_metrics + 1 :]
+        cell += [str(epochs), str(best_epoch or "-"), f"{seconds or 0:.1f}", f"{parameters:,}"]
+        cells.append(cell)
+    return header, cells
+
+
+def _marked(number: str, mark: str) -> str:
+    return f"{mark}{number}{mark}" if mark == "**" else number + mark
+
+
+def _heading(metric: str) -> str:
+    name, _, cut = metric.partition("@")
+    known = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP"}
+    return f"{known.get(name, name.capitalize())}@{cut}" if cut else name
+
+
+def _aligned(lines: list[list[str]], separator: str) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    shown = []
+    for line in lines:
+        first, rest = (
+            line[0].ljust(widths[0]),
+            [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)],
+        )
+        shown.append(separator.join([first, *rest]).rstrip())
+    shown.insert(1, "-" * max(len(line) for line in shown))
+    return "\n".join(shown)

@@ -1,0 +1,45 @@
+"""Where the shipped YAML lives: beside ``pyproject.toml`` in a checkout, inside the package in a wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from recbole_nasr.errors import ConfigError, did_you_mean
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_dir(name: str) -> Path:
+    """Return the folder ``properties`` or ``dataset_configs``.
+
+    An editable install leaves a stale copy inside the package, so the checkout's own folder wins.
+    """
+    checkout = _PACKAGE.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
+        return checkout / name
+    return _PACKAGE / name
+
+
+def available(folder: str) -> list[str]:
+    """Return the names of the YAML files in ``folder`` (such as ``properties/space``), sorted."""
+    root, _, rest = folder.partition("/")
+    return sorted(path.stem for path in (resource_dir(root) / rest).glob("*.yaml"))
+
+
+def load_yaml(folder: str, name: str) -> dict[str, Any]:
+    """Read ``folder/name.yaml``.
+
+    Raises:
+        ConfigError: If there is no such file; the nearest name is given.
+    """
+    names = available(folder)
+    if name not in names:
+        msg = f"There is no {name!r} in {folder}; it has {', '.join(names)}.{did_you_mean(name, names)}"
+        raise ConfigError(msg)
+    root, _, rest = folder.partition("/")
+    text = (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
+    loaded = yaml.safe_load(text)
+    return dict(loaded or {})

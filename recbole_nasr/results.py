@@ -1,0 +1,131 @@
+"""What one run found, and the files it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from recbole_nasr.runs import SCHEMA_VERSION, RunFolder
+from recbole_nasr.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from recbole_nasr.search.result import BlockRanking, SearchResult
+
+
+@dataclass(frozen=True)
+class DataCounts:
+    """Sizes of the data after all filters.
+
+    Args:
+        sequences: RecBole's users; for prepared data sets the windows.
+        items: Items, without padding.
+        actions: Interactions.
+        train_rows: Rows of the training loader; what a row is depends on the model.
+        valid_cases: Validation cases.
+        test_cases: Test cases.
+    """
+
+    sequences: int
+    items: int
+    actions: int
+    train_rows: int
+    valid_cases: int
+    test_cases: int
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One model on one data set.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set.
+        folder: Where everything is kept.
+        seed: RecBole's ``seed``.
+        data: Sizes of the data.
+        valid: Validation metrics of the best epoch, unrounded; empty without validation.
+        test: Test metrics of that epoch, unrounded.
+        epochs: Epochs trained.
+        best_epoch: Epoch whose weights were tested, counted from 1; 0 without validation.
+        seconds: Wall time of each stage.
+        n_parameters: Trainable numbers in the tested network.
+        masks_history: Whether items of a sequence were left out of its ranking.
+        architecture: The network, where it is one of ours.
+        search: How it was found, where it was searched.
+    """
+
+    model: str
+    dataset: str
+    folder: RunFolder
+    seed: int
+    data: DataCounts
+    valid: dict[str, float]
+    test: dict[str, float]
+    epochs: int
+    best_epoch: int
+    seconds: dict[str, float]
+    n_parameters: int
+    masks_history: bool = False
+    architecture: Architecture | None = None
+    search: SearchResult | None = None
+
+
+def save_result(result: RunResult) -> None:
+    """Write ``metrics.json`` and, where there is one, the architecture and the ranking of every block."""
+    folder = result.folder
+    folder.write_json("metrics.json", metrics_content(result))
+    if result.architecture is not None:
+        result.architecture.save(
+            folder.path / "architecture.json", {"model": result.model, "dataset": result.dataset}
+        )
+    if result.search is not None:
+        for number, block in enumerate(result.search.blocks, start=1):
+            header = ("path", "score", "standard_error", "selected", "tie")
+            folder.write_csv(f"ranking/block-{number}.csv", header, ranking_rows(block))
+
+
+def metrics_content(result: RunResult) -> dict[str, Any]:
+    """Return the content of ``metrics.json``."""
+    return {
+        "schema": "recbole-nasr/metrics",
+        "schema_version": SCHEMA_VERSION,
+        "model": result.model,
+        "dataset": result.dataset,
+        "seed": result.seed,
+        "valid": result.valid,
+        "test": result.test,
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        "n_parameters": result.n_parameters,
+        "mask_history": result.masks_history,
+        "data": asdict(result.data),
+    }
+
+
+def ranking_rows(block: BlockRanking) -> Iterator[tuple[str, float, float, int, int]]:
+    """Yield path, score, standard error, selected (0 or 1) and tied (0 or 1) of every ranked path."""
+    tied = set(block.ties)
+    for index, path in enumerate(block.paths):
+        yield (
+            ",".join(path),
+            float(block.scores[index]),
+            float(block.standard_errors[index]),
+            int(index == block.selected),
+            int(index in tied),
+        )
+
+
+def save_ranks(folder: RunFolder, sequences: list[str], targets: list[str], ranks: Tensor) -> None:
+    """Write ``ranks.csv.gz``: the rank of each test case, 1 being best, ties counted against it.
+
+    Args:
+        folder: The run folder.
+        sequences: Name of the sequence of each case, as in the data.
+        targets: Name of the target item of each case.
+        ranks: ``(N,)``, int64.
+    """
+    rows = zip(sequences, targets, ranks.tolist(), strict=True)
+    folder.write_csv("ranks.csv.gz", ("sequence", "target", "rank"), rows)

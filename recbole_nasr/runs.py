@@ -1,0 +1,160 @@
+"""The folder that one run owns: created once, never overwritten, every file whole or absent."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import shlex
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.machine import environment, peak_memory
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One folder ``<runs_dir>/<dataset>/<time>-<model>[-<name>]``.
+
+    Args:
+        path: The folder; it exists.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, runs_dir: Path, dataset: str, label: str, name: str = "") -> RunFolder:
+        """Make a new folder; one that exists already is left alone and ``-2``, ``-3``, … is added.
+
+        Args:
+            runs_dir: Folder of all runs; made when absent.
+            dataset: Name of the data set.
+            label: Name of the model, or what else the folder holds.
+            name: The user's own ending; may be empty.
+        """
+        stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+        base = "-".join(part for part in (stamp, label, name) if part)
+        parent = runs_dir / dataset
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            path = parent / (base if number == 1 else f"{base}-{number}")
+            try:
+                path.mkdir()
+            except FileExistsError:
+                number += 1
+            else:
+                return cls(path)
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write ``name`` below the folder, whole or not at all."""
+        return self.write_bytes(name, text.encode("utf-8"))
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Write ``name`` below the folder, whole or not at all."""
+        target = self.path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(target.name + ".partial")
+        partial.write_bytes(content)
+        partial.replace(target)
+        return target
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write ``content`` as JSON; numbers that JSON has no word for (nan, inf) become ``null``."""
+        return self.write_text(name, json.dumps(_finite(content), indent=2) + "\n")
+
+    def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+        """Write a table; a name that ends in ``.gz`` is compressed, with no time stamp inside."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        content = buffer.getvalue().encode("utf-8")
+        return self.write_bytes(name, gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass
+class RunRecord:
+    """What ``run.json`` says about one run: who, where, when, for how long, how it ended.
+
+    Args:
+        folder: Where it is written, at every change.
+        model: Name of the model.
+        dataset: Name of the data set.
+        command: The command line that started the run.
+        facts: More to write down, such as the seed; filled while the run goes on.
+        seconds: Wall time of each stage.
+    """
+
+    folder: RunFolder
+    model: str
+    dataset: str
+    command: Sequence[str]
+    facts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def running(self) -> Iterator[RunRecord]:
+        """Write the record at the start and at the end, whichever way the run ends."""
+        started = _now()
+        command = shlex.join(self.command)
+        self._write("running", started, None, command)
+        status = "finished"
+        try:
+            yield self
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except BaseException as error:
+            status = "failed"
+            self.facts["error"] = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            self._write(status, started, _now(), command)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the wall time of the block to ``seconds[name]``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def _write(self, status: str, started: str, finished: str | None, command: str) -> None:
+        content = {
+            "schema": "recbole-nasr/run",
+            "schema_version": SCHEMA_VERSION,
+            "status": status,
+            "model": self.model,
+            "dataset": self.dataset,
+            "command": command,
+            "started": started,
+            "finished": finished,
+            **self.facts,
+            "seconds": self.seconds,
+            "peak_memory_bytes": peak_memory(),
+            "environment": environment(),
+        }
+        self.folder.write_json("run.json", content)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

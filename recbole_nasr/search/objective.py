@@ -1,0 +1,48 @@
+"""What a block is trained towards: predict the ensemble of what several paths see in other views (Eq. 4-6)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+
+def path_ensemble_target(projections: Tensor) -> Tensor:
+    """Average the target branch over paths and return unit vectors, detached (Eq. 4 and 6).
+
+    Every projection is normalised first, so that no path dominates through its norm, and the mean is normalised
+    again, so that the distance to it lies in ``[0, 4]``.
+
+    Args:
+        projections: ``(P, B, D)``, one slice per path, in any order.
+
+    Returns:
+        ``(B, D)`` of norm 1.
+
+    Raises:
+        ValueError: If ``projections`` is not three-dimensional or holds no path.
+
+    Example:
+        >>> path_ensemble_target(torch.tensor([[[3.0, 0.0]], [[0.0, 4.0]]]))
+        tensor([[0.7071, 0.7071]])
+    """
+    if projections.dim() != 3 or projections.size(0) == 0:
+        msg = f"`projections` must be (P >= 1, B, D), but got shape {tuple(projections.shape)}."
+        raise ValueError(msg)
+    return F.normalize(F.normalize(projections, dim=-1).mean(dim=0), dim=-1).detach()
+
+
+def distance(prediction: Tensor, target: Tensor) -> Tensor:
+    """Return the squared L2 distance of each row of ``prediction (..., D)``, normalised, to unit ``target (..., D)``.
+
+    It equals ``2 - 2 cos`` and lies in ``[0, 4]``.
+
+    Note:
+        Eq. 5 writes an L2 distance without saying what is normalised; the published code uses ``-2 cos``, which
+        differs from this by the constant 2.
+
+    Example:
+        >>> distance(torch.tensor([[0.0, 5.0]]), torch.tensor([[1.0, 0.0]]))
+        tensor([2.])
+    """
+    return (F.normalize(prediction, dim=-1) - target).square().sum(dim=-1)

@@ -1,0 +1,75 @@
+"""What a search found, with every score it saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recbole_nasr.space import Architecture
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockRanking:
+    """Scores of the paths of one block; lower is better.
+
+    Args:
+        paths: Operation names of each ranked path.
+        scores: ``(P,)`` mean squared distance to the path-ensemble target, in ``[0, 4]``.
+        standard_errors: ``(P,)`` standard error of each score over sequences.
+        selected: Index of the chosen path.
+        ties: Indices of the paths tied with the best, the best included, ascending.
+        gap: Score of the second-best path minus the best; 0 with a single path.
+        gap_standard_error: Paired standard error of that difference over sequences.
+        n_sequences: Held-out sequences the scores are means over.
+        n_space_paths: Paths the block has; more than ``len(paths)`` when a sample was ranked.
+        effective_rank: Effective rank of the ensemble target, between 1 and the hidden size; near 1 the
+            representation has collapsed and the scores mean nothing.
+        losses: Mean training loss of each epoch.
+    """
+
+    paths: tuple[tuple[str, ...], ...]
+    scores: npt.NDArray[np.float64]
+    standard_errors: npt.NDArray[np.float64]
+    selected: int
+    ties: tuple[int, ...]
+    gap: float
+    gap_standard_error: float
+    n_sequences: int
+    n_space_paths: int
+    effective_rank: float
+    losses: tuple[float, ...]
+
+    @property
+    def sampled(self) -> bool:
+        """Whether only a sample of the block's paths was ranked."""
+        return len(self.paths) < self.n_space_paths
+
+    def summary(self) -> dict[str, Any]:
+        """Return the numbers a reader wants first, ready for JSON."""
+        return {
+            "selected": list(self.paths[self.selected]),
+            "selected_score": float(self.scores[self.selected]),
+            "best": list(self.paths[int(self.scores.argmin())]),
+            "best_score": float(self.scores.min()),
+            "worst_score": float(self.scores.max()),
+            "gap_to_second": self.gap,
+            "gap_standard_error": self.gap_standard_error,
+            "n_tied": len(self.ties),
+            "n_ranked_paths": len(self.paths),
+            "n_space_paths": self.n_space_paths,
+            "sampled": self.sampled,
+            "n_sequences": self.n_sequences,
+            "effective_rank": self.effective_rank,
+            "losses": list(self.losses),
+        }
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The architecture found, and the ranking of each block."""
+
+    architecture: Architecture
+    blocks: tuple[BlockRanking, ...]

@@ -1,0 +1,61 @@
+"""Choose a path from its scores, and say how sure the choice is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from recbole_nasr.space import Path
+
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The outcome of :func:`select_path`; fields as in :class:`~recbole_nasr.search.result.BlockRanking`."""
+
+    selected: int
+    ties: tuple[int, ...]
+    scores: Matrix
+    standard_errors: Matrix
+    gap: float
+    gap_standard_error: float
+
+
+def _standard_error(values: Matrix) -> Matrix:
+    return np.asarray(values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1]))
+
+
+def select_path(
+    distances: Matrix, paths: Sequence[Path], flops: Sequence[int], tie_standard_errors: float
+) -> Selection:
+    """Choose the path with the lowest mean distance; a tie goes to the fewest FLOPs, then lexicographic order.
+
+    Two paths are compared on the same sequences, so the standard error of their difference is the paired one.
+
+    Args:
+        distances: ``(P, N)``, of ``P`` paths on ``N >= 2`` sequences.
+        paths: The paths, as operation indices.
+        flops: Cost of each path.
+        tie_standard_errors: A path is tied with the best when its mean exceeds the best by no more than this many
+            paired standard errors; 0 leaves exact ties only.
+    """
+    scores = distances.mean(axis=1)
+    order = sorted(range(len(paths)), key=lambda index: (scores[index], paths[index]))
+    best = order[0]
+    excess = scores - scores[best]
+    paired = _standard_error(distances - distances[best])
+    ties = np.flatnonzero(excess <= tie_standard_errors * paired)
+    selected = min(ties.tolist(), key=lambda index: (flops[index], paths[index]))
+    second = order[1] if len(order) > 1 else best
+    return Selection(
+        selected=int(selected),
+        ties=tuple(int(index) for index in ties),
+        scores=scores,
+        standard_errors=_standard_error(distances),
+        gap=float(excess[second]),
+        gap_standard_error=float(paired[second]),
+    )

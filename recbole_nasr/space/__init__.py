@@ -1,0 +1,6 @@
+"""What can be searched: architectures and the table they come from. Nothing here needs torch."""
+
+from recbole_nasr.space.architecture import Architecture
+from recbole_nasr.space.search_space import Path, SearchSpace
+
+__all__ = ["Architecture", "Path", "SearchSpace"]

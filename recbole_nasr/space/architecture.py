@@ -1,0 +1,148 @@
+"""One network, written down: an operation name per layer, in blocks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.errors import ArchitectureError
+from recbole_nasr.ops.registry import operation_class
+
+SCHEMA = "recbole-nasr/architecture"
+SCHEMA_VERSION = 1
+_MAX_LAYERS = 1024
+_MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One path per block; immutable and hashable.
+
+    The text form puts ``,`` between layers and ``/`` between blocks; the JSON form carries a schema version.
+
+    Args:
+        blocks: Operation names, per block and layer. No block may be empty, no name unknown.
+
+    Raises:
+        ArchitectureError: If a block is empty, there are more than 1,024 layers, or a name is unknown.
+
+    Example:
+        >>> architecture = Architecture.parse("transformer_h4,tcn_d1_2/transformer_h8")
+        >>> architecture.blocks
+        (('transformer_h4', 'tcn_d1_2'), ('transformer_h8',))
+        >>> str(architecture)
+        'transformer_h4,tcn_d1_2/transformer_h8'
+    """
+
+    blocks: tuple[tuple[str, ...], ...]
+
+    def __post_init__(self) -> None:
+        blocks = tuple(tuple(block) for block in self.blocks)
+        object.__setattr__(self, "blocks", blocks)
+        if not blocks or not all(blocks):
+            msg = "An architecture needs at least one block, and every block at least one layer."
+            raise ArchitectureError(msg)
+        if len(self.layers) > _MAX_LAYERS:
+            msg = f"An architecture may have at most {_MAX_LAYERS} layers, but got {len(self.layers)}."
+            raise ArchitectureError(msg)
+        for name in set(self.layers):
+            operation_class(name)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Operation names of all layers, first to last."""
+        return tuple(name for block in self.blocks for name in block)
+
+    def __str__(self) -> str:
+        return "/".join(",".join(block) for block in self.blocks)
+
+    @classmethod
+    def parse(cls, text: str) -> Architecture:
+        """Read the text form.
+
+        Raises:
+            ArchitectureError: If a name is unknown or missing.
+        """
+        return cls(tuple(tuple(name.strip() for name in block.split(",")) for block in text.split("/")))
+
+    @classmethod
+    def from_nested(cls, value: Any) -> Architecture:
+        """Read a list of operation names (one block) or a list of such lists.
+
+        Raises:
+            ArchitectureError: If the value is anything else.
+        """
+        if isinstance(value, (list, tuple)) and value:
+            if all(isinstance(name, str) for name in value):
+                return cls((tuple(value),))
+            if all(isinstance(block, (list, tuple)) for block in value) and all(
+                isinstance(name, str) for block in value for name in block
+            ):
+                return cls(tuple(tuple(block) for block in value))
+        msg = f"An architecture must be a list of operation names or a list of such lists, but got {value!r:.80}."
+        raise ArchitectureError(msg)
+
+    def to_nested(self) -> list[list[str]]:
+        """Return the blocks as lists: the form in which RecBole's configuration carries an architecture."""
+        return [list(block) for block in self.blocks]
+
+    def to_json(self, metadata: Mapping[str, Any] | None = None) -> str:
+        """Return the JSON form; ``metadata`` is kept beside the blocks and ignored when read."""
+        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "blocks": self.to_nested()}
+        return json.dumps({**content, "metadata": dict(metadata or {})}, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Architecture:
+        """Read the JSON form.
+
+        Raises:
+            ArchitectureError: If it is not JSON, has no blocks, or was written by a newer version.
+        """
+        try:
+            content = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            msg = f"An architecture file must be JSON, but this one cannot be read: {error}."
+            raise ArchitectureError(msg) from None
+        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+            msg = f'An architecture file must have "schema": "{SCHEMA}"; this one is something else.'
+            raise ArchitectureError(msg)
+        version = content.get("schema_version")
+        if version != SCHEMA_VERSION:
+            msg = (
+                f"This version reads architecture files of schema_version {SCHEMA_VERSION}, but this one has "
+                f"{version!r}; install the version of recbole-nasr that wrote it."
+            )
+            raise ArchitectureError(msg)
+        return cls.from_nested(content.get("blocks"))
+
+    def save(self, path: Path | str, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write the JSON form to ``path``, whole or not at all."""
+        target = Path(path)
+        partial = target.with_name(target.name + ".partial")
+        partial.write_text(self.to_json(metadata), encoding="utf-8")
+        partial.replace(target)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Architecture:
+        """Read a file written by :meth:`save`.
+
+        Raises:
+            ArchitectureError: If the file is missing, larger than 1 MiB, not text, or not an architecture.
+        """
+        source = Path(path)
+        try:
+            if source.stat().st_size > _MAX_BYTES:
+                msg = f"An architecture file is at most 1 MiB, but {source} is larger."
+                raise ArchitectureError(msg)
+            text = source.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            msg = f"The architecture file {source} cannot be read: {error}."
+            raise ArchitectureError(msg) from None
+        try:
+            return cls.from_json(text)
+        except ArchitectureError as error:
+            msg = f"{source}: {error}"
+            raise ArchitectureError(msg) from None

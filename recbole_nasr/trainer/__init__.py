@@ -1,0 +1,1 @@
+"""Trainers RecBole finds by name: ``NASRTrainer`` and ``NASRSearchTrainer``; exact ranks by counting."""

@@ -1,0 +1,79 @@
+"""Training sequences on the device, and batches of them without a loop over rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from recbole_nasr.data.chunks import TrainingChunks
+from recbole_nasr.search import SearchSequences
+
+
+@dataclass(frozen=True)
+class SequenceBatches:
+    """The training chunks of a data set, held on the device.
+
+    Args:
+        items: ``(T,)`` all items in order.
+        start: ``(N,)`` flat position of each chunk's first input.
+        length: ``(N,)`` inputs of each chunk.
+        width: Inputs of the longest chunk.
+    """
+
+    items: Tensor
+    start: Tensor
+    length: Tensor
+    width: int
+
+    @classmethod
+    def from_chunks(cls, chunks: TrainingChunks, device: torch.device | str) -> SequenceBatches:
+        """Move ``chunks`` to ``device``."""
+        width = int(chunks.length.max())
+        return cls(chunks.items.to(device), chunks.start.to(device), chunks.length.to(device), width)
+
+    def __len__(self) -> int:
+        return self.start.size(0)
+
+    def n_steps(self, batch_size: int) -> int:
+        """Return how many batches an epoch has."""
+        return math.ceil(len(self) / batch_size)
+
+    def gather(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``item_seq (B, width)``, ``item_seq_len (B,)`` and ``targets (B, width)``, right-padded with 0."""
+        length = self.length[rows]
+        steps = torch.arange(self.width, device=self.items.device)
+        real = steps < length.unsqueeze(1)
+        source = torch.where(real, self.start[rows].unsqueeze(1) + steps, 0)
+        return torch.where(real, self.items[source], 0), length, torch.where(real, self.items[source + 1], 0)
+
+    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield every chunk once, in random order, in batches that differ in size by at most one.
+
+        Args:
+            batch_size: Largest batch.
+            generator: Source of the order, on the device of the chunks.
+        """
+        order = torch.randperm(len(self), generator=generator, device=self.items.device)
+        return (self.gather(rows) for rows in order.tensor_split(self.n_steps(batch_size)))
+
+
+def search_sequences(chunks: TrainingChunks, max_length: int) -> SearchSequences:
+    """Return what a search may see: the training items of every chunk, its last target included.
+
+    Args:
+        chunks: The training part; validation and test items are no part of any chunk.
+        max_length: Longest sequence; of a longer one the last items are taken.
+
+    Returns:
+        Sequences of at most ``max_length`` items, on the CPU.
+    """
+    length = (chunks.length + 1).clamp_max(max_length)
+    start = chunks.start + chunks.length + 1 - length
+    steps = torch.arange(int(length.max()))
+    real = steps < length.unsqueeze(1)
+    source = torch.where(real, start.unsqueeze(1) + steps, 0)
+    return SearchSequences(torch.where(real, chunks.items[source], 0), length, chunks.group)

@@ -1,0 +1,76 @@
+"""Exact full ranking by counting: the rank of a target is one plus the items that score at least as high."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_nasr.errors import ConfigError, NumericalError
+
+
+def count_ranks(scores: Tensor, targets: Tensor) -> Tensor:
+    """Return the 1-based rank of each row's target; ties count against it.
+
+    Args:
+        scores: ``(B, V)``, column 0 (padding) ignored.
+        targets: ``(B,)`` ids in ``1..V - 1``.
+
+    Returns:
+        ``(B,)`` int64, in ``1..V - 1``.
+
+    Example:
+        >>> count_ranks(torch.tensor([[9.0, 0.5, 0.7, 0.5]]), torch.tensor([1]))
+        tensor([3])
+    """
+    own = scores.gather(1, targets.unsqueeze(1))
+    return (scores[:, 1:] >= own).sum(dim=1)
+
+
+@torch.no_grad()
+def full_ranks(model: Any, eval_data: Any, *, device: torch.device | str, mask_history: bool = False) -> Tensor:
+    """Rank all items for every case of a leave-one-out loader, with RecBole's or our models.
+
+    Args:
+        model: Anything with RecBole's ``full_sort_predict``; put in eval mode.
+        eval_data: A full-sort loader of sequential data.
+        device: Where the model is.
+        mask_history: Exclude the items of the history from the ranking. A target that is itself in the history
+            is excluded with them and ranks last; keeping it alone would give it away.
+
+    Returns:
+        ``(N,)`` int64 ranks on the CPU, in the order of the cases.
+
+    Raises:
+        NumericalError: If a score is NaN or infinite.
+        ConfigError: If ``mask_history`` is asked of a data set that does not know whole histories.
+    """
+    dataset = eval_data._dataset  # noqa: SLF001 - the loader's own iterator makes a Python list of every row number
+    if mask_history and not hasattr(dataset, "earlier_items"):
+        msg = "`mask_history` needs the data set class of this package; RecBole's keeps the last items only."
+        raise ConfigError(msg)
+    model.eval()
+    ranks, finite = [], []
+    for start in range(0, len(dataset), eval_data.step):
+        rows = slice(start, min(start + eval_data.step, len(dataset)))
+        cases = eval_data.transform(dataset, dataset[rows]).to(device)
+        targets = cases[dataset.iid_field]
+        scores = model.full_sort_predict(cases).view(len(targets), -1).float()
+        finite.append(torch.isfinite(scores[:, 1:]).all())
+        if mask_history:
+            seen = dataset.earlier_items(torch.arange(rows.start, rows.stop)).to(device)
+            scores.scatter_(1, seen, -torch.inf)
+        ranks.append(count_ranks(scores, targets))
+    if not bool(torch.stack(finite).all()):
+        msg = f"Scores must be finite, but {type(model).__name__} gave NaN or infinite ones; lower `learning_rate`."
+        raise NumericalError(msg)
+    return torch.cat(ranks).cpu()
+
+
+def hit_matrix(ranks: Tensor, topk: Sequence[int]) -> Tensor:
+    """Return RecBole's ``rec.topk`` of one-positive cases: ``(N, max(topk) + 1)`` hit flags and the count 1."""
+    places = torch.arange(1, max(topk) + 1)
+    hits = (ranks.unsqueeze(1) == places).int()
+    return torch.cat([hits, torch.ones(len(ranks), 1, dtype=torch.int)], dim=1)

@@ -1,0 +1,152 @@
+"""``NASRTrainer``: RecBole's trainer with autoregressive batches on the device and ranking by counting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.evaluator.register import metric_information
+from recbole.trainer import Trainer
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.data.autoregressive import NASRDataset
+from recbole_nasr.errors import ConfigError, NumericalError
+from recbole_nasr.progress import open_progress
+from recbole_nasr.rng import derive_seed, generator
+from recbole_nasr.trainer.batches import SequenceBatches
+from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
+
+
+class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
+    """Trains the network of one architecture; ``fit`` and ``evaluate`` are RecBole's.
+
+    What differs inside: batches are gathered on the device, nothing waits for the device within an epoch, every
+    epoch has its own random streams derived from ``seed``, the best checkpoint is chosen by unrounded metrics, and
+    top-k metrics come from exact ranks, ties counting against the target.
+
+    Attributes:
+        ranks: ``(N,)`` ranks of the last evaluation, where it needed no more than ranks.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.ranks: Tensor | None = None
+        self._batches: SequenceBatches | None = None
+
+    def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
+        """Build RecBole's optimiser; Adam and AdamW fused, which is faster and never reads a value back."""
+        learner = kwargs.get("learner", self.learner).lower()
+        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+        if learner not in kinds or self.device.type not in ("cpu", "cuda"):
+            optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
+            return optimizer
+        return kinds[learner](
+            kwargs.get("params", self.model.parameters()),
+            lr=kwargs.get("learning_rate", self.learning_rate),
+            weight_decay=kwargs.get("weight_decay", self.weight_decay),
+            fused=True,
+        )
+
+    def train_step(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor) -> Tensor:
+        """Take one optimiser step; return the loss, detached and still on the device.
+
+        Args:
+            item_seq: ``(B, L)`` inputs, right-padded.
+            item_seq_len: ``(B,)`` lengths.
+            targets: ``(B, L)`` next items, 0 where there is none.
+        """
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
+            loss: Tensor = self.model.network.loss(item_seq, item_seq_len, targets)
+        loss.backward()
+        if self.clip_grad_norm:
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _train_epoch(
+        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False  # noqa: FBT001, FBT002
+    ) -> float:
+        """Train one epoch and return the mean loss; RecBole's own loop serves any but autoregressive data."""
+        torch.manual_seed(derive_seed(self.config["seed"], f"retrain/dropout/{epoch_idx}"))
+        dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
+        if not isinstance(dataset, NASRDataset) or not dataset.autoregressive or not self.config["single_spec"]:
+            total: float = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+            return total
+        if self._batches is None:
+            self._batches = SequenceBatches.from_chunks(dataset.training_chunks(), self.device)
+        order = generator(self.config["seed"], f"retrain/order/{epoch_idx}", self.device)
+        self.model.train()
+        losses = self._steps(self._batches.epoch(self.config["train_batch_size"], order), show_progress, epoch_idx)
+        mean = float(torch.stack(losses).mean())
+        if not math.isfinite(mean):
+            msg = f"The training loss must be finite, but became {mean} in epoch {epoch_idx}; lower `learning_rate`."
+            raise NumericalError(msg)
+        return mean
+
+    def _steps(
+        self, batches: Iterable[tuple[Tensor, Tensor, Tensor]], show_progress: bool, epoch_idx: int  # noqa: FBT001
+    ) -> list[Tensor]:
+        assert self._batches is not None  # noqa: S101 - for the type checker
+        if not show_progress:
+            return [self.train_step(*batch) for batch in batches]
+        losses = []
+        with open_progress(self._batches.n_steps(self.config["train_batch_size"]), f"epoch {epoch_idx}") as progress:
+            for batch in batches:
+                losses.append(self.train_step(*batch))
+                progress.advance()
+        return losses
+
+    def _ranks_suffice(self, eval_data: Any) -> bool:
+        needed = {need for metric in self.config["metrics"] for need in metric_information[metric.lower()]}
+        return (
+            needed <= {"rec.topk"}
+            and isinstance(eval_data, FullSortEvalDataLoader)
+            and bool(self.config["single_spec"])
+        )
+
+    @torch.no_grad()
+    def evaluate(
+        self,
+        eval_data: Any,
+        load_best_model: bool = True,  # noqa: FBT001, FBT002 - RecBole's signature
+        model_file: str | None = None,
+        show_progress: bool = False,  # noqa: FBT001, FBT002
+    ) -> Any:
+        """Evaluate as RecBole does; where the metrics need ranks alone, from :func:`full_ranks`.
+
+        Raises:
+            NumericalError: If a score is not finite.
+            ConfigError: If ``mask_history`` is combined with metrics that need more than ranks.
+        """
+        if not eval_data:
+            return None
+        if not self._ranks_suffice(eval_data):
+            if self.config["mask_history"]:
+                msg = (
+                    "`mask_history` works with full ranking and metrics that need ranks alone (Recall, NDCG, MRR, "
+                    f"Hit, Precision, MAP), but metrics are {self.config['metrics']}; change one of the two."
+                )
+                raise ConfigError(msg)
+            return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+        if load_best_model:
+            self._load_best(model_file or self.saved_model_file)
+        self.ranks = full_ranks(
+            self.model, eval_data, device=self.device, mask_history=bool(self.config["mask_history"])
+        )
+        struct = self.eval_collector.get_data_struct()
+        struct.set("rec.topk", hit_matrix(self.ranks, self.config["topk"]))
+        result = self.evaluator.evaluate(struct)
+        self.wandblogger.log_eval_metrics(result, head="eval")
+        return result
+
+    def _load_best(self, path: str) -> None:
+        checkpoint = load_checkpoint(path, self.device)
+        self.model.load_state_dict(checkpoint["state_dict"])
+        self.model.load_other_parameter(checkpoint.get("other_parameter"))
+        self.logger.info("Loading model structure and parameters from %s", path)

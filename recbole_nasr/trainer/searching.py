@@ -1,0 +1,69 @@
+"""``NASRSearchTrainer``: search, become the network found, then train it like any other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.model.settings import layer_settings, search_settings, search_space
+from recbole_nasr.search import BlockRanking, SearchResult, search
+from recbole_nasr.space import Architecture
+from recbole_nasr.trainer.batches import search_sequences
+from recbole_nasr.trainer.retraining import NASRTrainer
+
+
+class NASRSearchTrainer(NASRTrainer):
+    """Runs the block-wise search at the start of ``fit``, on the training part alone.
+
+    Attributes:
+        search_result: The architecture and all scores, once the search has run.
+    """
+
+    def __init__(self, config: Any, model: Any) -> None:
+        super().__init__(config, model)
+        self.search_result: SearchResult | None = None
+
+    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
+        """Search unless the architecture is known, then train; arguments and result are RecBole's."""
+        if not self.model.searched:
+            self._search(train_data)
+        return super().fit(train_data, *args, **kwargs)
+
+    def _search(self, train_data: Any) -> None:
+        dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
+        self.search_result = search(
+            search_sequences(dataset.training_chunks(), self.model.max_seq_length),
+            search_space(self.config),
+            n_items=self.model.n_items,
+            layer_settings=layer_settings(self.config),
+            settings=search_settings(self.config),
+            seed=self.config["seed"],
+            device=self.device,
+            on_block=self._log_block,
+        )
+        self._become(self.search_result.architecture)
+
+    def _become(self, architecture: Architecture) -> None:
+        self.model.become(architecture)
+        self.optimizer = self._build_optimizer(params=self.model.parameters())
+        self.logger.info("Architecture: %s", architecture)
+
+    def _log_block(self, index: int, ranking: BlockRanking) -> None:
+        self.logger.info(
+            "Block %d: %s, score %.5f, gap to the second %.1e ± %.1e, %d of %d paths tied%s",
+            index + 1,
+            ",".join(ranking.paths[ranking.selected]),
+            ranking.scores[ranking.selected],
+            ranking.gap,
+            ranking.gap_standard_error,
+            len(ranking.ties),
+            len(ranking.paths),
+            f" (a sample of {ranking.n_space_paths})" if ranking.sampled else "",
+        )
+
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """Take up training from a checkpoint, which carries the architecture that was found."""
+        architecture = load_checkpoint(resume_file, self.device)["config"]["architecture"]
+        if architecture is not None:
+            self._become(Architecture.from_nested(architecture))
+        super().resume_checkpoint(resume_file)

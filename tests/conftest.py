@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+import recbole_nasr  # noqa: F401  (repairs RecBole before any test imports it)
+
+hypothesis.settings.register_profile(
+    "recbole_nasr",
+    deadline=None,  # two shared cores: a time limit would make tests fail by chance
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("recbole_nasr")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture(autouse=True)
+def isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """RecBole reads sys.argv, sets CUDA_VISIBLE_DEVICES and all seeds, and writes to the current folder."""
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    monkeypatch.chdir(tmp_path)
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    deterministic = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    yield
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic
+    for handler in root.handlers:
+        if handler not in handlers:
+            handler.close()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+    torch.set_rng_state(states[2])
+    if devices is None:
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    else:
+        os.environ["CUDA_VISIBLE_DEVICES"] = devices
+
+
+@pytest.fixture
+def write_inter(tmp_path: Path) -> Callable[..., Path]:
+    """Write ``<tmp>/data/<name>/<name>.inter`` and return ``<tmp>/data``."""
+
+    def write(
+        rows: Iterable[tuple[str, str, float]],
+        name: str = "toy",
+        header: str = "user_id:token\titem_id:token\ttimestamp:float",
+    ) -> Path:
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        lines = [header, *("\t".join(str(value) for value in row) for row in rows)]
+        (folder / f"{name}.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return folder.parent
+
+    return write
+
+
+@pytest.fixture
+def toy(write_inter: Callable[..., Path]) -> Path:
+    """The data_path of ``toy``: 12 users, each with 8 of 10 items in cyclic order."""
+    rows = [(f"u{user}", f"i{(user + step) % 10}", float(step)) for user in range(12) for step in range(8)]
+    return write_inter(rows)

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from recbole.data.dataset import SequentialDataset
+
+from recbole_nasr.data import prepare
+from recbole_nasr.data.autoregressive import NASRDataset
+from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset, prepared_folder
+from recbole_nasr.data.report import load_report, report_text
+from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.resources import load_yaml
+
+from .test_lazy import assert_same_rows
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dataset")
+
+
+@pytest.fixture(scope="module")
+def folder(parent: Path) -> Path:
+    return ensure_prepared({"data_path": str(parent / "ml")})
+
+
+def test_ml_on_100k_has_the_numbers_of_the_protocol(folder: Path) -> None:
+    report = load_report(folder)
+    assert (report.sequences, report.actions, report.items, report.persons) == (3478, 98064, 1349, 943)
+    assert report.raw == {"interactions": 100000, "users": 943, "items": 1682}
+    assert report.dropped == {"rare items": 713, "rare users": 0, "in no window": 1223}
+    assert report.actions + sum(report.dropped.values()) == report.raw["interactions"]
+    inter = pd.read_csv(folder / "ml.inter", sep="\t")
+    assert len(inter) == 98064
+    assert inter["user_id:token"].nunique() == 3478
+    assert inter["item_id:token"].nunique() == 1349
+
+
+def test_every_window_holds_ten_to_thirty_items_with_times_counting_from_zero(folder: Path) -> None:
+    inter = pd.read_csv(folder / "ml.inter", sep="\t")
+    sizes = inter.groupby("user_id:token").size()
+    assert sizes.min() == 10
+    assert sizes.max() == 30
+    assert (inter["timestamp:float"] == inter.groupby("user_id:token").cumcount()).all()
+
+
+def test_the_user_file_names_the_person_of_every_window(folder: Path) -> None:
+    users = pd.read_csv(folder / "ml.user", sep="\t", dtype=str)
+    assert len(users) == 3478
+    assert (users["user_id:token"].str.rsplit("_", n=1).str[0] == users["source_user:token"]).all()
+
+
+def test_the_windows_of_a_person_follow_the_history_of_ml_100k(folder: Path) -> None:
+    source = Path(prepare.movielens("100k").locate())
+    raw = pd.read_csv(source, sep="\t", names=["user", "item", "rating", "time"], skiprows=1)
+    raw = raw[raw.groupby("item")["item"].transform("size") >= 5]
+    history = raw[raw["user"] == 196].sort_values("time", kind="stable")["item"].tolist()
+    inter = pd.read_csv(folder / "ml.inter", sep="\t")
+    assert inter[inter["user_id:token"] == "196_0"]["item_id:token"].tolist() == history[:30]
+
+
+def test_recboles_rows_on_the_prepared_data_are_ours(folder: Path, make_config: Any) -> None:
+    keys = {**load_yaml("dataset_configs", "ml"), "eval_args": make_config("ml")["eval_args"]}
+    make = lambda: make_config("ml", folder, **keys)  # noqa: E731
+    theirs, ours = SequentialDataset(make()).build(), NASRDataset(make()).build()
+    for part in (1, 2):
+        assert_same_rows(theirs[part], ours[part])
+    chunks = ours[0].training_chunks()
+    assert len(chunks.start) == 3478
+    assert int(chunks.length.sum()) == len(theirs[0]) == 98064 - 3 * 3478
+    assert len(torch.unique(chunks.group)) == 943
+
+
+def test_a_second_call_does_no_work(folder: Path, parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "cut_windows", lambda *_: pytest.fail("prepared again"))
+    assert ensure_prepared({"data_path": str(parent)}) == folder
+
+
+def test_the_folder_is_found_from_the_parent_the_joined_name_and_itself(folder: Path, parent: Path) -> None:
+    for given in (parent, parent / "ml", folder):
+        assert prepared_folder({"data_path": str(given)}) == folder
+
+
+def test_another_option_is_another_folder(folder: Path, parent: Path) -> None:
+    same = prepared_folder({"data_path": str(parent), "window_stride": 30})
+    other = prepared_folder({"data_path": str(parent), "window_stride": 15})
+    assert same == folder
+    assert other != folder
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prepare, "save_report", full)
+    with pytest.raises(DataError, match="No space left"):
+        ensure_prepared({"data_path": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_loser_of_a_race_keeps_the_winners_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def another_process_is_first(report: Any, draft: Path) -> None:
+        winner = prepared_folder({"data_path": str(tmp_path)})
+        winner.mkdir()
+        (winner / "mark").write_text("winner")
+
+    monkeypatch.setattr(prepare, "save_report", another_process_is_first)
+    folder = ensure_prepared({"data_path": str(tmp_path)})
+    assert [path.name for path in folder.iterdir()] == ["mark"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_several_at_once_make_one_complete_folder(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(ensure_prepared, [{"data_path": str(tmp_path)}] * 3))
+    assert set(tmp_path.iterdir()) == folders
+    assert {path.name for path in folders.pop().iterdir()} == {"ml.inter", "ml.user", "report.json"}
+
+
+def test_filters_that_leave_nothing_give_the_counts_of_each(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"100,000 interactions 0 are left without rare items"):
+        ensure_prepared({"data_path": str(tmp_path), "min_item_interactions": 10**6})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_release_that_cannot_be_read_yet_names_those_that_can(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"'1m'.*100k"):
+        prepared_folder({"data_path": str(tmp_path), "ml_release": "1m"})
+
+
+def test_a_release_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean '100k'"):
+        prepared_folder({"data_path": str(tmp_path), "ml_release": "100kb"})
+
+
+def test_only_our_own_names_are_prepared() -> None:
+    assert is_prepared_dataset("ml")
+    assert not is_prepared_dataset("ml-100k")
+
+
+def test_the_report_is_logged_and_has_the_papers_numbers_beside_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        folder = ensure_prepared({"data_path": str(tmp_path), "window_stride": 15})
+    text = report_text(load_report(folder))
+    assert text in caplog.text
+    lines = text.splitlines()
+    assert lines[0].split("  ")[0] == "data"
+    assert lines[2].split()[-4:] == ["25,417,546", "876,162", "23,515", "30"]
+    assert len({len(line) for line in lines[:3]}) == 1
+    assert "416 histories end in a tie" in text
+    assert "the windows overlap" in text
+
+
+def test_a_damaged_report_is_an_error_of_the_data(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(DataError, match=r"report\.json"):
+        load_report(tmp_path)

@@ -1,0 +1,185 @@
+"""RecBole finds what we registered, by its own functions, in this process and in others."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import recbole.quick_start
+import recbole.trainer
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset
+from recbole.quick_start import quick_start as recbole_quick_start
+from recbole.utils import ModelType, get_model, get_trainer
+from recbole.utils.argument_list import dataset_arguments
+
+import recbole_nasr
+from recbole_nasr import configuration, quick_start
+from recbole_nasr.data import prepare
+from recbole_nasr.data.autoregressive import NASRDataset
+from recbole_nasr.errors import DataError
+from recbole_nasr.registration import known_datasets, register
+
+SASREC = {"train_neg_sample_args": None, "state": "ERROR"}
+
+
+@pytest.mark.parametrize("name", configuration.MODELS)
+def test_recbole_finds_our_classes_by_name(name: str) -> None:
+    model = get_model(name)
+    assert (model.__name__, model.__module__.partition(".")[0]) == (name, "recbole_nasr")
+    assert model.type is ModelType.SEQUENTIAL
+    trainer = get_trainer(ModelType.SEQUENTIAL, name)
+    assert trainer.__name__ == f"{name}Trainer"
+    assert issubclass(trainer, recbole.trainer.Trainer)
+    assert getattr(importlib.import_module("recbole.data.dataset"), f"{name}Dataset") is NASRDataset
+    module = importlib.import_module(f"recbole.model.sequential_recommender.{name.lower()}")
+    assert getattr(module, name) is model
+
+
+@pytest.mark.parametrize("name", configuration.MODELS)
+def test_our_models_need_no_configuration_file(name: str, toy: Path) -> None:
+    config = Config(name, "toy", config_dict={"data_path": str(toy)})
+    assert config["train_neg_sample_args"]["distribution"] == "none"
+    assert isinstance(create_dataset(config), NASRDataset)
+
+
+def test_registering_again_changes_nothing() -> None:
+    before = Config.__init__, vars(Config)["_load_internal_config_dict"], list(dataset_arguments)
+    register()
+    assert before == (Config.__init__, vars(Config)["_load_internal_config_dict"], dataset_arguments)
+    assert all(dataset_arguments.count(key) == 1 for key in configuration.DATASET_ARGUMENTS)
+
+
+def test_recboles_own_classes_are_found_as_before() -> None:
+    assert get_model("SASRec").__module__ == "recbole.model.sequential_recommender.sasrec"
+    assert get_trainer(ModelType.SEQUENTIAL, "SASRec") is recbole.trainer.Trainer
+
+
+def test_our_quick_start_hands_out_recboles_functions() -> None:
+    for name in quick_start.__all__:
+        assert getattr(quick_start, name) is getattr(recbole.quick_start, name)
+        assert getattr(quick_start, name) is getattr(recbole_quick_start, name)
+
+
+def test_a_spawned_worker_runs_recboles_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(recbole_quick_start, "run_recbole", lambda *a, **k: calls.append((a, k)))
+    quick_start.run_recboles(3, "NASR", "ml", None, {"config_dict": {"seed": 1}, "queue": None})
+    assert calls == [(("NASR", "ml", None), {"config_dict": {"seed": 1, "local_rank": 3}, "queue": None})]
+
+
+def test_a_process_that_receives_the_worker_knows_our_models() -> None:
+    sent = pickle.dumps(recbole_quick_start.run_recboles).hex()
+    program = (
+        "import pickle, sys\n"
+        "pickle.loads(bytes.fromhex(sys.argv[1]))\n"
+        "from recbole.utils import get_model\n"
+        "heavy = {'matplotlib', 'recbole_nasr.cli'} & set(sys.modules)\n"
+        "print(get_model('NASRSearch').__name__, heavy)\n"
+    )
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "ignore", "-c", program, sent],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(recbole_nasr.__file__).parents[1])},
+    )
+    assert done.stdout.splitlines()[-1] == "NASRSearch set()"
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
+    """Let the preparation of ``ml`` write six tiny windows; returns the folders it wrote, in order."""
+    written: list[Path] = []
+
+    def ensure_prepared(config: Any) -> Path:
+        folder = prepare.prepared_folder(config)
+        folder.mkdir(parents=True)
+        rows = [f"w{user}\ti{(user + step) % 7}\t{step}" for user in range(6) for step in range(5)]
+        header = "user_id:token\titem_id:token\ttimestamp:float"
+        (folder / "ml.inter").write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+        (folder / "ml.user").write_text(
+            "\n".join(["user_id:token\tsource_user:token", *(f"w{user}\tp" for user in range(6))]) + "\n",
+            encoding="utf-8",
+        )
+        written.append(folder)
+        return folder
+
+    monkeypatch.setattr(prepare, "ensure_prepared", ensure_prepared)
+    return written
+
+
+def test_ml_is_prepared_once_in_its_own_folder_for_any_sequential_model(
+    prepared: list[Path], tmp_path: Path
+) -> None:
+    settings = {**SASREC, "data_path": str(tmp_path / "data")}
+    config = Config("SASRec", "ml", config_dict=dict(settings))
+    folder = Path(config["data_path"])
+    assert folder.parent == tmp_path / "data"
+    assert folder.name.startswith("ml-100k-")
+    assert create_dataset(config).inter_num == 30
+    assert create_dataset(Config("SASRec", "ml", config_dict=dict(settings))).inter_num == 30
+    assert prepared == [folder]
+
+
+def test_other_options_go_to_another_folder(prepared: list[Path], tmp_path: Path) -> None:
+    settings = {**SASREC, "data_path": str(tmp_path / "data")}
+    folders = {
+        Config("SASRec", "ml", config_dict={**settings, "window_length": n})["data_path"] for n in (20, 30)
+    }
+    assert len(folders) == 2
+    assert prepared == []
+
+
+def test_a_users_own_file_of_that_name_is_used_as_it_is(
+    prepared: list[Path], write_inter: Callable[..., Path]
+) -> None:
+    rows = [(f"u{user}", f"i{item}", float(item)) for user in range(3) for item in range(6)]
+    folder = write_inter(rows, "ml")
+    config = Config("SASRec", "ml", config_dict={**SASREC, "data_path": str(folder), "load_col": None})
+    assert Path(config["data_path"]) == folder / "ml"
+    assert create_dataset(config).inter_num == 18
+    assert prepared == []
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_process_prepares_and_all_wait(
+    rank: int, prepared: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from recbole.data.dataset import SequentialDataset
+
+    waits: list[bool] = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: waits.append(True))
+    config = Config("SASRec", "ml", config_dict={**SASREC, "data_path": str(tmp_path / "data")})
+    config["local_rank"] = rank
+    dataset = object.__new__(SequentialDataset)
+    dataset.config, dataset.dataset_name, dataset.dataset_path = config, "ml", config["data_path"]
+    dataset._download()
+    assert (len(prepared), waits) == (1 - rank, [True])
+
+
+def test_an_unknown_data_set_is_one_line_with_the_nearest_name(tmp_path: Path) -> None:
+    config = Config("SASRec", "amazon-beuty", config_dict={**SASREC, "data_path": str(tmp_path)})
+    with pytest.raises(DataError, match=r"no data set 'amazon-beuty'.*Did you mean 'amazon-beauty'"):
+        create_dataset(config)
+    assert not (tmp_path / "amazon-beuty").exists()
+
+
+def test_known_data_sets_are_recboles_and_ours() -> None:
+    assert {"ml", "ml-100k", "ml-1m", "amazon-beauty"} <= set(known_datasets())
+
+
+def test_the_root_offers_a_few_names_and_no_others() -> None:
+    assert recbole_nasr.Architecture.__module__ == "recbole_nasr.space.architecture"
+    assert recbole_nasr.HybridNet.__module__ == "recbole_nasr.nets.hybrid"
+    with pytest.raises(AttributeError, match="Architectur'"):
+        _ = recbole_nasr.Architectur
