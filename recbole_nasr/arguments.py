@@ -102,9 +102,7 @@ def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
         if word == "-h":
             key = "help"
         elif not word.startswith("--") or not key or (not equals and key not in FLAGS):
-            msg = (
-                f"Arguments have the form `--key=value` (one word, no spaces), but got {word!r}; see --help."
-            )
+            msg = f"Arguments have the form `--key=value` (one word, no spaces), but got {word!r}; see --help."
             raise ConfigError(msg)
         value = (text if key in TEXT_KEYS else parse_value(text)) if equals else True
         if key in values and values[key] != value:

@@ -10,7 +10,7 @@ from typing import Any
 from recbole_nasr import preflight
 from recbole_nasr.arguments import Request, build_request, parse_line
 from recbole_nasr.console import show, show_error, shown_on_screen
-from recbole_nasr.defaults import QUICK
+from recbole_nasr.defaults import quick_settings
 from recbole_nasr.errors import NASRError
 from recbole_nasr.help import help_text
 from recbole_nasr.machine import versions
@@ -56,15 +56,16 @@ def _run(request: Request, command: list[str]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # RecBole's own, while no log file takes them
         settings = preflight.check_request(request)
+        first = request.models[0]
+        prepared = preflight.prepare_data(first, request.dataset, settings[first])
+    if prepared:
+        show(prepared + "\n")
     results: list[RunResult] = []
     with shown_on_screen():
         for number, (model, keys) in enumerate(settings.items(), start=1):
-            show(
-                f"{model} on {request.dataset}"
-                + (f" ({number} of {len(settings)})" if len(settings) > 1 else "")
-            )
+            show(f"{model} on {request.dataset}" + (f" ({number} of {len(settings)})" if len(settings) > 1 else ""))
             if request.quick:
-                small = ", ".join(f"{key}={keys[key]}" for key in QUICK if key in keys)
+                small = ", ".join(f"{key}={keys[key]}" for key in quick_settings(model))
                 show(f"--quick: a first look, not a result; {small}")
             results.append(_run_one(model, request, keys, command))
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
@@ -74,9 +75,7 @@ def _run(request: Request, command: list[str]) -> None:
 def _run_one(model: str, request: Request, keys: dict[str, Any], command: list[str]) -> RunResult:
     folder = RunFolder.create(request.runs_dir, request.dataset, model, request.run_name)
     show(f"writing to {folder.path}")
-    given = folder.write_text(
-        "settings.yaml", settings_text({"model": model, "dataset": request.dataset, **keys})
-    )
+    given = folder.write_text("settings.yaml", settings_text({"model": model, "dataset": request.dataset, **keys}))
     result = run_model(model, request.dataset, [given], folder, command=command)
     save_report(result, command)
     return result

@@ -20,13 +20,17 @@ EVALUATION: dict[str, Any] = {
 }
 """How all models are measured, unless the user says otherwise."""
 
-QUICK: dict[str, Any] = {
-    "n_layers": 4,
-    "n_blocks": 2,
-    "search_epochs": 1,
-    "epochs": 3,
+QUICK: dict[str, dict[str, Any]] = {
+    "NASRSearch": {"n_layers": 4, "n_blocks": 2, "search_epochs": 1, "epochs": 3},
+    "NASR": {"n_layers": 4, "n_blocks": 2, "epochs": 3},
+    "other models": {"epochs": 1},
 }
-"""What ``--quick`` changes, for models that have these keys: a first look, not a result."""
+"""What ``--quick`` changes: a first look, not a result."""
+
+
+def quick_settings(model: str) -> dict[str, Any]:
+    """Return the part of :data:`QUICK` that is for ``model``."""
+    return QUICK.get(model, QUICK["other models"])
 
 
 def valid_metric(settings: Mapping[str, Any]) -> str:

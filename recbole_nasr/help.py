@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
+from recbole_nasr.defaults import quick_settings
+from recbole_nasr.model.presets import PRESETS
 from recbole_nasr.resources import available
 
 _TEXT = """\
@@ -30,7 +32,7 @@ What to run
                   transformer_h4,tcn_d1_2/tcn_d1_4
   --config_files  YAML files of settings, "a.yaml b.yaml"; later files outrank earlier ones,
                   the command line outranks them all
-  --quick         for models with these keys: {quick}
+  --quick         small settings, not a result: {quick}
   --device        auto (a GPU where there is one), cpu or cuda; a certain card with --gpu_id=1
 
 Where results go
@@ -54,13 +56,11 @@ evaluated. A key that nothing reads is an error that names the nearest one.
 
 def help_text() -> str:
     """Return what ``--help`` shows; presets and data sets are those that are shipped."""
-    from recbole_nasr.defaults import QUICK
-    from recbole_nasr.model.presets import PRESETS
-
+    indent = " " * 18
     return _TEXT.format(
         datasets=", ".join(dict.fromkeys([*available("dataset_configs"), "ml-100k"])),
-        presets=textwrap.fill(", ".join(PRESETS), 96, initial_indent=" " * 18, subsequent_indent=" " * 18),
+        presets=textwrap.fill(", ".join(PRESETS), 96, initial_indent=indent, subsequent_indent=indent),
         spaces=", ".join(available("properties/space")),
         searches=", ".join(available("properties/search")),
-        quick=", ".join(f"{key}={value}" for key, value in QUICK.items()),
+        quick=", ".join(f"{key}={value}" for key, value in quick_settings("NASRSearch").items()),
     ).rstrip()

@@ -35,14 +35,10 @@ def check_interactions(path: Path, config: Any, *, with_time: bool = True) -> No
         raise DataError(msg) from None
 
 
-def _check_rows(
-    path: Path, lines: Iterable[str], header: list[str], separator: str, finite: list[str]
-) -> None:
+def _check_rows(path: Path, lines: Iterable[str], header: list[str], separator: str, finite: list[str]) -> None:
     """Check what follows the header; values of the fields ``finite`` may not be missing, nan or inf."""
     floats = [
-        (index, column.partition(":")[0] in finite)
-        for index, column in enumerate(header)
-        if column.endswith(":float")
+        (index, column.partition(":")[0] in finite) for index, column in enumerate(header) if column.endswith(":float")
     ]
     for number, line in enumerate(lines, start=2):
         if line.isspace():

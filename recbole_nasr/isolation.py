@@ -66,6 +66,7 @@ def log_to_file(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             # Set up inside `catch_warnings`, which restores `showwarning`: capturing may not outlive the
             # handler.
+            warnings.simplefilter("default")
             logging.captureWarnings(capture=True)
             try:
                 yield

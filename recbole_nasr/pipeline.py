@@ -1,7 +1,7 @@
 """One run, from configuration to test metrics: RecBole's own steps in the order of `run_recbole`.
 
-Seeds and metrics are those of `run_recbole` too. Left out are its FLOPs count and its table of the environment,
-and nothing is written outside the run folder. What a person wants to see meanwhile goes through the logger
+Seeds and metrics are those of `run_recbole` too. Left out are its FLOPs count and its table of the environment;
+nothing is written outside the run folder. What a person wants to see meanwhile goes through the logger
 ``recbole_nasr``.
 """
 
@@ -22,6 +22,7 @@ from recbole.utils import get_model, get_trainer, init_seed
 from torch import Tensor
 
 from recbole_nasr.configuration import effective
+from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.errors import ConfigError, DataError, NASRError
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.machine import device_name
@@ -36,6 +37,11 @@ CHECKPOINT = "model.pth"
 
 SHORTEST_SEQUENCE = 4
 """RecBole drops the first interaction of a history; the others become training, validation and test cases."""
+
+
+def preparation_text(folder: Path) -> str:
+    """Return the report on data that were prepared here, from the folder they are in; ``""`` for other data."""
+    return report_text(load_report(folder)) if (folder / REPORT_FILE).is_file() else ""
 
 
 def run_model(
@@ -93,13 +99,16 @@ def _run(config: Config, record: RunRecord) -> RunResult:
     with record.stage("test"):
         test = trainer.evaluate(test_data, show_progress=bars)
         _keep_ranks(config, trainer, test_data, record.folder)
-    record.seconds.update(getattr(trainer, "stage_seconds", {}))
+    stages = _stages(trainer)
+    record.seconds["training"] -= sum(stages.values())
+    record.seconds.update(stages)
     return RunResult(
         model=config["model"],
         dataset=config["dataset"],
         folder=record.folder,
         seed=config["seed"],
         data=counts,
+        preparation=preparation_text(Path(config["data_path"])),
         valid=_numbers(valid),
         test=_numbers(test),
         epochs=len(trainer.train_loss_dict),
@@ -176,7 +185,8 @@ class EpochLines:
         if self._trainer.cur_step == 0:  # evaluations since the best one
             self.best_epoch = epoch_index + 1
         now = time.perf_counter()
-        seconds, self._time = now - self._time, now
+        before = _stages(self._trainer) if epoch_index == self._trainer.start_epoch else {}
+        seconds, self._time = now - self._time - sum(before.values()), now
         _LOG.info(
             "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s)",
             len(str(self._total)),
@@ -190,18 +200,25 @@ class EpochLines:
         )
 
 
+def _stages(trainer: Any) -> dict[str, float]:
+    """Return the seconds of what a trainer does within ``fit`` before its first epoch, such as a search."""
+    return dict(getattr(trainer, "stage_seconds", {}))
+
+
 def _keep_ranks(config: Config, trainer: Any, test_data: Any, folder: RunFolder) -> None:
     """Write the rank of every test case; sampled evaluation has none."""
     if config["eval_args"]["mode"]["test"] != "full":
         return
-    ranks: Tensor | None = getattr(trainer, "test_ranks", None)
+    ranks: Tensor | None = getattr(trainer, "ranks", None)  # of the last evaluation, where the trainer ranks
     if ranks is None:
         ranks = full_ranks(trainer.model, test_data, device=config["device"])
     dataset = test_data.dataset
-    names = [
-        dataset.id2token(field, dataset.inter_feat[field]) for field in (dataset.uid_field, dataset.iid_field)
-    ]
-    save_ranks(folder, [str(name) for name in names[0]], [str(name) for name in names[1]], ranks)
+    sequences, targets = (
+        # As an array: RecBole would take a tensor with one element for a number.
+        dataset.id2token(field, dataset.inter_feat[field].numpy()).tolist()
+        for field in (dataset.uid_field, dataset.iid_field)
+    )
+    save_ranks(folder, sequences, targets, ranks)
 
 
 def _numbers(metrics: Mapping[str, Any] | None) -> dict[str, float]:

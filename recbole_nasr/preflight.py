@@ -15,9 +15,13 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole_nasr import defaults
 from recbole_nasr.arguments import Request
 from recbole_nasr.configuration import MODELS, check_keys, known_keys
+from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
 from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
+from recbole_nasr.model.presets import resolve_architecture
+from recbole_nasr.model.settings import search_settings, search_space
+from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
 from recbole_nasr.settings_file import settings_text
 
@@ -45,14 +49,10 @@ def check_request(request: Request) -> dict[str, dict[str, Any]]:
     """
     for model in request.models:
         _check_model(model)
-    for key, reason in REFUSED.items():
-        if key in request.settings:
-            msg = f"`{key}` cannot be set here: {reason}."
-            raise ConfigError(msg)
-    common = {**defaults.EVALUATION, **defaults.device_settings(request.device, request.settings)}
+    _check_combination(request)
     known = {model: _known_keys(model, request) for model in request.models}
     _check_keys(request, known)
-    settings = {model: _settings(model, request, common, known[model]) for model in request.models}
+    settings = {model: _settings(model, request, known[model]) for model in request.models}
     for model in request.models:
         _check_run(model, request.dataset, settings[model])
     return settings
@@ -61,11 +61,7 @@ def check_request(request: Request) -> dict[str, dict[str, Any]]:
 def sequential_models() -> list[str]:
     """Return the names of all models the command line runs: ours, then RecBole's sequential ones."""
     members = vars(recbole.model.sequential_recommender)
-    theirs = (
-        name
-        for name, cls in members.items()
-        if isinstance(cls, type) and issubclass(cls, SequentialRecommender)
-    )
+    theirs = (name for name, cls in members.items() if isinstance(cls, type) and issubclass(cls, SequentialRecommender))
     return [*MODELS, *sorted(name for name in theirs if name != "SequentialRecommender")]
 
 
@@ -74,6 +70,23 @@ def _check_model(model: str) -> None:
     if model not in names:
         hint = did_you_mean(model, names)
         msg = f"There is no sequential model {model!r}.{hint} There are {', '.join(names)}."
+        raise ConfigError(msg)
+
+
+def _check_combination(request: Request) -> None:
+    for key, reason in REFUSED.items():
+        if key in request.settings:
+            msg = f"`{key}` cannot be set here: {reason}."
+            raise ConfigError(msg)
+    if "architecture" in request.settings and "NASR" not in request.models:
+        msg = "`architecture` is for --model=NASR; NASRSearch finds its own, and RecBole's models have theirs."
+        raise ConfigError(msg)
+    theirs = [model for model in request.models if model not in MODELS]
+    if request.settings.get("mask_history") and theirs:
+        msg = (
+            "`mask_history` is not known to RecBole's own models; "
+            f"without it {', '.join(theirs)} would not be comparable with ours."
+        )
         raise ConfigError(msg)
 
 
@@ -93,11 +106,13 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
             raise ConfigError(msg)
 
 
-def _settings(model: str, request: Request, common: Mapping[str, Any], known: set[str]) -> dict[str, Any]:
-    quick = defaults.QUICK if request.quick else {}
-    merged = {**common, **request.file_settings, **quick, **request.line_settings}
-    merged.update({key: value for key, value in common.items() if key in ("gpu_id", "use_gpu")})
+def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
+    quick = defaults.quick_settings(model) if request.quick else {}
+    device = defaults.device_settings(request.device, request.settings)
+    merged = {**defaults.EVALUATION, **request.file_settings, **quick, **request.line_settings, **device}
     chosen = {key: value for key, value in merged.items() if key in known}
+    if model != "NASR":  # the search fills it in
+        chosen.pop("architecture", None)
     chosen.update(defaults.full_softmax(model, chosen))
     chosen.setdefault("valid_metric", defaults.valid_metric(chosen))
     return chosen
@@ -107,7 +122,29 @@ def _check_run(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
     with _configuration(model, dataset, settings) as config:
         check_keys(config, strict=True)
         _check_valid_metric(config)
+        _check_network(config)
         _check_dataset(config)
+
+
+def prepare_data(model: str, dataset: str, settings: Mapping[str, Any]) -> str:
+    """Prepare a data set that this package makes, before any run needs it; return what to tell the user.
+
+    Raises:
+        DataError: If its source cannot be read or nothing is left of it.
+    """
+    with _configuration(model, dataset, settings) as config:
+        if is_prepared_dataset(dataset) and not Path(config["data_path"]).is_dir():
+            ensure_prepared(config)
+        return preparation_text(Path(config["data_path"]))
+
+
+def _check_network(config: Config) -> None:
+    """Resolve architecture, space and search settings of our models, as they will when they are built."""
+    if config["model"] == "NASR":
+        resolve_architecture(config["architecture"], config)
+    elif config["model"] == "NASRSearch":
+        search_space(config)
+        search_settings(config)
 
 
 @contextmanager

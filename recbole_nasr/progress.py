@@ -57,7 +57,9 @@ def open_progress(total: int, label: str, unit: str = "step") -> Iterator[Progre
     On a terminal a bar with the time left; otherwise a log line at the end and, while it lasts, every 20 seconds.
     """
     if sys.stderr.isatty():
-        with tqdm(total=total, desc=label, unit=unit, unit_scale=total > 10_000, leave=False, dynamic_ncols=True) as bar:
+        with tqdm(
+            total=total, desc=label, unit=unit, unit_scale=total > 10_000, leave=False, dynamic_ncols=True
+        ) as bar:
             yield _Bar(bar)
         return
     lines = _Lines(total, label)

@@ -52,6 +52,7 @@ class RunResult:
         best_epoch: Epoch whose weights were tested, counted from 1; 0 without validation.
         seconds: Wall time of each stage.
         n_parameters: Trainable numbers in the tested network.
+        preparation: How the data were prepared, as text, where this package did it.
         masks_history: Whether items of a sequence were left out of its ranking.
         architecture: The network, where it is one of ours.
         search: How it was found, where it was searched.
@@ -68,6 +69,7 @@ class RunResult:
     best_epoch: int
     seconds: dict[str, float]
     n_parameters: int
+    preparation: str = ""
     masks_history: bool = False
     architecture: Architecture | None = None
     search: SearchResult | None = None
@@ -78,9 +80,7 @@ def save_result(result: RunResult) -> None:
     folder = result.folder
     folder.write_json("metrics.json", metrics_content(result))
     if result.architecture is not None:
-        result.architecture.save(
-            folder.path / "architecture.json", {"model": result.model, "dataset": result.dataset}
-        )
+        result.architecture.save(folder.path / "architecture.json", {"model": result.model, "dataset": result.dataset})
     if result.search is not None:
         for number, block in enumerate(result.search.blocks, start=1):
             header = ("path", "score", "standard_error", "selected", "tie")

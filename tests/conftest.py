@@ -11,6 +11,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import recbole_nasr  # noqa: F401  (repairs RecBole before any test imports it)
 
@@ -79,3 +80,19 @@ def toy(write_inter: Callable[..., Path]) -> Path:
     """The data_path of ``toy``: 12 users, each with 8 of 10 items in cyclic order."""
     rows = [(f"u{user}", f"i{(user + step) % 10}", float(step)) for user in range(12) for step in range(8)]
     return write_inter(rows)
+
+
+class _NoSynchronisation(TorchDispatchMode):
+    """Refuses what makes the host wait for a GPU: reading a value back, or a result whose size it decides."""
+
+    refused = ("_local_scalar_dense", "nonzero", "masked_select")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        assert func.overloadpacket.__name__ not in self.refused, f"{func} waits for the device"
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def no_synchronisation() -> TorchDispatchMode:
+    """A context in which anything fails that would make the host wait for a GPU; tested on the CPU."""
+    return _NoSynchronisation()

@@ -231,9 +231,7 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_plain_values_and_tensors_of_every_kind_survive(protocol: int, tmp_path: Path) -> None:
     kept = {
-        "state_dict": OrderedDict(
-            w=torch.randn(3, 4).T, half=torch.ones(2, dtype=torch.bfloat16), n=torch.tensor(3)
-        ),
+        "state_dict": OrderedDict(w=torch.randn(3, 4).T, half=torch.ones(2, dtype=torch.bfloat16), n=torch.tensor(3)),
         "other_parameter": {"p": torch.nn.Parameter(torch.ones(2)), "size": torch.Size([2, 3])},
         "best_valid_score": np.float64(0.25),
         "folder": Path("saved"),
@@ -263,6 +261,6 @@ def test_a_fresh_process_that_imports_us_first_gives_the_same_test_metrics(
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(recbole_nasr.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert done.stdout.splitlines()[-1] == str(dict(result["test_result"]))

@@ -38,8 +38,7 @@ class NASRSearch(NASR):
 SHIPPED = {
     "properties/model/NASR": "train_neg_sample_args: ~\nhidden_size: 64\nlearning_rate: 1e-3\n"
     "MAX_ITEM_LIST_LENGTH: 7\nload_col: {inter: [user_id]}\n",
-    "properties/model/NASRSearch": "hidden_size: 32\nn_layers: 1\nsearch_space: small\n"
-    "search_preset: paper\n",
+    "properties/model/NASRSearch": "hidden_size: 32\nn_layers: 1\nsearch_space: small\nsearch_preset: paper\n",
     "properties/space/small": "n_layers: 4\n",
     "properties/space/large": "n_layers: 16\n",
     "properties/search/paper": "search_epochs: 2\nn_layers: 5\n",
@@ -61,9 +60,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return root
 
 
-def plain_config(
-    model: Any, dataset: str = "toy", /, files: Mapping[str, Any] | None = None, **settings: Any
-) -> Any:
+def plain_config(model: Any, dataset: str = "toy", /, files: Mapping[str, Any] | None = None, **settings: Any) -> Any:
     names = []
     if files is not None:
         Path("settings.yaml").write_text(yaml.dump(dict(files)), encoding="utf-8")
@@ -156,9 +153,7 @@ def test_a_mistyped_key_on_the_command_line_is_refused_but_not_a_foreign_flag(
 
 @pytest.mark.usefixtures("shipped")
 def test_keys_of_recbole_and_its_launcher_are_known() -> None:
-    settings = dict.fromkeys(
-        ["nproc", "world_size", "ip", "port", "offset", "benchmark_filename", "threshold"]
-    )
+    settings = dict.fromkeys(["nproc", "world_size", "ip", "port", "offset", "benchmark_filename", "threshold"])
     config = plain_config(NASR, **settings, train_scheme="prefix", transform=None, wandb_project="x")
     assert known_keys(config) >= {
         *UNLISTED_KEYS,

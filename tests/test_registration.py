@@ -90,7 +90,7 @@ def test_a_process_that_receives_the_worker_knows_our_models() -> None:
         capture_output=True,
         text=True,
         check=True,
-        env={**os.environ, "PYTHONPATH": str(Path(recbole_nasr.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
     assert done.stdout.splitlines()[-1] == "NASRSearch set()"
 
@@ -117,9 +117,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     return written
 
 
-def test_ml_is_prepared_once_in_its_own_folder_for_any_sequential_model(
-    prepared: list[Path], tmp_path: Path
-) -> None:
+def test_ml_is_prepared_once_in_its_own_folder_for_any_sequential_model(prepared: list[Path], tmp_path: Path) -> None:
     settings = {**SASREC, "data_path": str(tmp_path / "data")}
     config = Config("SASRec", "ml", config_dict=dict(settings))
     folder = Path(config["data_path"])
@@ -132,16 +130,12 @@ def test_ml_is_prepared_once_in_its_own_folder_for_any_sequential_model(
 
 def test_other_options_go_to_another_folder(prepared: list[Path], tmp_path: Path) -> None:
     settings = {**SASREC, "data_path": str(tmp_path / "data")}
-    folders = {
-        Config("SASRec", "ml", config_dict={**settings, "window_length": n})["data_path"] for n in (20, 30)
-    }
+    folders = {Config("SASRec", "ml", config_dict={**settings, "window_length": n})["data_path"] for n in (20, 30)}
     assert len(folders) == 2
     assert prepared == []
 
 
-def test_a_users_own_file_of_that_name_is_used_as_it_is(
-    prepared: list[Path], write_inter: Callable[..., Path]
-) -> None:
+def test_a_users_own_file_of_that_name_is_used_as_it_is(prepared: list[Path], write_inter: Callable[..., Path]) -> None:
     rows = [(f"u{user}", f"i{item}", float(item)) for user in range(3) for item in range(6)]
     folder = write_inter(rows, "ml")
     config = Config("SASRec", "ml", config_dict={**SASREC, "data_path": str(folder), "load_col": None})

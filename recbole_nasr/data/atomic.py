@@ -42,8 +42,7 @@ def check_interaction_file(
     columns, values = head.count(separator) + 1, first.count(separator) + 1
     if columns != values:
         msg = (
-            f"{path}, line 2: {columns} columns are expected, as in the header, {values} found; "
-            "check field_separator."
+            f"{path}, line 2: {columns} columns are expected, as in the header, {values} found; check field_separator."
         )
         raise DataError(msg)
 

@@ -137,9 +137,7 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
         for field in self._list_sources.values():
             if field in rows:  # else it is in unused_col
                 columns[field] = torch.cat([rows[field], self._flat[field][before]])
-        return self._create_sparse_matrix(
-            Interaction(columns), self.uid_field, self.iid_field, form, value_field
-        )
+        return self._create_sparse_matrix(Interaction(columns), self.uid_field, self.iid_field, form, value_field)
 
     def earlier_items(self, index: Tensor) -> Tensor:
         """Return all items that precede the targets of the rows ``index``, not only the last few.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.errors import ArchitectureError, did_you_mean
-from recbole_nasr.ops import validate_operation
 from recbole_nasr.model.settings import Settings, layer_settings, search_space
+from recbole_nasr.ops import validate_operation
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space import Architecture, SearchSpace
 

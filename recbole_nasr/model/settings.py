@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from recbole_nasr.errors import ConfigError
@@ -18,18 +17,12 @@ class Settings(Protocol):
         """Return the value of ``key``."""
 
 
-def _read(config: Settings, key: str, kind: Callable[[Any], Any], rule: str) -> Any:
+def _read(config: Settings, key: str, kinds: type | tuple[type, ...], rule: str) -> Any:
     value = config[key]
-    try:
-        if isinstance(value, bool) and kind in (int, float):
-            raise TypeError
-        converted = kind(value)
-        if kind is int and converted != float(value):
-            raise TypeError
-    except (TypeError, ValueError):
+    if not isinstance(value, kinds) or isinstance(value, bool):
         msg = f"`{key}` must be {rule}, but is {value!r}."
-        raise ConfigError(msg) from None
-    return converted
+        raise ConfigError(msg)
+    return value
 
 
 def _integer(config: Settings, key: str) -> int:
@@ -37,7 +30,7 @@ def _integer(config: Settings, key: str) -> int:
 
 
 def _number(config: Settings, key: str) -> float:
-    return float(_read(config, key, float, "a number"))
+    return float(_read(config, key, (int, float), "a number"))
 
 
 def _switch(config: Settings, key: str) -> bool:

@@ -45,7 +45,7 @@ class Projector(nn.Sequential):
 
 
 class Predictor(nn.Sequential):
-    """SimSiam's predictor: a bottleneck of a quarter of the width, no normalisation at the end; ``(B, D) -> (B, D)``."""
+    """SimSiam's predictor: a bottleneck of a quarter of the width, nothing after it; ``(B, D) -> (B, D)``."""
 
     def __init__(self, width: int) -> None:
         bottleneck = max(1, width // 4)

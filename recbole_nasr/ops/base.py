@@ -54,7 +54,7 @@ class Operation(nn.Module, ABC):
     """
 
     @classmethod
-    def check(cls, settings: LayerSettings, **numbers: tuple[int, ...]) -> None:  # noqa: B027 - optional hook
+    def check(cls, settings: LayerSettings, **numbers: tuple[int, ...]) -> None:
         """Refuse numbers that cannot be built under ``settings``; by default everything can.
 
         Raises:

@@ -31,7 +31,7 @@ def register_operation(family: str, pattern: str, *, example: str) -> Callable[[
     """
 
     def register(cls: OperationT) -> OperationT:
-        _FAMILIES[family] = (re.compile(pattern), cls, example)
+        _FAMILIES[family] = (re.compile(pattern, re.ASCII), cls, example)
         return cls
 
     return register
@@ -59,8 +59,8 @@ def operation_class(name: str) -> tuple[type[Operation], dict[str, tuple[int, ..
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
     parts = text.split("_")
-    if any(len(part) > _MAX_DIGITS or int(part) == 0 for part in parts):
-        msg = f"Numbers in an operation name must lie in 1..9999, but got {name!r}."
+    if any(len(part) > _MAX_DIGITS or part.startswith("0") for part in parts):
+        msg = f"Numbers in an operation name must lie in 1..9999, without leading zeros, but got {name!r}."
         raise ArchitectureError(msg)
     return tuple(int(part) for part in parts)
 

@@ -193,13 +193,9 @@ class _Drawing:
         from matplotlib.patches import FancyBboxPatch
 
         style = f"round,pad=0,rounding_size={round_to}"
-        patch = FancyBboxPatch(
-            (x, y), width, height, style, fc=face, ec=edge, hatch=hatch or None, linewidth=line
-        )
+        patch = FancyBboxPatch((x, y), width, height, style, fc=face, ec=edge, hatch=hatch or None, linewidth=line)
         self._axes.add_patch(patch)
 
-    def _text(
-        self, x: float, y: float, text: str, *, align: str = "center", boxed: bool = False, **style: Any
-    ) -> None:
+    def _text(self, x: float, y: float, text: str, *, align: str = "center", boxed: bool = False, **style: Any) -> None:
         background = {"facecolor": "white", "edgecolor": "none", "pad": 1.2} if boxed else None
         self._axes.text(x, y, text, ha=align, va="center", bbox=background, **style)

@@ -13,8 +13,7 @@ from recbole_nasr.report.table import markdown_table
 from recbole_nasr.results import RunResult
 
 _UNTOUCHED = {
-    "NextItNet": "RecBole pads on the right, and its NextItNet reads the last slot: padding in short "
-    "histories.",
+    "NextItNet": "RecBole pads on the right, and its NextItNet reads the last slot: padding in short histories.",
     "SASRec": "RecBole's SASRec counts positions from the first item; on full windows it is tested at a "
     "position it never trained.",
 }
@@ -24,9 +23,7 @@ _UNTOUCHED = {
 def save_report(result: RunResult, command: Sequence[str]) -> None:
     """Write ``report.md`` and, for our networks, ``architecture.svg`` and ``.png`` into the run folder."""
     if result.architecture is not None:
-        save_figure(
-            result.architecture, result.folder.path / "architecture", f"{result.model} on {result.dataset}"
-        )
+        save_figure(result.architecture, result.folder.path / "architecture", f"{result.model} on {result.dataset}")
     result.folder.write_text("report.md", report_text(result, command))
 
 
@@ -62,11 +59,12 @@ def _how_measured(result: RunResult) -> str:
 
 def _data(result: RunResult) -> str:
     data = result.data
+    prepared = f"\n\n```\n{result.preparation}\n```" if result.preparation else ""
     return (
         "| sequences | actions | items | mean length | training rows | validation cases | test cases |\n"
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
         f"| {data.sequences:,} | {data.actions:,} | {data.items:,} | {data.actions / data.sequences:.1f} | "
-        f"{data.train_rows:,} | {data.valid_cases:,} | {data.test_cases:,} |"
+        f"{data.train_rows:,} | {data.valid_cases:,} | {data.test_cases:,} |{prepared}"
     )
 
 

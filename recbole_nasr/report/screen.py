@@ -20,9 +20,7 @@ def save_comparison(results: Sequence[RunResult], runs_dir: Path, name: str) -> 
     folders = [result.folder.path.name for result in results]
     rows = [[*row, where] for row, where in zip(rows, folders, strict=True)]
     folder.write_csv("comparison.csv", [*header, "run"], rows)
-    runs = "\n".join(
-        f"- {result.model}: `../{where}`" for result, where in zip(results, folders, strict=True)
-    )
+    runs = "\n".join(f"- {result.model}: `../{where}`" for result, where in zip(results, folders, strict=True))
     title = f"# {', '.join(result.model for result in results)} on {results[0].dataset}"
     folder.write_text("comparison.md", f"{title}\n\n{markdown_table(results)}\n\n{runs}\n")
     return folder.path
@@ -51,9 +49,7 @@ def next_commands(results: Sequence[RunResult]) -> list[str]:
     commands = []
     if found is not None:
         path = found.folder.path / "architecture.json"
-        commands.append(
-            f"{run} --model=NASR --architecture={path} --dataset={dataset} --seed={found.seed + 1}"
-        )
+        commands.append(f"{run} --model=NASR --architecture={path} --dataset={dataset} --seed={found.seed + 1}")
         commands.append(f"{run} --model=NASRSearch --dataset={dataset} --seed={found.seed + 1}")
     if "NASRSearch" not in names:
         commands.append(f"{run} --model=NASRSearch --dataset={dataset}")

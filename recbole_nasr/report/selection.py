@@ -47,8 +47,6 @@ def _verdict(number: int, block: BlockRanking) -> str:
     else:
         text = "has a best path beyond the noise of the held-out sequences"
     sample = (
-        f"; {len(block.paths):,} of its {block.n_space_paths:,} paths were ranked, a sample"
-        if block.sampled
-        else ""
+        f"; {len(block.paths):,} of its {block.n_space_paths:,} paths were ranked, a sample" if block.sampled else ""
     )
     return f"Block {number} {text}{sample}."

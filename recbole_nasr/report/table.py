@@ -22,7 +22,7 @@ def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]
         facts = [
             result.epochs,
             result.best_epoch or None,
-            result.seconds.get("training"),
+            sum(result.seconds.get(stage, 0.0) for stage in ("search", "training")),
             result.n_parameters,
         ]
         rows.append([result.model, *(result.test.get(name) for name in metrics), *facts])
@@ -46,8 +46,7 @@ def _shown(results: Sequence[RunResult], mark: str) -> tuple[list[str], list[lis
     header, rows = table_rows(results)
     n_metrics = len(header) - 1 - len(_FACTS)
     best = [
-        max((row[column] for row in rows if row[column] is not None), default=None)
-        for column in range(len(header))
+        max((row[column] for row in rows if row[column] is not None), default=None) for column in range(len(header))
     ]
     cells = []
     for row in rows:
@@ -57,7 +56,7 @@ def _shown(results: Sequence[RunResult], mark: str) -> tuple[list[str], list[lis
             winner = len(rows) > 1 and number and row[column] == best[column]
             cell.append(_marked(number, mark) if winner else number + " " * (mark == "*" and len(rows) > 1))
         epochs, best_epoch, seconds, parameters = row[n_metrics + 1 :]
-        cell += [str(epochs), str(best_epoch or "-"), f"{seconds or 0:.1f}", f"{parameters:,}"]
+        cell += [str(epochs), str(best_epoch or "-"), f"{seconds:.1f}", f"{parameters:,}"]
         cells.append(cell)
     return header, cells
 

@@ -1,7 +1,8 @@
 """The search: train each block of the supernet on itself, rank its paths, keep the best, go on (paper §3.2-3.3)."""
 
-from recbole_nasr.search.blockwise import SearchSequences, search
+from recbole_nasr.search.blockwise import search
 from recbole_nasr.search.result import BlockRanking, SearchResult
+from recbole_nasr.search.sequences import SearchSequences, hold_out
 from recbole_nasr.search.settings import SearchSettings
 
-__all__ = ["BlockRanking", "SearchResult", "SearchSequences", "SearchSettings", "search"]
+__all__ = ["BlockRanking", "SearchResult", "SearchSequences", "SearchSettings", "hold_out", "search"]

@@ -1,4 +1,4 @@
-"""Views of item sequences: mask, crop, reorder (paper §4.1.2), whole batches at a time, without host synchronisation."""
+"""Views of item sequences: mask, crop, reorder (paper §4.1.2), whole batches at a time, nothing read back."""
 
 from __future__ import annotations
 

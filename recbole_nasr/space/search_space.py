@@ -145,6 +145,6 @@ class SearchSpace:
         return self.architecture([self.sample_paths(block, 1, rng)[0] for block in range(self.n_blocks)])
 
     def size_text(self) -> str:
-        """Return the size of the space for people, such as ``4^16 (4.3e9)``."""
+        """Return the size of the space for people, such as ``4^16 (10^9.6)``."""
         exponent = self.n_layers * math.log10(len(self.operations))
         return f"{len(self.operations)}^{self.n_layers} (10^{exponent:.1f})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.errors import ConfigError, NumericalError
-from recbole_nasr.progress import open_progress
+from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
@@ -30,17 +30,17 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     top-k metrics come from exact ranks, ties counting against the target.
 
     Attributes:
-        ranks: ``(N,)`` ranks of the last evaluation, where it needed no more than ranks.
+        last_ranks: ``(N,)`` ranks of the last evaluation, where it needed no more than ranks.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
-        self.ranks: Tensor | None = None
+        self.last_ranks: Tensor | None = None
         self._batches: SequenceBatches | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """Build RecBole's optimiser; Adam and AdamW fused, which is faster and never reads a value back."""
-        learner = kwargs.get("learner", self.learner).lower()
+        learner = str(kwargs.get("learner", self.learner)).lower()
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         if learner not in kinds or self.device.type not in ("cpu", "cuda"):
             optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
@@ -63,14 +63,18 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
             loss: Tensor = self.model.network.loss(item_seq, item_seq_len, targets)
-        loss.backward()
+        torch.autograd.backward(loss)
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
         return loss.detach()
 
     def _train_epoch(
-        self, train_data: Any, epoch_idx: int, loss_func: Any = None, show_progress: bool = False  # noqa: FBT001, FBT002
+        self,
+        train_data: Any,
+        epoch_idx: int,
+        loss_func: Any = None,
+        show_progress: bool = False,  # noqa: FBT001, FBT002 - RecBole's signature
     ) -> float:
         """Train one epoch and return the mean loss; RecBole's own loop serves any but autoregressive data."""
         torch.manual_seed(derive_seed(self.config["seed"], f"retrain/dropout/{epoch_idx}"))
@@ -81,26 +85,19 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         if self._batches is None:
             self._batches = SequenceBatches.from_chunks(dataset.training_chunks(), self.device)
         order = generator(self.config["seed"], f"retrain/order/{epoch_idx}", self.device)
+        batch_size = self.config["train_batch_size"]
+        shown = open_progress(self._batches.n_steps(batch_size), f"epoch {epoch_idx + 1}")
         self.model.train()
-        losses = self._steps(self._batches.epoch(self.config["train_batch_size"], order), show_progress, epoch_idx)
+        losses = []
+        with shown if show_progress else nullcontext(Progress()) as progress:
+            for batch in self._batches.epoch(batch_size, order):
+                losses.append(self.train_step(*batch))
+                progress.advance()
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):
             msg = f"The training loss must be finite, but became {mean} in epoch {epoch_idx}; lower `learning_rate`."
             raise NumericalError(msg)
         return mean
-
-    def _steps(
-        self, batches: Iterable[tuple[Tensor, Tensor, Tensor]], show_progress: bool, epoch_idx: int  # noqa: FBT001
-    ) -> list[Tensor]:
-        assert self._batches is not None  # noqa: S101 - for the type checker
-        if not show_progress:
-            return [self.train_step(*batch) for batch in batches]
-        losses = []
-        with open_progress(self._batches.n_steps(self.config["train_batch_size"]), f"epoch {epoch_idx}") as progress:
-            for batch in batches:
-                losses.append(self.train_step(*batch))
-                progress.advance()
-        return losses
 
     def _ranks_suffice(self, eval_data: Any) -> bool:
         needed = {need for metric in self.config["metrics"] for need in metric_information[metric.lower()]}
@@ -136,11 +133,11 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
         if load_best_model:
             self._load_best(model_file or self.saved_model_file)
-        self.ranks = full_ranks(
+        self.last_ranks = full_ranks(
             self.model, eval_data, device=self.device, mask_history=bool(self.config["mask_history"])
         )
         struct = self.eval_collector.get_data_struct()
-        struct.set("rec.topk", hit_matrix(self.ranks, self.config["topk"]))
+        struct.set("rec.topk", hit_matrix(self.last_ranks, self.config["topk"]))
         result = self.evaluator.evaluate(struct)
         self.wandblogger.log_eval_metrics(result, head="eval")
         return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from recbole_nasr.checkpoint import load_checkpoint
@@ -17,11 +18,13 @@ class NASRSearchTrainer(NASRTrainer):
 
     Attributes:
         search_result: The architecture and all scores, once the search has run.
+        stage_seconds: Wall time of the search, as ``{"search": seconds}``.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.search_result: SearchResult | None = None
+        self.stage_seconds: dict[str, float] = {}
 
     def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
         """Search unless the architecture is known, then train; arguments and result are RecBole's."""
@@ -30,6 +33,7 @@ class NASRSearchTrainer(NASRTrainer):
         return super().fit(train_data, *args, **kwargs)
 
     def _search(self, train_data: Any) -> None:
+        started = time.perf_counter()
         dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
         self.search_result = search(
             search_sequences(dataset.training_chunks(), self.model.max_seq_length),
@@ -41,6 +45,7 @@ class NASRSearchTrainer(NASRTrainer):
             device=self.device,
             on_block=self._log_block,
         )
+        self.stage_seconds["search"] = time.perf_counter() - started
         self._become(self.search_result.architecture)
 
     def _become(self, architecture: Architecture) -> None:

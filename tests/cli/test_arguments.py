@@ -80,7 +80,15 @@ def test_the_command_line_outranks_files_and_later_files_earlier_ones(tmp_path: 
 
 
 def test_our_own_keys_do_not_reach_the_models() -> None:
-    found = request("--model=NASR", "--dataset=ml", "--device=cpu", "--runs_dir=out", "--run_name=x", "--quick", "--seed=1")
+    found = request(
+        "--model=NASR",
+        "--dataset=ml",
+        "--device=cpu",
+        "--runs_dir=out",
+        "--run_name=x",
+        "--quick",
+        "--seed=1",
+    )
     assert found.settings == {"seed": 1}
     assert (found.device, found.runs_dir, found.run_name, found.quick) == ("cpu", Path("out"), "x", True)
 

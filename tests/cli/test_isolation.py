@@ -12,18 +12,35 @@ import recbole.trainer.trainer as recbole_trainer
 from recbole_nasr.isolation import isolated_run, log_to_file
 
 
+def _fail_inside(folder: Path) -> None:
+    with isolated_run(folder):
+        assert sys.argv == ["prog"]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        raise RuntimeError
+
+
 def test_everything_is_put_back_after_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["prog", "--epochs=3"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     root = logging.getLogger()
-    before = (recbole_trainer.get_tensorboard, recbole_trainer.tqdm, root.handlers[:], root.level, warnings.showwarning)
-    with pytest.raises(RuntimeError), isolated_run(tmp_path):
-        assert sys.argv == ["prog"]
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-        raise RuntimeError
+    before = (
+        recbole_trainer.get_tensorboard,
+        recbole_trainer.tqdm,
+        root.handlers[:],
+        root.level,
+        warnings.showwarning,
+    )
+    with pytest.raises(RuntimeError):
+        _fail_inside(tmp_path)
     assert sys.argv == ["prog", "--epochs=3"]
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
-    after = (recbole_trainer.get_tensorboard, recbole_trainer.tqdm, root.handlers[:], root.level, warnings.showwarning)
+    after = (
+        recbole_trainer.get_tensorboard,
+        recbole_trainer.tqdm,
+        root.handlers[:],
+        root.level,
+        warnings.showwarning,
+    )
     assert after == before
 
 

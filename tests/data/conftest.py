@@ -58,9 +58,7 @@ def toy_config(tmp_path: Path, make_config: Callable[..., Any]) -> Callable[...,
     """Return a function: histories of items -> Config; user ``u<n>`` has the n-th, time is the position."""
 
     def write(histories: list[list[int]], header: str = HEADER, **keys: Any) -> Any:
-        rows = [
-            (f"u{n}", f"i{item}", 1, t) for n, items in enumerate(histories) for t, item in enumerate(items)
-        ]
+        rows = [(f"u{n}", f"i{item}", 1, t) for n, items in enumerate(histories) for t, item in enumerate(items)]
         write_atomic(tmp_path, "toy.inter", header, rows)
         return make_config("toy", tmp_path, **keys)
 

@@ -34,9 +34,7 @@ def rows_of(part: Any) -> list[dict[str, Any]]:
 
 def test_a_training_row_has_the_next_item_as_target_at_every_position(toy_config: Any) -> None:
     train = NASRDataset(toy_config([[1, 2, 3, 4, 5, 6]], MAX_ITEM_LIST_LENGTH=10)).build()[0]
-    assert rows_of(train) == [
-        {"inputs": ["i1", "i2", "i3"], "targets": ["i2", "i3", "i4"], "last": "i4", "padding": 0}
-    ]
+    assert rows_of(train) == [{"inputs": ["i1", "i2", "i3"], "targets": ["i2", "i3", "i4"], "last": "i4", "padding": 0}]
 
 
 def test_a_long_history_becomes_chunks_that_end_at_the_last_training_item(toy_config: Any) -> None:
@@ -51,9 +49,7 @@ def test_training_rows_never_hold_the_last_two_items_of_a_history(toy_config: An
     assert by_user == {frozenset({"i1", "i2", "i3"})}
 
 
-def test_chunks_use_exactly_the_targets_of_recboles_training_rows(
-    make_config: Any, recbole_100k: list[Any]
-) -> None:
+def test_chunks_use_exactly_the_targets_of_recboles_training_rows(make_config: Any, recbole_100k: list[Any]) -> None:
     theirs, ours = recbole_100k, NASRDataset(make_config("ml-100k", MAX_ITEM_LIST_LENGTH=20)).build()
     chunks = ours[0].training_chunks()
     assert int(chunks.length.sum()) == len(theirs[0]) == 97171
@@ -100,9 +96,7 @@ def test_windows_of_one_person_share_a_group(toy_config: Any, tmp_path: Any) -> 
 
 def test_without_the_feature_every_user_is_a_group(toy_config: Any) -> None:
     chunks = (
-        NASRDataset(toy_config([[1, 2, 3, 4, 5], [2, 3, 4, 1]], MAX_ITEM_LIST_LENGTH=1))
-        .build()[0]
-        .training_chunks()
+        NASRDataset(toy_config([[1, 2, 3, 4, 5], [2, 3, 4, 1]], MAX_ITEM_LIST_LENGTH=1)).build()[0].training_chunks()
     )
     assert chunks.group.tolist() == [1, 1, 2]
 
@@ -127,9 +121,7 @@ def test_a_sequence_of_four_items_is_enough(toy_config: Any) -> None:
     ("histories", "part"),
     [([[1, 2, 3], [2, 3, 1]], "validation"), ([[1, 2], [3, 1]], "validation"), ([[1], [2]], "training")],
 )
-def test_histories_too_short_to_split_are_refused_before_training(
-    toy_config: Any, histories: Any, part: str
-) -> None:
+def test_histories_too_short_to_split_are_refused_before_training(toy_config: Any, histories: Any, part: str) -> None:
     with pytest.raises(DataError, match=f"the {part} part has none.*4 items"):
         NASRDataset(toy_config(histories)).build()
 

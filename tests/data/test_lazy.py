@@ -63,9 +63,7 @@ def test_rows_are_those_of_recbole_on_random_data(
     tmp_path: Path, make_config: Any, histories: Any, shuffle: Any, length: int, split: Any, group_by: str
 ) -> None:
     rows = [
-        (f"u{user}", f"i{item}", item + time, time)
-        for user, events in enumerate(histories)
-        for item, time in events
+        (f"u{user}", f"i{item}", item + time, time) for user, events in enumerate(histories) for item, time in events
     ]
     if shuffle is not None:
         shuffle.shuffle(rows)
@@ -88,9 +86,7 @@ def test_rows_are_those_of_recbole_with_user_and_item_features_and_sequence_fiel
     header = HEADER.replace("\ttimestamp", "\ttags:token_seq\tvalues:float_seq\ttimestamp")
     write_atomic(tmp_path, "toy.inter", header, rows)
     write_atomic(tmp_path, "toy.user", "user_id:token\tage:float", [("u1", 30), ("u2", 40)])
-    write_atomic(
-        tmp_path, "toy.item", "item_id:token\tclass:token_seq", [("a", "p q"), ("b", "q"), ("c", "")]
-    )
+    write_atomic(tmp_path, "toy.item", "item_id:token\tclass:token_seq", [("a", "p q"), ("b", "q"), ("c", "")])
     assert_same_datasets(lambda: make_config("toy", tmp_path, load_col=None, MAX_ITEM_LIST_LENGTH=2))
 
 
@@ -148,9 +144,7 @@ def test_any_index_that_recbole_takes_gives_the_same_rows(toy_config: Any) -> No
 
 def test_stored_numbers_do_not_grow_with_the_length_of_a_history(toy_config: Any) -> None:
     def stored(length: int) -> int:
-        part = LazySequentialDataset(
-            toy_config([list(range(1, 30))] * 3, MAX_ITEM_LIST_LENGTH=length)
-        ).build()[0]
+        part = LazySequentialDataset(toy_config([list(range(1, 30))] * 3, MAX_ITEM_LIST_LENGTH=length)).build()[0]
         columns = [*part.inter_feat.interaction.values(), *part._flat.values()]
         return sum(column.numel() for column in columns)
 

@@ -104,9 +104,7 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_loser_of_a_race_keeps_the_winners_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_loser_of_a_race_keeps_the_winners_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def another_process_is_first(report: Any, draft: Path) -> None:
         winner = prepared_folder({"data_path": str(tmp_path)})
         winner.mkdir()

@@ -58,9 +58,7 @@ def test_interactions_are_ordered_by_time_and_ties_keep_the_order_of_the_file() 
 
 def test_items_are_filtered_before_users_and_only_once() -> None:
     # "z" goes first; then "v" has three left and goes; then "b" is rare, and stays, as nothing is repeated.
-    raw = table(
-        [("u", item, t) for t, item in enumerate("aaab")] + [("v", item, t) for t, item in enumerate("aabz")]
-    )
+    raw = table([("u", item, t) for t, item in enumerate("aaab")] + [("v", item, t) for t, item in enumerate("aabz")])
     assert windows_of(raw, min_item_interactions=2, min_user_interactions=4) == {("u", 0): "aaab"}
 
 

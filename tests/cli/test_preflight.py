@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from recbole_nasr import defaults
+from recbole_nasr.arguments import build_request, parse_line
+from recbole_nasr.errors import ArchitectureError, ConfigError, DataError, NASRError
+from recbole_nasr.preflight import check_request, prepare_data, sequential_models
+
+HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
+ROWS = "".join(f"u\ti{item}\t{item}\n" for item in range(5))
+
+
+def check(*words: str, models: str = "SASRec", dataset: str = "toy") -> dict[str, dict[str, Any]]:
+    return check_request(
+        build_request(parse_line([f"--model={models}", f"--dataset={dataset}", "--data_path=data", *words]))
+    )
+
+
+@pytest.fixture(autouse=True)
+def data(toy: Path) -> Path:
+    return toy
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+def test_all_models_are_measured_the_same_way() -> None:
+    settings = check(models="SASRec,NASR,NASRSearch")
+    for keys in settings.values():
+        assert keys["metrics"] == ["NDCG", "Recall"]
+        assert keys["topk"] == [10, 20]
+        assert keys["valid_metric"] == "NDCG@20"
+        assert keys["metric_decimal_place"] == 8
+
+
+def test_what_the_user_sets_outranks_the_defaults_of_the_command_line() -> None:
+    keys = check("--metrics=['Recall']", "--topk=5")["SASRec"]
+    assert (keys["metrics"], keys["topk"], keys["valid_metric"]) == (["Recall"], 5, "Recall@5")
+
+
+def test_a_key_of_one_model_does_not_disturb_the_others() -> None:
+    settings = check("--n_heads=4", "--kernel_size=3", models="SASRec,NASR")
+    assert ("n_heads" in settings["SASRec"], "n_heads" in settings["NASR"]) == (True, False)
+    assert ("kernel_size" in settings["SASRec"], "kernel_size" in settings["NASR"]) == (False, True)
+
+
+def test_cross_entropy_models_of_recbole_get_no_negative_samples() -> None:
+    settings = check(models="SASRec,FPMC")
+    assert settings["SASRec"]["train_neg_sample_args"] is None
+    assert "train_neg_sample_args" not in settings["FPMC"]
+    assert "train_neg_sample_args" not in check("--loss_type=BPR")["SASRec"]
+
+
+def test_quick_settings_yield_to_the_command_line_but_not_to_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("epochs: 50\nn_blocks: 3\n")
+    keys = check("--quick", "--config_files=a.yaml", "--n_layers=6", models="NASRSearch")["NASRSearch"]
+    quick = defaults.QUICK["NASRSearch"]
+    assert keys["n_layers"] == 6
+    assert (keys["epochs"], keys["n_blocks"]) == (quick["epochs"], quick["n_blocks"])
+
+
+def test_every_quick_setting_is_a_key_of_its_model() -> None:
+    for model in ("NASRSearch", "NASR", "GRU4Rec"):
+        keys = check("--quick", models=model)[model]
+        assert defaults.quick_settings(model).items() <= keys.items()
+
+
+def test_an_architecture_reaches_nasr_alone() -> None:
+    settings = check("--architecture=nextitnet-1", models="NASR,NASRSearch,SASRec")
+    assert settings["NASR"]["architecture"] == "nextitnet-1"
+    assert all("architecture" not in settings[model] for model in ("NASRSearch", "SASRec"))
+
+
+def test_the_cpu_is_used_when_asked_for() -> None:
+    keys = check("--device=cpu")["SASRec"]
+    assert (keys["gpu_id"], keys["use_gpu"]) == ("", False)
+
+
+def test_models_of_recbole_and_ours_are_known() -> None:
+    names = sequential_models()
+    assert names[:2] == ["NASR", "NASRSearch"]
+    assert {"SASRec", "GRU4Rec", "NextItNet", "Caser", "BERT4Rec"} <= set(names)
+    assert "Pop" not in names
+
+
+@pytest.mark.parametrize(
+    ("words", "models", "error", "message"),
+    [
+        ([], "SASRek", ConfigError, "no sequential model 'SASRek'. Did you mean 'SASRec'"),
+        ([], "SASRec,Pop", ConfigError, "no sequential model 'Pop'"),
+        (["--epoch=3"], "SASRec", ConfigError, "'epoch', given on the command line, .* Did you mean 'epochs'"),
+        (["--config_files=bad.yaml"], "SASRec", ConfigError, "'lerning_rate', given in a configuration file"),
+        (["--kernel_size=3"], "SASRec", ConfigError, "is not a configuration key of SASRec"),
+        (["--checkpoint_dir=x"], "SASRec", ConfigError, "goes into its own folder"),
+        (["--nproc=2"], "NASR", ConfigError, "runs one process"),
+        (["--metrics=['NDGC']"], "SASRec", ConfigError, "no metric named 'NDGC'"),
+        (["--topk=0"], "SASRec", ConfigError, "topk must be a positive integer"),
+        (["--valid_metric=MRR@5"], "SASRec", ConfigError, "`valid_metric` must be one of"),
+        (["--architecture=sasrec-1"], "SASRec", ConfigError, "`architecture` is for --model=NASR"),
+        (["--mask_history=true"], "NASR,SASRec", ConfigError, "`mask_history` is not known"),
+        (["--device=cpu", "--use_gpu=true"], "SASRec", ConfigError, "`device` is cpu, but `use_gpu` is True"),
+        (["--device=cuda", "--use_gpu=false"], "SASRec", ConfigError, "`device` is cuda, but `use_gpu` is False"),
+        (["--architecture=sasrec-3"], "NASR", ArchitectureError, "Did you mean 'sasrec-"),
+        (["--architecture=nowhere.json"], "NASR", ArchitectureError, "nowhere.json"),
+        (["--architecture=bad.json"], "NASR", ArchitectureError, "bad.json"),
+        (["--architecture=unknown.json"], "NASR", ArchitectureError, "lstm"),
+        (["--architecture=transformer_h3"], "NASR", NASRError, "transformer_h3"),
+        (["--hidden_size=50"], "SASRec,NASRSearch", NASRError, "hidden_size"),
+        (["--candidate_ops=['transformer_h4','tcn']"], "NASRSearch", ArchitectureError, "'tcn'"),
+        (["--layers_per_block=[4, 4]"], "NASRSearch", ArchitectureError, "must add up to `n_layers`"),
+        (["--n_layers=2"], "NASRSearch", ArchitectureError, "`n_blocks` must lie in"),
+        (["--search_space=papr"], "NASRSearch", ConfigError, "Did you mean 'paper'"),
+        (["--search_epochs=0"], "NASRSearch", ConfigError, "search_epochs"),
+    ],
+)
+def test_a_command_that_cannot_work_is_refused(
+    tmp_path: Path, words: list[str], models: str, error: type[NASRError], message: str
+) -> None:
+    (tmp_path / "bad.yaml").write_text("lerning_rate: 0.1\n")
+    (tmp_path / "bad.json").write_text("{")
+    schema = '"schema": "recbole-nasr/architecture", "schema_version": 1'
+    (tmp_path / "unknown.json").write_text(f'{{{schema}, "blocks": [["lstm"]]}}')
+    with pytest.raises(error, match=message):
+        check(*words, models=models)
+
+
+@pytest.mark.usefixtures("no_gpu")
+@pytest.mark.parametrize("words", [["--device=cuda"], ["--gpu_id=0"], ["--use_gpu=true"], ["--config_files=gpu.yaml"]])
+def test_a_gpu_asked_for_where_there_is_none_is_refused(tmp_path: Path, words: list[str]) -> None:
+    (tmp_path / "gpu.yaml").write_text("gpu_id: 0\n")
+    with pytest.raises(ConfigError, match="asks for a GPU"):
+        check(*words)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "line 1"),
+        (HEADER, "at least one interaction"),
+        ("u\ti\t1\n", "line 1"),
+        (HEADER.replace("\t", ",") + "u,i,1\n", "line 1"),
+        ("user_id:token\titem_id:token\nu\ti\n", "'timestamp'"),
+        (HEADER + ROWS + "u\ti\n", "line 7: 3 columns are expected, 2 found"),
+        (HEADER + ROWS + "u\ti\tnoon\n", "line 7: timestamp:float needs a number, but is 'noon'"),
+        (HEADER + ROWS + "u\ti\t\n", "line 7: timestamp:float needs a finite number"),
+        (HEADER + ROWS + "u\ti\tnan\n", "line 7: timestamp:float needs a finite number"),
+        (HEADER.encode() + ROWS.encode() * 9000 + b"u\t\xff\xfe\t1\n", "bad.inter.*utf-8"),
+    ],
+)
+def test_interactions_that_cannot_be_read_are_refused_with_file_and_line(
+    data: Path, content: str | bytes, message: str
+) -> None:
+    folder = data / "bad"
+    folder.mkdir()
+    (folder / "bad.inter").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message) as caught:
+        check(dataset="bad")
+    assert "bad.inter" in str(caught.value)
+
+
+def test_a_missing_rating_is_no_error(data: Path) -> None:
+    folder = data / "rated"
+    folder.mkdir()
+    rows = "".join(f"u\ti{item}\t{item}\t\n" for item in range(5))
+    (folder / "rated.inter").write_text(HEADER.replace("\n", "\trating:float\n") + rows)
+    assert check(dataset="rated")
+
+
+def test_an_unknown_data_set_names_the_nearest_one_the_user_has() -> None:
+    with pytest.raises(DataError, match=r"no data set 'toyy': no file .*toyy\.inter.* Did you mean 'toy'"):
+        check(dataset="toyy")
+
+
+def test_a_folder_without_interactions_is_refused(data: Path) -> None:
+    (data / "hollow").mkdir()
+    with pytest.raises(DataError, match=r"hollow\.inter"):
+        check(dataset="hollow")
+
+
+def test_the_paper_protocol_is_reported_before_any_run() -> None:
+    settings = check(models="NASR", dataset="ml")["NASR"]
+    text = prepare_data("NASR", "ml", settings)
+    assert text.splitlines()[1].split()[-4:] == ["98,064", "3,478", "1,349", "30"]
+
+
+def test_data_of_the_user_have_no_preparation(write_inter: Callable[..., Path]) -> None:
+    assert prepare_data("SASRec", "toy", check()["SASRec"]) == ""

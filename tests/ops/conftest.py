@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from recbole_nasr.nets.embedding import initialise
+from recbole_nasr.ops import LayerSettings, Operation, build_operation
+from recbole_nasr.ops.base import GatedResidual
+
+
+@pytest.fixture
+def open_operation() -> Callable[..., Operation]:
+    """Return a function that builds an operation in eval mode with every λ at the given value."""
+
+    def build(name: str, scale: float = 0.7, **settings: float) -> Operation:
+        torch.manual_seed(1)
+        operation = build_operation(name, LayerSettings(**{"hidden_size": 8, **settings}))
+        operation.apply(initialise)
+        for module in operation.modules():
+            if isinstance(module, GatedResidual) and module.scale is not None:
+                torch.nn.init.constant_(module.scale, scale)
+        return operation.eval()
+
+    return build

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from recbole_nasr.search import BlockRanking
+
+
+def ranking(n_space_paths: int) -> BlockRanking:
+    return BlockRanking(
+        paths=(("tcn_d1",), ("gru4rec",)),
+        scores=np.array([0.3, 0.2]),
+        standard_errors=np.array([0.1, 0.1]),
+        selected=0,
+        ties=(0, 1),
+        gap=0.1,
+        gap_standard_error=0.2,
+        n_sequences=5,
+        n_space_paths=n_space_paths,
+        effective_rank=3.5,
+        losses=(1.0, 0.5),
+    )
+
+
+def test_the_summary_tells_the_selected_from_the_best_and_is_json() -> None:
+    summary = json.loads(json.dumps(ranking(2).summary()))
+    assert (summary["selected"], summary["selected_score"]) == (["tcn_d1"], 0.3)
+    assert (summary["best"], summary["best_score"], summary["worst_score"]) == (["gru4rec"], 0.2, 0.3)
+    assert (summary["n_tied"], summary["sampled"], summary["losses"]) == (2, False, [1.0, 0.5])
+
+
+def test_a_ranking_of_fewer_paths_than_the_space_has_is_a_sample() -> None:
+    assert [ranking(n).sampled for n in (2, 3)] == [False, True]
