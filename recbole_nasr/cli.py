@@ -13,7 +13,7 @@ from recbole_nasr.console import show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.errors import NASRError
 from recbole_nasr.help import help_text
-from recbole_nasr.machine import versions
+from recbole_nasr.machine import keep_freed_memory, versions
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(request: Request, command: list[str]) -> None:
+    keep_freed_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # RecBole's own, while no log file takes them
         settings = preflight.check_request(request)

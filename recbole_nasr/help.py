@@ -26,7 +26,7 @@ What to run
                   several with commas, one after the other
   --dataset       {datasets}, a name that RecBole can download, or your own
                   <data_path>/<name>/<name>.inter (--data_path=dataset/ unless you say so)
-  --architecture  for NASR: a file architecture.json of an earlier run; a preset
+  --architecture  for NASR: the folder of an earlier run, or a file architecture.json; a preset
 {presets};
                   or operation names, "," between layers and "/" between blocks:
                   transformer_h4,tcn_d1_2/tcn_d1_4

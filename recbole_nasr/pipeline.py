@@ -138,6 +138,9 @@ def _load(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
     with _refusals(DataError, f"RecBole cannot load {config['dataset']!r}"):
         dataset = create_dataset(config)
     _check_longest(config, dataset)
+    if max(config["topk"]) > dataset.item_num - 1:
+        msg = f"`topk` must not exceed the {dataset.item_num - 1} items there are, but is {config['topk']}."
+        raise ConfigError(msg)
     sizes = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
     loaders = data_preparation(config, dataset)
     cases = [len(loader.dataset) for loader in loaders]

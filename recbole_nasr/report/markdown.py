@@ -75,7 +75,7 @@ def _architecture(result: RunResult) -> list[str]:
         "## Architecture",
         f"```\n{architecture_text(result.architecture)}\n```",
         "![the layers, block by block](architecture.svg)",
-        f"To train it again: `--model=NASR --architecture={result.folder.path / 'architecture.json'}`.",
+        f"To train it again: `--model=NASR --architecture={result.folder.path}`.",
     ]
 
 

@@ -48,8 +48,9 @@ def next_commands(results: Sequence[RunResult]) -> list[str]:
     found = next((result for result in results if result.search is not None), None)
     commands = []
     if found is not None:
-        path = found.folder.path / "architecture.json"
-        commands.append(f"{run} --model=NASR --architecture={path} --dataset={dataset} --seed={found.seed + 1}")
+        commands.append(
+            f"{run} --model=NASR --architecture={found.folder.path} --dataset={dataset} --seed={found.seed + 1}"
+        )
         commands.append(f"{run} --model=NASRSearch --dataset={dataset} --seed={found.seed + 1}")
     if "NASRSearch" not in names:
         commands.append(f"{run} --model=NASRSearch --dataset={dataset}")

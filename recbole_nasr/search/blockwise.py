@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 
@@ -44,7 +43,7 @@ def _stored_views(held_out: SearchSequences, mask_token: int, settings: SearchSe
 
 def _train_block(trainer: BlockTrainer, train: SearchSequences, n_blocks: int) -> tuple[float, ...]:
     settings = trainer.settings
-    steps = settings.epochs * math.ceil(train.item_seq.size(0) / settings.batch_size)
+    steps = settings.epochs * trainer.n_steps(train.item_seq.size(0))
     with open_progress(steps, f"search: train block {trainer.index + 1}/{n_blocks}") as progress:
         return tuple(trainer.epoch(train, progress) for _ in range(settings.epochs))
 

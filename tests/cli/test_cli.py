@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_nasr import cli
+from recbole_nasr.cli import main
+from recbole_nasr.space import Architecture
+
+SMALL = (
+    "--data_path=data",
+    "--epochs=2",
+    "--hidden_size=8",
+    "--train_batch_size=32",
+    "--MAX_ITEM_LIST_LENGTH=8",
+    "--device=cpu",
+    "--topk=[2, 5]",
+)
+TINY_SEARCH = ("--n_layers=2", "--n_blocks=2", "--search_epochs=1", "--candidate_ops=['transformer_h2','tcn_d1_2']")
+ROOT = Path(cli.__file__).parent.parent
+
+
+def command(*words: str, models: str = "NASR", dataset: str = "toy") -> int:
+    return main([f"--model={models}", f"--dataset={dataset}", *SMALL, *words])
+
+
+def only_run(label: str) -> Path:
+    (found,) = Path("runs/toy").glob(f"*-{label}")
+    return found
+
+
+def test_search_to_report_in_one_command(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(*TINY_SEARCH, models="NASRSearch") == cli.OK
+    folder = only_run("NASRSearch")
+    architecture = Architecture.load(folder / "architecture.json")
+    assert [len(block) for block in architecture.blocks] == [1, 1]
+    with (folder / "ranking" / "block-1.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["path"] for row in rows] == ["transformer_h2", "tcn_d1_2"]
+    assert [row["path"] for row in rows if row["selected"] == "1"] == [architecture.layers[0]]
+    for name in ("architecture.svg", "architecture.png", "report.md", "metrics.json", "ranks.csv.gz", "model.pth"):
+        assert (folder / name).stat().st_size > 0
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    screen = capsys.readouterr().out
+    for part in ("NDCG@5", "block 1", str(folder), f"--architecture={folder} ", "epoch 2/2"):
+        assert part in screen
+
+
+def test_a_found_architecture_can_be_trained_again(toy: Path) -> None:
+    assert command(*TINY_SEARCH, models="NASRSearch") == cli.OK
+    found = only_run("NASRSearch")
+    assert command(f"--architecture={found}", *TINY_SEARCH[:2]) == cli.OK
+    again = Architecture.load(only_run("NASR") / "architecture.json")
+    assert again == Architecture.load(found / "architecture.json")
+    metrics = [json.loads((only_run(label) / "metrics.json").read_text()) for label in ("NASRSearch", "NASR")]
+    assert metrics[0]["test"] == metrics[1]["test"]  # the same network, seed and recipe, found or given
+
+
+def test_a_comparison_ends_in_one_table(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--n_layers=1", "--n_blocks=1", "--architecture=gru4rec", models="GRU4Rec,NASR") == cli.OK
+    with (only_run("comparison") / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model"] for row in rows] == ["GRU4Rec", "NASR"]
+    for row in rows:
+        metrics = json.loads((Path("runs/toy") / row["run"] / "metrics.json").read_text())
+        assert float(row["NDCG@5"]) == metrics["test"]["ndcg@5"]
+    table = capsys.readouterr().out.split("Test results")[1]
+    assert table.count("GRU4Rec ") == table.count("NASR ") == 1
+
+
+def test_the_settings_of_a_run_can_be_run_again(toy: Path) -> None:
+    assert command("--architecture=gru4rec") == cli.OK
+    first = only_run("NASR")
+    assert main([f"--config_files={first / 'settings.yaml'}", "--run_name=again"]) == cli.OK
+    runs = [json.loads((folder / "metrics.json").read_text()) for folder in (first, only_run("NASR-again"))]
+    assert runs[0] == runs[1]
+
+
+def test_only_the_run_folder_and_the_data_cache_are_written(toy: Path) -> None:
+    command("--architecture=gru4rec", "--runs_dir=elsewhere")
+    assert {path.name for path in Path().iterdir()} == {"data", "elsewhere"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--model=SASRek"], ["--dataset=toy2"], ["--epoch=3"], ["epochs=3"], ["--device=gpu"], ["--architecture=none"]],
+)
+def test_bad_input_is_one_line_and_exit_code_2(toy: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    given = {"--model": "NASR", "--dataset": "toy", "--data_path": "data"}
+    rest = [word for word in words if word.partition("=")[0] not in given]
+    given.update(word.split("=") for word in words if word not in rest)  # type: ignore[arg-type]
+    assert main([*(f"{key}={value}" for key, value in given.items()), *rest]) == cli.USER_ERROR
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_an_interrupted_run_leaves_130_and_says_so(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recbole_nasr.pipeline.EpochLines.__call__", interrupt)
+    assert command("--architecture=gru4rec") == cli.INTERRUPTED
+    assert capsys.readouterr().err.startswith("error: interrupted")
+    assert json.loads((only_run("NASR") / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_an_error_of_the_program_keeps_its_traceback(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("recbole_nasr.pipeline.EpochLines.__call__", fail)
+    with pytest.raises(ZeroDivisionError):
+        command("--architecture=gru4rec")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_teaches_the_commands_and_fits_a_terminal(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == cli.OK
+    text = capsys.readouterr().out
+    for part in ("--model=NASRSearch --dataset=ml", "--model=SASRec,NextItNet,NASR", "sasrec-1", "--quick", "runs/"):
+        assert part in text
+    assert max(len(line) for line in text.splitlines()) <= 100
+
+
+def test_quick_is_said_on_the_screen(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--quick", "--architecture=gru4rec") == cli.OK
+    assert "--quick: a first look, not a result; n_layers=4, n_blocks=2, epochs=2" in capsys.readouterr().out
+
+
+def test_the_script_in_the_checkout_runs_the_command_line() -> None:
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, str(ROOT / "run_nasr.py"), "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("recbole-nasr ")
+    assert "recbole 1.2" in done.stdout

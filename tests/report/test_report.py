@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recbole_nasr.report.markdown import report_text, save_report
+from recbole_nasr.report.screen import last_screen, next_commands, save_comparison
+from recbole_nasr.report.selection import selection_table, selection_verdicts
+from recbole_nasr.report.table import markdown_table, table_rows, text_table
+from recbole_nasr.results import RunResult, ranking_rows, save_result
+from recbole_nasr.search.result import SearchResult
+from recbole_nasr.space import Architecture
+
+Make = Callable[..., RunResult]
+
+
+def test_the_text_table_is_aligned_and_marks_the_best(make_result: Make) -> None:
+    table = text_table(
+        [make_result("SASRec", 0.12344), make_result("NASR", 0.12351, seconds={"search": 10.0, "training": 2.5})]
+    )
+    assert table.splitlines() == [
+        "model   NDCG@20  Recall@20  epochs  best epoch  seconds  parameters",
+        "-------------------------------------------------------------------",
+        "SASRec  0.1234     0.5000*      12           7     34.5   1,234,567",
+        "NASR    0.1235*    0.5000*      12           7     12.5   1,234,567",
+    ]
+
+
+def test_a_single_model_is_not_marked_as_the_best(make_result: Make) -> None:
+    assert "*" not in text_table([make_result()])
+    assert "**" not in markdown_table([make_result()])
+
+
+def test_a_metric_that_a_model_lacks_is_an_empty_cell(make_result: Make) -> None:
+    table = markdown_table([make_result("SASRec", test={"mrr@10": 0.5}), make_result("NASR")])
+    assert table.splitlines()[0] == (
+        "| model | MRR@10 | NDCG@20 | Recall@20 | epochs | best epoch | seconds | parameters |"
+    )
+    assert table.splitlines()[2] == "| SASRec | **0.5000** |  |  | 12 | 7 | 34.5 | 1,234,567 |"
+
+
+def test_the_rows_hold_unrounded_numbers(make_result: Make) -> None:
+    header, rows = table_rows([make_result(ndcg=1 / 3)])
+    assert dict(zip(header, rows[0], strict=True))["NDCG@20"] == 1 / 3
+
+
+def test_every_ranked_path_is_a_row(search: SearchResult) -> None:
+    assert list(ranking_rows(search.blocks[1])) == [
+        ("transformer_h4", 0.5, 0.01, 1, 1),
+        ("tcn_d1_2", 0.5, 0.01, 0, 1),
+        ("tcn_d1_4", 1.0, 0.01, 0, 0),
+    ]
+
+
+def test_a_tie_is_called_a_tie_and_a_sample_a_sample(search: SearchResult) -> None:
+    clear, tied = selection_verdicts(search)
+    assert clear == "Block 1 has a best path beyond the noise of the held-out sequences."
+    assert tied.startswith("Block 2 is a tie of 2 paths; the one with the fewest FLOPs was taken; 3 of its 300 paths")
+
+
+def test_the_selection_table_has_gap_noise_ties_and_effective_rank(search: SearchResult) -> None:
+    row = selection_table(search).splitlines()[2]
+    assert row == "| 1 | 3 of 3 | 0.25000 | 1.00000 | 2.50e-01 | 6.25e-02 | 1 | 41.5 |"
+
+
+def test_the_report_tells_what_was_measured_how(make_result: Make, search: SearchResult) -> None:
+    result = make_result("NASRSearch", architecture=search.architecture, search=search, preparation="prepared so")
+    text = report_text(result, ["run_nasr.py", "--model=NASRSearch"])
+    for part in (
+        "# NASRSearch on ml",
+        "| NASRSearch | 0.1250 | 0.5000 |",
+        "history are kept in the ranking",
+        "| 10 | 90 | 20 | 9.0 | 70 | 10 | 10 |",
+        "prepared so",
+        "block 2   transformer_h4",
+        "179 held-out sequences",
+        "- Block 2 is a tie",
+        "run_nasr.py --model=NASRSearch",
+        "Seed 2020",
+        "recbole 1.2",
+    ):
+        assert part in text
+    assert "history are left out of the ranking" in report_text(make_result(masks_history=True), [])
+
+
+def test_the_report_of_a_model_of_recbole_has_no_architecture_but_its_caveat(make_result: Make) -> None:
+    text = report_text(make_result("NextItNet"), [])
+    assert "## Architecture" not in text
+    assert "reads the last slot" in text
+
+
+def test_saving_writes_files_that_the_report_refers_to(make_result: Make, search: SearchResult) -> None:
+    result = make_result(architecture=search.architecture, search=search)
+    save_result(result)
+    save_report(result, [])
+    names = {str(path.relative_to(result.folder.path)) for path in result.folder.path.rglob("*.*")}
+    assert names == {
+        "metrics.json",
+        "architecture.json",
+        "architecture.svg",
+        "architecture.png",
+        "report.md",
+        "ranking/block-1.csv",
+        "ranking/block-2.csv",
+    }
+    assert Architecture.load(result.folder.path / "architecture.json") == search.architecture
+
+
+def test_a_comparison_points_to_its_runs(make_result: Make, tmp_path: Path) -> None:
+    results = [make_result("SASRec"), make_result("NASR", 0.5)]
+    folder = save_comparison(results, tmp_path / "runs", "mine")
+    assert folder.name.endswith("-comparison-mine")
+    with (folder / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["model"], row["run"]) for row in rows] == [(r.model, r.folder.path.name) for r in results]
+    assert "| NASR | **0.5000** |" in (folder / "comparison.md").read_text()
+
+
+def test_the_last_screen_has_table_architecture_folder_and_next_commands(
+    make_result: Make, search: SearchResult
+) -> None:
+    result = make_result("NASRSearch", architecture=search.architecture, search=search)
+    screen = last_screen([result])
+    for part in (
+        "NDCG@20",
+        "NASRSearch: 2 layers",
+        "  block 1   tcn_d1_2",
+        "Block 2 is a tie",
+        str(result.folder.path),
+    ):
+        assert part in screen
+
+
+@pytest.mark.parametrize("model", ["NASR", "SASRec", "NASRSearch"])
+def test_the_next_commands_are_commands_of_this_program(make_result: Make, search: SearchResult, model: str) -> None:
+    from recbole_nasr.arguments import build_request, parse_line
+
+    found = search if model == "NASRSearch" else None
+    commands = next_commands([make_result(model, search=found, architecture=search.architecture)])
+    ours = [line.split()[2:] for line in commands if line.startswith("python run_nasr.py ")]
+    assert ours
+    for words in ours:
+        assert build_request(parse_line(words)).dataset == "ml"

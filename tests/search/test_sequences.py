@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_nasr.errors import DataError
+from recbole_nasr.search import SearchSequences, hold_out
+
+
+def sequences_of(groups: list[int]) -> SearchSequences:
+    n = len(groups)
+    return SearchSequences(torch.arange(1, n + 1).unsqueeze(1), torch.ones(n).long(), torch.tensor(groups))
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.floats(0.01, 0.5), st.integers(0, 9))
+def test_every_person_is_on_one_side_and_every_sequence_on_exactly_one(
+    groups: list[int], ratio: float, seed: int
+) -> None:
+    try:
+        train, held = hold_out(sequences_of(groups), ratio, seed)
+    except DataError:
+        return
+    assert sorted([*train.item_seq.flatten().tolist(), *held.item_seq.flatten().tolist()]) == list(
+        range(1, len(groups) + 1)
+    )
+    assert not set(train.group.tolist()) & set(held.group.tolist())
+    assert min(len(train.group), len(held.group)) >= 2
+    for side in (train, held):
+        assert [groups[item - 1] for item in side.item_seq.flatten().tolist()] == side.group.tolist()
+
+
+def test_the_share_is_kept_as_closely_as_whole_persons_allow() -> None:
+    sequences = sequences_of([n // 3 for n in range(300)])
+    assert len(hold_out(sequences, 0.05, 1)[1].group) == 15
+    assert len(hold_out(sequences, 0.051, 1)[1].group) == 18
+
+
+def test_who_is_held_out_depends_on_the_seed_alone() -> None:
+    sequences = sequences_of(list(range(100)))
+    first, again, other = (hold_out(sequences, 0.1, seed)[1].group.tolist() for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+@pytest.mark.parametrize("groups", [[1] * 9, [1, 2, 3], [1]])
+def test_too_few_persons_are_an_error(groups: list[int]) -> None:
+    with pytest.raises(DataError, match="two sequences to train on and two of other persons"):
+        hold_out(sequences_of(groups), 0.05, 0)

@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from recbole_nasr.errors import NumericalError
+from recbole_nasr.nets import Supernet
+from recbole_nasr.progress import Progress
+from recbole_nasr.rng import derive_seed
+from recbole_nasr.search import SearchSequences, SearchSettings, training
+from recbole_nasr.search.training import BlockTrainer
+from recbole_nasr.space import Path, SearchSpace
+
+MakeSequences = Callable[..., SearchSequences]
+MakeNet = Callable[..., Supernet]
+PATHS = [(0, 2), (3, 1)]
+
+
+def trainer_of(net: Supernet, chosen: list[Path] | None = None, **settings: Any) -> BlockTrainer:
+    names = ("transformer_h2", "transformer_h4", "tcn_d1_2", "tcn_d1_4")
+    space = SearchSpace(names, tuple(len(block.layers) for block in net.blocks))
+    return BlockTrainer(net, chosen or [], space, SearchSettings(**{"batch_size": 6, **settings}), 5)
+
+
+@pytest.fixture
+def batch(make_sequences: MakeSequences) -> tuple[Tensor, Tensor]:
+    sequences = make_sequences(12)
+    return sequences.item_seq, sequences.item_seq_len
+
+
+def test_the_loss_is_the_mean_distance_of_every_path_to_their_ensemble(
+    make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes, distances = [], []
+    ensemble, distance = training.path_ensemble_target, training.distance
+    monkeypatch.setattr(
+        training, "path_ensemble_target", lambda p: shapes.append(tuple(p.shape)) or ensemble(p)
+    )
+    monkeypatch.setattr(training, "distance", lambda p, t: distances.append(distance(p, t)) or distances[-1])
+    loss = trainer_of(make_net()).loss(*batch, PATHS)
+    assert shapes == [(2, 12, 8)]
+    assert [tuple(values.shape) for values in distances] == [(12,), (12,)]
+    torch.testing.assert_close(loss, torch.cat(distances).mean())
+    assert 0 <= loss.item() <= 4
+
+
+def test_every_path_has_a_view_of_its_own_in_either_branch(
+    make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views, make_view = [], training.make_view
+    monkeypatch.setattr(
+        training, "make_view", lambda *a, **k: views.append(make_view(*a, **k)) or views[-1]
+    )
+    trainer_of(make_net()).loss(*batch, PATHS)
+    assert len({tuple(view[0].flatten().tolist()) for view in views}) == 4
+
+
+def gradients(trainer: BlockTrainer, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    torch.autograd.backward(trainer.loss(*batch, PATHS))
+    named = trainer.supernet.named_parameters()
+    return {name: parameter.grad for name, parameter in named if parameter.grad is not None}
+
+
+def test_the_gradient_is_that_towards_a_constant_target(
+    make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    targets, ensemble = [], training.path_ensemble_target
+    monkeypatch.setattr(
+        training, "path_ensemble_target", lambda p: targets.append(ensemble(p)) or targets[-1]
+    )
+    found = gradients(trainer_of(make_net()), batch)
+    constant = torch.tensor(targets[0].tolist())
+    monkeypatch.setattr(training, "path_ensemble_target", lambda _: constant)
+    expected = gradients(trainer_of(make_net()), batch)
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+    assert any(gradient.any() for gradient in found.values())
+
+
+def test_without_the_student_there_is_no_gradient(
+    make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distance = training.distance
+    monkeypatch.setattr(training, "distance", lambda p, t: distance(p.detach(), t))
+    assert not trainer_of(make_net()).loss(*batch, PATHS).requires_grad
+
+
+def test_padding_changes_no_loss(make_net: MakeNet, batch: tuple[Tensor, Tensor]) -> None:
+    item_seq, lengths = batch
+    losses = []
+    for padding in (0, 7):
+        trainer = trainer_of(make_net(dropout_prob=0.0), augmentation_ratio=1.0)  # every item masked, no chance
+        padded = torch.where(item_seq > 0, item_seq, padding)
+        losses.append(trainer.loss(padded, lengths, PATHS).item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def changed(net: Supernet, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in net.state_dict().items() if not torch.equal(value, before[name])}
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_step_changes_its_block_alone_and_with_block_0_the_embedding(
+    index: int, make_net: MakeNet, batch: tuple[Tensor, Tensor]
+) -> None:
+    net = make_net((2, 1, 1))
+    before = copy.deepcopy(net.state_dict())
+    trainer_of(net, [(0, 2), (3,)][:index], weight_decay=0.1).step(*batch)
+    parts = {".".join(name.split(".")[:2]).removesuffix(".weight") for name in changed(net, before)}
+    assert {part.split(".")[0] if "embedding" in part else part for part in parts} == {
+        f"blocks.{index}",
+        *(["embedding"] if index == 0 else []),
+    }
+    assert not changed(net, before) & {"embedding.items.weight"} or index == 0
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_operations_on_no_sampled_path_keep_every_bit_despite_weight_decay(
+    steps: int, make_net: MakeNet, batch: tuple[Tensor, Tensor]
+) -> None:
+    net = make_net((3,))
+    before = copy.deepcopy(net.state_dict())
+    trainer = trainer_of(net, n_paths=2, weight_decay=0.1)
+    rng = random.Random(derive_seed(5, "search/paths/0"))
+    sampled = {
+        (layer, op)
+        for _ in range(steps)
+        for path in trainer.space.sample_paths(0, 2, rng)
+        for layer, op in enumerate(path)
+    }
+    for _ in range(steps):
+        trainer.step(*batch)
+    touched = {tuple(map(int, name.split(".")[3:5])) for name in changed(net, before) if ".layers." in name}
+    assert touched == sampled
+    assert len(sampled) < 12 or steps > 1
+
+
+def test_earlier_blocks_run_in_eval_mode_and_the_trained_one_with_dropout(make_net: MakeNet) -> None:
+    net = make_net((1, 1, 1)).train()
+    trainer_of(net, [(0,)])
+    assert [block.training for block in net.blocks] == [False, True, False]
+    assert not net.embedding.training
+
+
+def test_a_step_never_waits_for_the_device(
+    make_net: MakeNet, batch: tuple[Tensor, Tensor], no_synchronisation: Any
+) -> None:
+    for chosen in ([], [(0, 2)]):
+        trainer = trainer_of(
+            make_net((2, 2)), chosen, augmentations=("mask", "crop", "reorder"), weight_decay=0.1
+        )
+        with no_synchronisation:
+            trainer.step(*batch)
+            trainer.step(*batch)
+
+
+def test_a_narrow_predictor_starts_without_exploding_gradients(
+    make_net: MakeNet, batch: tuple[Tensor, Tensor]
+) -> None:
+    # With a zero bias a bottleneck of two puts out the zero vector for a quarter of the rows.
+    found = gradients(trainer_of(make_net(scale=0.0)), batch)
+    assert max(float(gradient.abs().max()) for gradient in found.values()) < 100
+
+
+def test_the_learning_rate_decays_in_steps(make_net: MakeNet, batch: tuple[Tensor, Tensor]) -> None:
+    trainer = trainer_of(make_net(), learning_rate=0.1, learning_rate_decay=0.5, decay_steps=2)
+    rates = []
+    for _ in range(5):
+        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        trainer.step(*batch)
+    assert rates == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025])
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "expected"),
+    [(12, 6, [6, 6]), (13, 6, [5, 4, 4]), (4, 100, [4]), (5, 2, [3, 2]), (3, 2, [3]), (2, 2, [2])],
+)
+def test_an_epoch_takes_every_sequence_once_in_near_equal_batches_never_alone(
+    n: int,
+    batch_size: int,
+    expected: list[int],
+    make_net: MakeNet,
+    make_sequences: MakeSequences,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trainer, seen = trainer_of(make_net(), batch_size=batch_size), []
+    step = trainer.step
+
+    def spy(item_seq: Tensor, lengths: Tensor) -> Tensor:
+        seen.append(item_seq)
+        return step(item_seq, lengths)
+
+    monkeypatch.setattr(trainer, "step", spy)
+    sequences = make_sequences(n)
+    trainer.epoch(sequences, Progress())
+    assert [len(rows) for rows in seen] == expected
+    assert len(seen) == trainer.n_steps(n)
+    assert sorted(torch.cat(seen).tolist()) == sorted(sequences.item_seq.tolist())
+
+
+def test_training_lowers_the_loss(make_net: MakeNet, make_sequences: MakeSequences) -> None:
+    trainer, sequences = trainer_of(make_net(), batch_size=16, learning_rate=0.01), make_sequences(48)
+    losses = [trainer.epoch(sequences, Progress()) for _ in range(12)]
+    assert sum(losses[-3:]) < sum(losses[:3]) - 0.3
+
+
+def test_a_loss_that_is_not_finite_stops_the_search(
+    make_net: MakeNet, make_sequences: MakeSequences
+) -> None:
+    net = make_net()
+    torch.nn.init.constant_(net.block(0).predictor[-1].bias, torch.nan)
+    with pytest.raises(NumericalError, match=r"became nan in block 0; lower `search_learning_rate`"):
+        trainer_of(net).epoch(make_sequences(12), Progress())
