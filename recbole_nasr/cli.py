@@ -70,7 +70,8 @@ def _run(request: Request, command: list[str]) -> None:
                 show(f"--quick: a first look, not a result; {small}")
             results.append(_run_one(model, request, keys, command))
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
-    show(last_screen(results, comparison))
+    kept = [word for word in command if word.startswith(("--data_path=", "--device="))]
+    show(last_screen(results, comparison, kept))
 
 
 def _run_one(model: str, request: Request, keys: dict[str, Any], command: list[str]) -> RunResult:

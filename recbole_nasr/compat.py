@@ -214,6 +214,23 @@ def stub_distutils() -> bool:
     return True
 
 
+def keep_anomaly_detection() -> bool:
+    """Leave autograd's anomaly detection as it was (model/sequential_recommender/sine.py:25; both versions).
+
+    Importing any sequential model imports SINE, which switches the detection on for the whole process: every
+    backward pass of every model then records stack traces and reads a value back from the device per operation.
+    """
+    import torch
+
+    models = "recbole.model.sequential_recommender"
+    before = torch.is_anomaly_enabled() and f"{models}.sine" not in sys.modules
+    importlib.import_module(models)
+    if torch.is_anomaly_enabled() == before:
+        return False
+    torch.autograd.set_detect_anomaly(before)
+    return True
+
+
 def skip_lonely_barrier() -> bool:
     """Let a single process download a data set (data/dataset/dataset.py:252; both versions).
 
@@ -245,5 +262,11 @@ def apply() -> tuple[str, ...]:
         The names of the repairs in force.
     """
     on_import: list[Callable[[], bool]] = [stub_ray, alias_numpy, stub_kmeans, stub_distutils]
-    repairs = [*on_import, keep_counts_in_collector, restrict_torch_load, skip_lonely_barrier]
+    repairs = [
+        *on_import,
+        keep_anomaly_detection,
+        keep_counts_in_collector,
+        restrict_torch_load,
+        skip_lonely_barrier,
+    ]
     return tuple(repair.__name__ for repair in repairs if repair())

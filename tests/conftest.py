@@ -6,6 +6,8 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -96,3 +98,46 @@ class _NoSynchronisation(TorchDispatchMode):
 def no_synchronisation() -> TorchDispatchMode:
     """A context in which anything fails that would make the host wait for a GPU; tested on the CPU."""
     return _NoSynchronisation()
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "NASR": {"architecture": "transformer_h2,tcn_d1_2", "n_layers": 2, "n_blocks": 1},
+    "NASRSearch": {
+        "candidate_ops": ["transformer_h2", "transformer_h4", "tcn_d1_2"],
+        "n_layers": 3,
+        "n_blocks": 2,
+        "search_epochs": 1,
+        "search_holdout_ratio": 0.3,
+    },
+    "SASRec": {"n_layers": 1, "n_heads": 2, "inner_size": 8, "train_neg_sample_args": None},
+}
+
+
+@pytest.fixture
+def assemble() -> Callable[..., SimpleNamespace]:
+    """Return a function that puts config, loaders, model and trainer together as RecBole's quick start does."""
+    from recbole.config import Config
+    from recbole.data import create_dataset, data_preparation
+    from recbole.utils import get_model, get_trainer, init_seed
+
+    def put_together(model: str, data_path: Path, dataset: str = "toy", **settings: Any) -> SimpleNamespace:
+        common = {
+            "data_path": str(data_path),
+            "hidden_size": 8,
+            "epochs": 2,
+            "train_batch_size": 5,
+            "metrics": ["NDCG", "Recall"],
+            "topk": [1, 5],
+            "valid_metric": "NDCG@5",
+            "metric_decimal_place": 8,
+            "gpu_id": "",
+            "state": "ERROR",
+        }
+        config = Config(model, dataset, config_dict={**common, **SMALL[model], **settings})
+        init_seed(config["seed"], config["reproducibility"])
+        train, valid, test = data_preparation(config, create_dataset(config))
+        network = get_model(model)(config, train._dataset).to(config["device"])
+        trainer = get_trainer(config["MODEL_TYPE"], model)(config, network)
+        return SimpleNamespace(config=config, train=train, valid=valid, test=test, model=network, trainer=trainer)
+
+    return put_together

@@ -68,6 +68,12 @@ def test_swapped_and_stubbed_restore_what_was_there_even_after_an_error() -> Non
     assert "no_such_module" not in sys.modules
 
 
+def test_importing_recboles_models_leaves_anomaly_detection_off() -> None:
+    import recbole.model.sequential_recommender.sine  # noqa: F401  # switches it on
+
+    assert not torch.is_anomaly_enabled()
+
+
 def test_repairs_are_named_and_made_once() -> None:
     first = compat.apply()
     assert compat.apply() is first

@@ -31,12 +31,19 @@ def _preset(name: str, space: SearchSpace, seed: int) -> Architecture:
     return space.random_architecture(random.Random(derive_seed(seed, "architecture/random")))  # noqa: S311
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # operation names of many layers are longer than a file name may be
+        return False
+
+
 def _from_text(text: str, space: SearchSpace, seed: int) -> Architecture:
     if text in PRESETS:
         return _preset(text, space, seed)
-    if text.endswith(".json") or Path(text).is_file():
+    if text.endswith(".json") or _is_file(Path(text)):
         return Architecture.load(text)
-    if (Path(text) / "architecture.json").is_file():
+    if _is_file(Path(text) / "architecture.json"):
         return Architecture.load(Path(text) / "architecture.json")
     try:
         return Architecture.parse(text.strip("[]()").replace("'", "").replace('"', ""))

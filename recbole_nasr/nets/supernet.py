@@ -61,8 +61,8 @@ class Supernet(nn.Module):
         self.blocks = nn.ModuleList(
             SupernetBlock(space.operations, n_layers, settings) for n_layers in space.layers_per_block
         )
-        # Projectors and predictors keep torch's own initialisation, as SimSiam's do: with a zero bias a narrow predictor
-        # can put out the zero vector, where the gradient of a direction is infinite.
+        # Projectors and predictors keep torch's own initialisation, as SimSiam's do: with a zero bias a narrow
+        # predictor can put out the zero vector, where the gradient of a direction is infinite.
         for index in range(space.n_blocks):
             self.block(index).layers.apply(initialise)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def save_comparison(results: Sequence[RunResult], runs_dir: Path, name: str) -> 
     return folder.path
 
 
-def last_screen(results: Sequence[RunResult], comparison: Path | None = None) -> str:
+def last_screen(results: Sequence[RunResult], comparison: Path | None = None, kept: Sequence[str] = ()) -> str:
     """Return what a finished command shows: table, architectures, folders, what to try next."""
     parts = [f"Test results on {results[0].dataset}, full ranking over all items", text_table(results)]
     for result in results:
@@ -37,25 +38,29 @@ def last_screen(results: Sequence[RunResult], comparison: Path | None = None) ->
             parts.append(_indented("\n".join(selection_verdicts(result.search))))
     folders = [result.folder.path for result in results] + ([comparison] if comparison else [])
     parts.append("Written to\n" + _indented("\n".join(str(folder) for folder in folders)))
-    parts.append("Next\n" + _indented("\n".join(next_commands(results))))
+    parts.append("Next\n" + _indented("\n".join(next_commands(results, kept))))
     return "\n" + "\n\n".join(parts)
 
 
-def next_commands(results: Sequence[RunResult]) -> list[str]:
-    """Return commands that follow from what was just run."""
-    dataset, run = results[0].dataset, "python run_nasr.py"
+def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> list[str]:
+    """Return commands that follow from what was just run.
+
+    Args:
+        results: What was run.
+        kept: Words of the command line that the next ones need too, such as ``--data_path=…``.
+    """
+    run = "python run_nasr.py"
+    data = shlex.join([f"--dataset={results[0].dataset}", *kept])
     names = [result.model for result in results]
     found = next((result for result in results if result.search is not None), None)
     commands = []
     if found is not None:
-        commands.append(
-            f"{run} --model=NASR --architecture={found.folder.path} --dataset={dataset} --seed={found.seed + 1}"
-        )
-        commands.append(f"{run} --model=NASRSearch --dataset={dataset} --seed={found.seed + 1}")
+        commands.append(f"{run} --model=NASR --architecture={found.folder.path} {data} --seed={found.seed + 1}")
+        commands.append(f"{run} --model=NASRSearch {data} --seed={found.seed + 1}")
     if "NASRSearch" not in names:
-        commands.append(f"{run} --model=NASRSearch --dataset={dataset}")
+        commands.append(f"{run} --model=NASRSearch {data}")
     if not set(names) - set(MODELS):
-        commands.append(f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR --dataset={dataset}")
+        commands.append(f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {data}")
     commands.append(f"tensorboard --logdir={results[0].folder.path.parent}")
     return commands
 

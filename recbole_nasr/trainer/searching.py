@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -11,6 +12,9 @@ from recbole_nasr.search import BlockRanking, SearchResult, search
 from recbole_nasr.space import Architecture
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.retraining import NASRTrainer
+
+
+_LOG = logging.getLogger("recbole_nasr")  # what a person should see while it happens
 
 
 class NASRSearchTrainer(NASRTrainer):
@@ -51,10 +55,10 @@ class NASRSearchTrainer(NASRTrainer):
     def _become(self, architecture: Architecture) -> None:
         self.model.become(architecture)
         self.optimizer = self._build_optimizer(params=self.model.parameters())
-        self.logger.info("Architecture: %s", architecture)
+        _LOG.info("Architecture: %s", architecture)
 
     def _log_block(self, index: int, ranking: BlockRanking) -> None:
-        self.logger.info(
+        _LOG.info(
             "Block %d: %s, score %.5f, gap to the second %.1e ± %.1e, %d of %d paths tied%s",
             index + 1,
             ",".join(ranking.paths[ranking.selected]),

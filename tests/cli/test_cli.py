@@ -22,7 +22,7 @@ SMALL = (
     "--topk=[2, 5]",
 )
 TINY_SEARCH = ("--n_layers=2", "--n_blocks=2", "--search_epochs=1", "--candidate_ops=['transformer_h2','tcn_d1_2']")
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def command(*words: str, models: str = "NASR", dataset: str = "toy") -> int:

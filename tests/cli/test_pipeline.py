@@ -36,15 +36,21 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def run(data_path: Path, dataset: str = "toy", **settings: Any) -> RunResult:
-    folder = RunFolder.create(Path("runs"), dataset, "SASRec")
+def run(data_path: Path, dataset: str = "toy", *, runs: Path = Path("runs"), **settings: Any) -> RunResult:
+    folder = RunFolder.create(runs, dataset, "SASRec")
     file = folder.write_text("settings.yaml", settings_text({**SETTINGS, "data_path": str(data_path), **settings}))
     return run_model("SASRec", dataset, [file], folder)
 
 
-@pytest.fixture
-def result(toy: Path) -> RunResult:
-    return run(toy)
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    """One run on the same interactions as the fixture `toy`, for all tests that only look at it."""
+    place = tmp_path_factory.mktemp("run")
+    (place / "data" / "toy").mkdir(parents=True)
+    rows = [f"u{user}\ti{(user + step) % 10}\t{step}" for user in range(12) for step in range(8)]
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    (place / "data" / "toy" / "toy.inter").write_text("\n".join([header, *rows]) + "\n")
+    return run(place / "data", runs=place / "runs")
 
 
 def test_metrics_equal_those_of_run_recbole(toy: Path, result: RunResult) -> None:
@@ -53,9 +59,10 @@ def test_metrics_equal_those_of_run_recbole(toy: Path, result: RunResult) -> Non
     assert result.valid == dict(theirs["best_valid_result"])
 
 
-def test_a_run_writes_into_its_own_folder_only(result: RunResult) -> None:
+def test_a_run_writes_into_its_own_folder_only(toy: Path) -> None:
+    folder = run(toy, epochs=1).folder
     assert {path.name for path in Path().iterdir()} == {"data", "runs"}
-    names = {path.name for path in result.folder.path.iterdir()}
+    names = {path.name for path in folder.path.iterdir()}
     assert names == {
         "settings.yaml",
         "config.yaml",

@@ -26,9 +26,7 @@ def net(open_gates: Open) -> HybridNet:
 
 def test_every_layer_is_the_operation_the_architecture_names() -> None:
     net = build()
-    assert [type(layer) for layer in net.layers] == [
-        operation_class(name)[0] for name in net.architecture.layers
-    ]
+    assert [type(layer) for layer in net.layers] == [operation_class(name)[0] for name in net.architecture.layers]
 
 
 def test_no_representation_depends_on_a_later_item(net: HybridNet) -> None:
@@ -77,9 +75,7 @@ def test_a_row_of_padding_alone_gives_finite_numbers(net: HybridNet) -> None:
     assert torch.isfinite(net.loss(item_seq, lengths, torch.tensor([[0, 0, 0], [5, 6, 0]])))
 
 
-def test_padding_scores_minus_infinity_and_items_their_logits(
-    net: HybridNet, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_padding_scores_minus_infinity_and_items_their_logits(net: HybridNet, batch: tuple[Tensor, Tensor]) -> None:
     scores = net.scores(*batch)
     assert scores.shape == (5, 20)
     assert torch.equal(scores[:, 0], torch.full((5,), -torch.inf))

@@ -32,17 +32,13 @@ def test_every_layer_holds_every_operation(supernet: Supernet) -> None:
             assert [type(op) for op in layer] == [operation_class(name)[0] for name in SPACE.operations]
 
 
-def test_along_one_path_it_is_the_retrained_network(
-    supernet: Supernet, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_along_one_path_it_is_the_retrained_network(supernet: Supernet, batch: tuple[Tensor, Tensor]) -> None:
     net = HybridNet(SPACE.architecture(PATHS), n_items=20, max_length=12, settings=SETTINGS, final_norm=False)
     with torch.no_grad():
         net.embedding.items.weight.copy_(supernet.embedding.items.weight[:20])
     net.embedding.positions.load_state_dict(supernet.embedding.positions.state_dict())
     chosen = [
-        supernet.block(block).layers[layer][op]
-        for block, path in enumerate(PATHS)
-        for layer, op in enumerate(path)
+        supernet.block(block).layers[layer][op] for block, path in enumerate(PATHS) for layer, op in enumerate(path)
     ]
     for layer, operation in zip(net.layers, chosen, strict=True):
         layer.load_state_dict(operation.state_dict())

@@ -49,9 +49,7 @@ def test_one_operation_equals_two_residual_blocks_written_out(open_operation: Bu
 
 
 @pytest.mark.parametrize(("name", "reach"), [("tcn_d1_2", 19), ("tcn_d1_4", 31)])
-def test_an_output_sees_as_many_items_as_the_receptive_field_says(
-    name: str, reach: int, open_operation: Build
-) -> None:
+def test_an_output_sees_as_many_items_as_the_receptive_field_says(name: str, reach: int, open_operation: Build) -> None:
     operation = open_operation(name, scale=1.0).double()
     hidden = torch.randn(4, 40, 8, dtype=torch.float64, requires_grad=True)
     operation(hidden)[:, -1].square().sum().backward()

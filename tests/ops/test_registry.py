@@ -28,9 +28,7 @@ def test_no_output_depends_on_a_later_input(name: str, changed: int, open_operat
 
 
 @pytest.mark.parametrize("name", ["transformer_h4", "tcn_d1_2"])
-def test_behind_a_closed_gate_weights_get_no_gradient_and_the_gates_do(
-    name: str, open_operation: Build
-) -> None:
+def test_behind_a_closed_gate_weights_get_no_gradient_and_the_gates_do(name: str, open_operation: Build) -> None:
     operation = open_operation(name, scale=0.0)
     (operation(torch.randn(4, 6, 8)) * torch.randn(4, 6, 8)).sum().backward()
     outer_norms = {"attention_norm", "feed_forward_norm"}  # on the stream itself, not behind a gate

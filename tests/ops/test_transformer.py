@@ -28,9 +28,7 @@ def plain_attention(operation: Operation, hidden: torch.Tensor, n_heads: int) ->
 
 
 @pytest.mark.parametrize("n_heads", [1, 2, 4])
-def test_the_operation_equals_equation_2_with_attention_as_a_plain_loop(
-    n_heads: int, open_operation: Build
-) -> None:
+def test_the_operation_equals_equation_2_with_attention_as_a_plain_loop(n_heads: int, open_operation: Build) -> None:
     operation = open_operation(f"transformer_h{n_heads}", layer_norm_eps=1e-3).double()
     hidden = torch.randn(2, 6, 8, dtype=torch.float64)
     middle = F.layer_norm(hidden + 0.7 * plain_attention(operation, hidden, n_heads), (8,), eps=1e-3)

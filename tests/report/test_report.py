@@ -134,6 +134,11 @@ def test_the_last_screen_has_table_architecture_folder_and_next_commands(
         assert part in screen
 
 
+def test_the_next_commands_find_the_same_data(make_result: Make) -> None:
+    (command, *_) = next_commands([make_result("SASRec")], ["--data_path=my data"])
+    assert command == "python run_nasr.py --model=NASRSearch --dataset=ml '--data_path=my data'"
+
+
 @pytest.mark.parametrize("model", ["NASR", "SASRec", "NASRSearch"])
 def test_the_next_commands_are_commands_of_this_program(make_result: Make, search: SearchResult, model: str) -> None:
     from recbole_nasr.arguments import build_request, parse_line

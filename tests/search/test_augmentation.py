@@ -28,9 +28,7 @@ def padded(lengths: list[int], width: int | None = None) -> tuple[Tensor, Tensor
     return torch.where(steps < item_seq_len.unsqueeze(1), rows * 31 + steps + 1, 0), item_seq_len
 
 
-batches = st.builds(
-    padded, st.lists(st.integers(1, 30), min_size=1, max_size=6), st.sampled_from([30, 33])
-)
+batches = st.builds(padded, st.lists(st.integers(1, 30), min_size=1, max_size=6), st.sampled_from([30, 33]))
 ratios = st.sampled_from([0.01, 0.25, 0.5, 0.9, 1.0])
 seeds = st.integers(0, 2**31)
 

@@ -28,9 +28,7 @@ def run(
 ) -> SearchResult:
     layers = LayerSettings(hidden_size=8)
     space = space or SearchSpace(FOUR, (2, 1))
-    return search(
-        sequences, space, n_items=30, layer_settings=layers, settings=settings, seed=seed, **options
-    )
+    return search(sequences, space, n_items=30, layer_settings=layers, settings=settings, seed=seed, **options)
 
 
 def same(first: SearchResult, second: SearchResult) -> bool:
@@ -118,9 +116,7 @@ def test_ties_go_to_the_cheapest_path(make_sequences: MakeSequences) -> None:
 
 
 def test_the_ranking_batch_size_changes_no_result(make_sequences: MakeSequences) -> None:
-    results = [
-        run(make_sequences(26), settings=replace(SETTINGS, ranking_batch_size=size)) for size in (1, 3, 64)
-    ]
+    results = [run(make_sequences(26), settings=replace(SETTINGS, ranking_batch_size=size)) for size in (1, 3, 64)]
     assert len({result.architecture for result in results}) == 1
     for result in results[1:]:
         for block, other in zip(results[0].blocks, result.blocks, strict=True):

@@ -9,9 +9,7 @@ from recbole_nasr.search.objective import distance, path_ensemble_target
 
 def test_the_target_does_not_depend_on_the_order_of_the_paths() -> None:
     projections = torch.randn(9, 4, 6)
-    torch.testing.assert_close(
-        path_ensemble_target(projections), path_ensemble_target(projections[torch.randperm(9)])
-    )
+    torch.testing.assert_close(path_ensemble_target(projections), path_ensemble_target(projections[torch.randperm(9)]))
 
 
 def test_equal_paths_give_the_target_of_one() -> None:

@@ -94,14 +94,11 @@ def test_scores_equal_those_of_one_path_at_a_time(make_net: MakeNet, views: tupl
     assert distances.max() <= 4
 
 
-def test_paths_of_a_later_block_are_ranked_behind_the_chosen_ones(
-    make_net: MakeNet, views: tuple[View, View]
-) -> None:
+def test_paths_of_a_later_block_are_ranked_behind_the_chosen_ones(make_net: MakeNet, views: tuple[View, View]) -> None:
     net = make_net((2, 1))
     paths = [(op,) for op in range(4)]
     first, second = (
-        rank_paths(net, [chosen], views, paths, batch_size=64, progress=Progress())[0]
-        for chosen in ((0, 1), (2, 3))
+        rank_paths(net, [chosen], views, paths, batch_size=64, progress=Progress())[0] for chosen in ((0, 1), (2, 3))
     )
     assert first.shape == (4, 13)
     assert not torch.allclose(first, second)
@@ -126,9 +123,7 @@ def test_ranking_twice_gives_the_same_bits_and_leaves_the_supernet_as_it_was(
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 12, 13])  # 13 % 4 == 13 % 12 == 1
-def test_the_batch_size_changes_no_score(
-    batch_size: int, make_net: MakeNet, views: tuple[View, View]
-) -> None:
+def test_the_batch_size_changes_no_score(batch_size: int, make_net: MakeNet, views: tuple[View, View]) -> None:
     net = make_net()
     found, expected = rank(net, views, ALL_16, batch_size)[0], rank(net, views, ALL_16)[0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
@@ -189,9 +184,7 @@ def test_with_closed_gates_256_paths_have_two_scores_by_whether_all_are_convolut
     assert abs(scores[convolutions].mean() - scores[~convolutions].mean()) > 1e-4
 
 
-def test_progress_counts_every_path_and_sequence_of_both_views(
-    make_net: MakeNet, views: tuple[View, View]
-) -> None:
+def test_progress_counts_every_path_and_sequence_of_both_views(make_net: MakeNet, views: tuple[View, View]) -> None:
     class Counting(Progress):
         total = 0
 

@@ -25,9 +25,7 @@ from recbole_nasr.search import SearchSettings
         ({"augmentation_ratio": 2.0}, "`augmentation_ratio`"),
     ],
 )
-def test_settings_out_of_range_are_refused_under_their_configuration_key(
-    broken: dict[str, object], rule: str
-) -> None:
+def test_settings_out_of_range_are_refused_under_their_configuration_key(broken: dict[str, object], rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         SearchSettings(**broken)
 

@@ -39,9 +39,7 @@ def test_the_loss_is_the_mean_distance_of_every_path_to_their_ensemble(
 ) -> None:
     shapes, distances = [], []
     ensemble, distance = training.path_ensemble_target, training.distance
-    monkeypatch.setattr(
-        training, "path_ensemble_target", lambda p: shapes.append(tuple(p.shape)) or ensemble(p)
-    )
+    monkeypatch.setattr(training, "path_ensemble_target", lambda p: shapes.append(tuple(p.shape)) or ensemble(p))
     monkeypatch.setattr(training, "distance", lambda p, t: distances.append(distance(p, t)) or distances[-1])
     loss = trainer_of(make_net()).loss(*batch, PATHS)
     assert shapes == [(2, 12, 8)]
@@ -54,9 +52,7 @@ def test_every_path_has_a_view_of_its_own_in_either_branch(
     make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     views, make_view = [], training.make_view
-    monkeypatch.setattr(
-        training, "make_view", lambda *a, **k: views.append(make_view(*a, **k)) or views[-1]
-    )
+    monkeypatch.setattr(training, "make_view", lambda *a, **k: views.append(make_view(*a, **k)) or views[-1])
     trainer_of(make_net()).loss(*batch, PATHS)
     assert len({tuple(view[0].flatten().tolist()) for view in views}) == 4
 
@@ -72,9 +68,7 @@ def test_the_gradient_is_that_towards_a_constant_target(
     make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     targets, ensemble = [], training.path_ensemble_target
-    monkeypatch.setattr(
-        training, "path_ensemble_target", lambda p: targets.append(ensemble(p)) or targets[-1]
-    )
+    monkeypatch.setattr(training, "path_ensemble_target", lambda p: targets.append(ensemble(p)) or targets[-1])
     found = gradients(trainer_of(make_net()), batch)
     constant = torch.tensor(targets[0].tolist())
     monkeypatch.setattr(training, "path_ensemble_target", lambda _: constant)
@@ -128,7 +122,7 @@ def test_operations_on_no_sampled_path_keep_every_bit_despite_weight_decay(
     net = make_net((3,))
     before = copy.deepcopy(net.state_dict())
     trainer = trainer_of(net, n_paths=2, weight_decay=0.1)
-    rng = random.Random(derive_seed(5, "search/paths/0"))
+    rng = random.Random(derive_seed(5, "search/paths/0"))  # noqa: S311
     sampled = {
         (layer, op)
         for _ in range(steps)
@@ -153,17 +147,13 @@ def test_a_step_never_waits_for_the_device(
     make_net: MakeNet, batch: tuple[Tensor, Tensor], no_synchronisation: Any
 ) -> None:
     for chosen in ([], [(0, 2)]):
-        trainer = trainer_of(
-            make_net((2, 2)), chosen, augmentations=("mask", "crop", "reorder"), weight_decay=0.1
-        )
+        trainer = trainer_of(make_net((2, 2)), chosen, augmentations=("mask", "crop", "reorder"), weight_decay=0.1)
         with no_synchronisation:
             trainer.step(*batch)
             trainer.step(*batch)
 
 
-def test_a_narrow_predictor_starts_without_exploding_gradients(
-    make_net: MakeNet, batch: tuple[Tensor, Tensor]
-) -> None:
+def test_a_narrow_predictor_starts_without_exploding_gradients(make_net: MakeNet, batch: tuple[Tensor, Tensor]) -> None:
     # With a zero bias a bottleneck of two puts out the zero vector for a quarter of the rows.
     found = gradients(trainer_of(make_net(scale=0.0)), batch)
     assert max(float(gradient.abs().max()) for gradient in found.values()) < 100
@@ -211,9 +201,7 @@ def test_training_lowers_the_loss(make_net: MakeNet, make_sequences: MakeSequenc
     assert sum(losses[-3:]) < sum(losses[:3]) - 0.3
 
 
-def test_a_loss_that_is_not_finite_stops_the_search(
-    make_net: MakeNet, make_sequences: MakeSequences
-) -> None:
+def test_a_loss_that_is_not_finite_stops_the_search(make_net: MakeNet, make_sequences: MakeSequences) -> None:
     net = make_net()
     torch.nn.init.constant_(net.block(0).predictor[-1].bias, torch.nan)
     with pytest.raises(NumericalError, match=r"became nan in block 0; lower `search_learning_rate`"):

@@ -15,9 +15,9 @@ operation_names = st.one_of(
     st.integers(1, 9999).map("transformer_h{}".format),
     st.lists(st.integers(1, 9999), min_size=1, max_size=4).map(lambda d: "tcn_d" + "_".join(map(str, d))),
 )
-architectures = st.lists(
-    st.lists(operation_names, min_size=1, max_size=6).map(tuple), min_size=1, max_size=5
-).map(lambda blocks: Architecture(tuple(blocks)))
+architectures = st.lists(st.lists(operation_names, min_size=1, max_size=6).map(tuple), min_size=1, max_size=5).map(
+    lambda blocks: Architecture(tuple(blocks))
+)
 
 
 @given(architectures)

@@ -10,6 +10,11 @@ from hypothesis import strategies as st
 from recbole_nasr.errors import ArchitectureError
 from recbole_nasr.space import Architecture, SearchSpace
 
+
+def rng_of(seed: int) -> random.Random:
+    return random.Random(seed)  # noqa: S311
+
+
 FOUR = ("transformer_h4", "transformer_h8", "tcn_d1_2", "tcn_d1_4")
 
 
@@ -59,20 +64,18 @@ def test_paths_come_in_lexicographic_order() -> None:
 
 
 @given(n_ops=st.integers(1, 5), n_layers=st.integers(1, 6), limit=st.integers(1, 40), seed=st.integers(0, 99))
-def test_candidates_are_distinct_sorted_paths_of_the_block(
-    n_ops: int, n_layers: int, limit: int, seed: int
-) -> None:
+def test_candidates_are_distinct_sorted_paths_of_the_block(n_ops: int, n_layers: int, limit: int, seed: int) -> None:
     space = SearchSpace(tuple(f"tcn_d{n}" for n in range(1, n_ops + 1)), (2, n_layers))
-    paths = space.candidate_paths(1, limit, random.Random(seed))
+    paths = space.candidate_paths(1, limit, rng_of(seed))
     assert len(paths) == min(limit, n_ops**n_layers)
     assert paths == sorted(set(paths))
     assert all(len(path) == n_layers and set(path) <= set(range(n_ops)) for path in paths)
-    assert paths == space.candidate_paths(1, limit, random.Random(seed))
+    assert paths == space.candidate_paths(1, limit, rng_of(seed))
 
 
 def test_a_block_beyond_any_enumeration_is_sampled_uniformly() -> None:
     space = SearchSpace(tuple(f"tcn_d{n}" for n in range(1, 12)), (40,))
-    paths = space.candidate_paths(0, 300, random.Random(0))
+    paths = space.candidate_paths(0, 300, rng_of(0))
     counts = Counter(op for path in paths for op in path)
     expected = 300 * 40 / 11
     assert set(counts) == set(range(11))
@@ -80,7 +83,7 @@ def test_a_block_beyond_any_enumeration_is_sampled_uniformly() -> None:
 
 
 def test_of_four_sampled_paths_an_operation_is_on_one_with_probability_68_percent() -> None:
-    space, rng = SearchSpace(FOUR, (4,)), random.Random(0)
+    space, rng = SearchSpace(FOUR, (4,)), rng_of(0)
     n = 3000
     used = sum(
         len({path[layer] for path in paths})
@@ -100,7 +103,7 @@ def test_an_architecture_is_one_path_per_block() -> None:
 
 def test_a_random_architecture_depends_on_its_generator_alone() -> None:
     space = SearchSpace.build(FOUR, 16, 4)
-    drawn = [space.random_architecture(random.Random(seed)) for seed in (1, 1, 2)]
+    drawn = [space.random_architecture(rng_of(seed)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert [len(block) for block in drawn[0].blocks] == [4, 4, 4, 4]
 

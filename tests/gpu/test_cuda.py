@@ -1,0 +1,99 @@
+"""The main pieces on a CUDA device; all skipped without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from recbole_nasr.nets import HybridNet, Supernet
+from recbole_nasr.ops import LayerSettings
+from recbole_nasr.ops.base import GatedResidual
+from recbole_nasr.progress import Progress
+from recbole_nasr.search import SearchSettings
+from recbole_nasr.search.ranking import rank_paths
+from recbole_nasr.search.training import BlockTrainer
+from recbole_nasr.space import Architecture, SearchSpace
+from recbole_nasr.trainer.batches import SequenceBatches
+
+pytestmark = pytest.mark.gpu
+
+SPACE = SearchSpace(("transformer_h2", "transformer_h4", "tcn_d1_2", "tcn_d1_4"), (2,))
+
+
+@pytest.fixture
+def no_waiting() -> Iterator[Callable[[], None]]:
+    """Return a function after which anything that waits for the device raises."""
+    yield lambda: torch.cuda.set_sync_debug_mode("error")
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def sequences(n: int = 16) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = torch.randint(1, 13, (n,))
+    return torch.where(torch.arange(12) < lengths.unsqueeze(1), torch.randint(1, 40, (n, 12)), 0), lengths
+
+
+def opened(net: torch.nn.Module) -> torch.nn.Module:
+    for module in net.modules():
+        if isinstance(module, GatedResidual):
+            torch.nn.init.constant_(module.scale, 0.5)
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", ["transformer_h4", "tcn_d1_4", "gru4rec"])
+def test_scores_of_the_same_weights_agree_with_the_cpu(name: str) -> None:
+    net = HybridNet(
+        Architecture.parse(f"{name},{name}"), n_items=40, max_length=12, settings=LayerSettings(hidden_size=16)
+    )
+    item_seq, lengths = sequences()
+    with torch.no_grad():
+        expected = opened(net).scores(item_seq, lengths)
+        found = net.cuda().scores(item_seq.cuda(), lengths.cuda()).cpu()
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_path_scores_of_the_same_weights_agree_with_the_cpu() -> None:
+    net = opened(Supernet(SPACE, n_items=40, max_length=12, settings=LayerSettings(hidden_size=16)))
+    views = sequences(), sequences()
+    paths = list(SPACE.paths(0))
+    expected, _ = rank_paths(net, [], views, paths, batch_size=7, progress=Progress())
+    on_device = tuple((view[0].cuda(), view[1].cuda()) for view in views)
+    found, _ = rank_paths(net.cuda(), [], on_device, paths, batch_size=7, progress=Progress())
+    torch.testing.assert_close(found.mean(dim=1), expected.mean(dim=1), atol=1e-4, rtol=1e-4)
+
+
+def test_a_search_step_never_waits_for_the_device(no_waiting: Callable[[], None]) -> None:
+    net = Supernet(SPACE, n_items=40, max_length=12, settings=LayerSettings(hidden_size=16)).cuda()
+    settings = SearchSettings(augmentations=("mask", "crop", "reorder"))
+    trainer = BlockTrainer(net, [], SPACE, settings, 1)
+    item_seq, lengths = (tensor.cuda() for tensor in sequences())
+    trainer.step(item_seq, lengths)  # the first step makes the state of the optimiser
+    no_waiting()
+    trainer.step(item_seq, lengths)
+
+
+def test_a_training_step_never_waits_for_the_device(
+    assemble: Callable[..., SimpleNamespace], toy: Path, no_waiting: Callable[[], None]
+) -> None:
+    run = assemble("NASR", toy, gpu_id="0")
+    batches = SequenceBatches.from_chunks(run.train._dataset.training_chunks(), "cuda")
+    rows = torch.arange(6, device="cuda")
+    run.trainer.train_step(*batches.gather(rows))
+    no_waiting()
+    run.trainer.train_step(*batches.gather(rows))
+
+
+@pytest.mark.parametrize("half_precision", [False, True])
+def test_search_training_and_evaluation_give_finite_metrics(
+    half_precision: bool, assemble: Callable[..., SimpleNamespace], toy: Path
+) -> None:
+    run = assemble("NASRSearch", toy, gpu_id="0", enable_amp=half_precision)
+    assert run.model.network.output.weight.is_cuda
+    score, _ = run.trainer.fit(run.train, run.valid)
+    assert run.trainer.search_result.architecture == run.model.architecture
+    assert run.model.network.output.weight.is_cuda
+    assert 0 <= score <= 1
+    assert all(0 <= value <= 1 for value in run.trainer.evaluate(run.test).values())

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from recbole_nasr.errors import ArchitectureError, ConfigError
+from recbole_nasr.model.settings import layer_settings, search_settings, search_space
+from recbole_nasr.ops import LayerSettings
+from recbole_nasr.resources import resource_dir
+from recbole_nasr.search import SearchSettings
+
+
+def defaults(**changes: Any) -> dict[str, Any]:
+    folder = Path(str(resource_dir("properties")))
+    files = ("model/NASR", "model/NASRSearch", "search/paper", "space/paper")
+    merged: dict[str, Any] = {}
+    for name in files:
+        merged |= yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    return {**merged, **changes}
+
+
+def test_the_shipped_files_say_what_the_algorithms_own_defaults_say() -> None:
+    assert layer_settings(defaults()) == LayerSettings()
+    assert search_settings(defaults()) == SearchSettings()
+    space = search_space(defaults())
+    assert space.operations == ("transformer_h4", "transformer_h8", "tcn_d1_2", "tcn_d1_4")
+    assert space.layers_per_block == (4, 4, 4, 4)
+
+
+def test_the_search_batch_is_the_training_batch_unless_given() -> None:
+    assert search_settings(defaults(train_batch_size=7)).batch_size == 7
+    assert search_settings(defaults(train_batch_size=7, search_batch_size=9)).batch_size == 9
+
+
+def test_lists_may_come_as_text_from_the_command_line() -> None:
+    assert search_settings(defaults(augmentations="[mask, crop]")).augmentations == ("mask", "crop")
+    space = search_space(defaults(candidate_ops="[tcn_d1_2,transformer_h4]", layers_per_block=[15, 1]))
+    assert space.operations == ("tcn_d1_2", "transformer_h4")
+    assert space.layers_per_block == (15, 1)
+
+
+@pytest.mark.parametrize(
+    ("read", "key", "value", "rule"),
+    [
+        (layer_settings, "hidden_size", 8.5, "must be an integer, but is 8.5"),
+        (layer_settings, "hidden_size", "wide", "must be an integer, but is 'wide'"),
+        (layer_settings, "hidden_size", None, "must be an integer, but is None"),
+        (layer_settings, "hidden_size", True, "must be an integer, but is True"),
+        (layer_settings, "hidden_size", float("inf"), "must be an integer, but is inf"),
+        (layer_settings, "hidden_dropout_prob", [0.1], "must be a number"),
+        (layer_settings, "linear_residual", "yes", "must be True or False, but is 'yes'"),
+        (search_settings, "augmentations", [], "must be a list of names"),
+        (search_settings, "augmentations", [1], "must be a list of names"),
+        (search_settings, "search_epochs", 0, "must be at least 1"),
+        (search_space, "candidate_ops", 4, "must be a list of names, but is 4"),
+        (search_space, "layers_per_block", "4,4", "must be a list of integers, but is '4,4'"),
+        (search_space, "layers_per_block", [True], "must be a list of integers"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_under_its_key(read: Any, key: str, value: Any, rule: str) -> None:
+    with pytest.raises(ConfigError, match=rf"`{key}` {rule}"):
+        read(defaults(**{key: value}))
+
+
+def test_operations_are_checked_against_the_width() -> None:
+    with pytest.raises(ArchitectureError, match="`transformer_h8` was asked for at hidden_size=36"):
+        search_space(defaults(hidden_size=36))

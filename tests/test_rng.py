@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_nasr.rng import derive_seed, generator
+
+
+@given(st.integers(), st.text())
+def test_a_seed_has_63_bits(seed: int, name: str) -> None:
+    assert 0 <= derive_seed(seed, name) < 2**63
+
+
+def test_streams_differ_by_seed_and_by_name() -> None:
+    seeds = [derive_seed(seed, name) for seed in range(20) for name in ("paths", "views", "1/paths")]
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_a_stream_is_fixed_for_good() -> None:
+    assert derive_seed(2020, "search/weights") == 4380084059247934143
+    assert torch.rand(3, generator=generator(1, "a")).equal(torch.rand(3, generator=generator(1, "a")))
+
+
+def test_drawing_from_a_stream_leaves_the_global_state() -> None:
+    before = torch.get_rng_state()
+    torch.rand(5, generator=generator(1, "a"))
+    assert torch.equal(torch.get_rng_state(), before)
