@@ -66,8 +66,12 @@ class Request:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Keys for the models, the command line before the files."""
+        """Keys for the models, the command line before the files; ``MODEL.key`` is for that model alone."""
         return {**self.file_settings, **self.line_settings}
+
+    def settings_of(self, model: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the keys of the files and those of the command line, as ``model`` sees them."""
+        return _seen_by(model, self.file_settings), _seen_by(model, self.line_settings)
 
 
 def parse_value(text: str) -> Any:
@@ -90,6 +94,17 @@ def parse_value(text: str) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else text
 
 
+def split_key(key: str) -> tuple[str, str]:
+    """Split ``MODEL.key``, a key for one model of a comparison; without a dot it is for all of them.
+
+    Example:
+        >>> split_key("SASRec.epochs"), split_key("epochs")
+        (('SASRec', 'epochs'), ('', 'epochs'))
+    """
+    model, _, name = key.rpartition(".")
+    return model, name
+
+
 def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
     """Read ``--key=value`` words.
 
@@ -104,7 +119,7 @@ def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
         elif not word.startswith("--") or not key or (not equals and key not in FLAGS):
             msg = f"Arguments have the form `--key=value` (one word, no spaces), but got {word!r}; see --help."
             raise ConfigError(msg)
-        value = (text if key in TEXT_KEYS else parse_value(text)) if equals else True
+        value = (text if split_key(key)[1] in TEXT_KEYS else parse_value(text)) if equals else True
         if key in values and values[key] != value:
             msg = f"`--{key}` is given twice, as {values[key]!r} and {value!r}; keep one."
             raise ConfigError(msg)
@@ -140,6 +155,12 @@ def build_request(line: dict[str, Any]) -> Request:
         file_settings=in_files,
         line_settings=on_line,
     )
+
+
+def _seen_by(model: str, settings: dict[str, Any]) -> dict[str, Any]:
+    split = {key: split_key(key) for key in settings}
+    general = {key: settings[key] for key, (owner, _) in split.items() if not owner}
+    return general | {name: settings[key] for key, (owner, name) in split.items() if owner == model}
 
 
 def _required(key: str, value: str, example: str) -> str:

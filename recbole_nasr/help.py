@@ -42,13 +42,14 @@ Where results go
   --run_name      added to the folder's name
 
 Settings: RecBole's keys and ours. Values are numbers, lists, true, false or text; nothing is
-evaluated. A key that nothing reads is an error that names the nearest one.
+evaluated. A key that nothing reads is an error that names the nearest one. In a comparison a key
+goes to every model that reads it, --SASRec.epochs=5 to one.
   training        epochs, learning_rate, train_batch_size, stopping_step, eval_step, seed
   evaluation      metrics, topk, valid_metric, eval_batch_size, eval_args
   data            MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
   network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml
   search          search_space ({spaces}), search_preset ({searches}), n_blocks,
-                  search_epochs, ...: all in properties/model/NASRSearch.yaml
+                  search_epochs, ...: all in properties/search/paper.yaml
 
   --help, --version
 """

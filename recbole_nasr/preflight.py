@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_nasr import defaults
-from recbole_nasr.arguments import Request
+from recbole_nasr.arguments import Request, split_key
 from recbole_nasr.configuration import MODELS, check_keys, known_keys
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
 from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
@@ -98,10 +98,14 @@ def _known_keys(model: str, request: Request) -> set[str]:
 def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
     everything = set().union(*known.values())
     for key in request.settings:
-        if key not in everything:
+        model, name = split_key(key)
+        if model and model not in known:
+            msg = f"`{key}` is for the model {model!r}, which is not in `--model`.{did_you_mean(model, known)}"
+            raise ConfigError(msg)
+        if name not in (known[model] if model else everything):
             where = "on the command line" if key in request.line_settings else "in a configuration file"
-            names = ", ".join(known)
-            hint = did_you_mean(key, everything | {"device", "quick", "run_name", "runs_dir", "config_files"})
+            names = model or ", ".join(known)
+            hint = did_you_mean(name, everything | {"device", "quick", "run_name", "runs_dir", "config_files"})
             msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint or ' Remove it.'}"
             raise ConfigError(msg)
 
@@ -109,7 +113,8 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
 def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
     quick = defaults.quick_settings(model) if request.quick else {}
     device = defaults.device_settings(request.device, request.settings)
-    merged = {**defaults.EVALUATION, **request.file_settings, **quick, **request.line_settings, **device}
+    in_files, on_line = request.settings_of(model)
+    merged = {**defaults.EVALUATION, **in_files, **quick, **on_line, **device}
     chosen = {key: value for key, value in merged.items() if key in known}
     if model != "NASR":  # the search fills it in
         chosen.pop("architecture", None)

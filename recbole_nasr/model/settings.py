@@ -110,5 +110,6 @@ def search_settings(config: Settings) -> SearchSettings:
         holdout_ratio=_number(config, "search_holdout_ratio"),
         max_enumerated_paths=_integer(config, "max_enumerated_paths"),
         tie_standard_errors=_number(config, "search_tie_standard_errors"),
+        tie_break=str(config["search_tie_break"]),
         ranking_batch_size=_integer(config, "search_ranking_batch_size"),
     )

@@ -43,7 +43,9 @@ def _verdict(number: int, block: BlockRanking) -> str:
     if len(block.paths) == 1:
         text = "had a single path to choose from"
     elif len(block.ties) > 1:
-        text = f"is a tie of {len(block.ties)} paths; the one with the fewest FLOPs was taken"
+        best = block.scores[block.selected] == block.scores.min()
+        taken = "the one with the best score" if best else "the one with the fewest FLOPs"
+        text = f"is a tie of {len(block.ties)} paths; {taken} was taken"
     else:
         text = "has a best path beyond the noise of the held-out sequences"
     sample = (

@@ -94,7 +94,13 @@ class BlockwiseSearch:
                 progress=progress,
             )
         flops = [sum(self.costs[op] for op in path) for path in paths]
-        selection = select_path(distances.numpy(), paths, flops, settings.tie_standard_errors)
+        selection = select_path(
+            distances.numpy(),
+            paths,
+            flops,
+            tie_standard_errors=settings.tie_standard_errors,
+            tie_break=settings.tie_break,
+        )
         self.chosen.append(paths[selection.selected])
         return BlockRanking(
             paths=tuple(space.path_names(path) for path in paths),

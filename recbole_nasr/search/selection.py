@@ -30,9 +30,9 @@ def _standard_error(values: Matrix) -> Matrix:
 
 
 def select_path(
-    distances: Matrix, paths: Sequence[Path], flops: Sequence[int], tie_standard_errors: float
+    distances: Matrix, paths: Sequence[Path], flops: Sequence[int], *, tie_standard_errors: float, tie_break: str
 ) -> Selection:
-    """Choose the path with the lowest mean distance; a tie goes to the fewest FLOPs, then lexicographic order.
+    """Choose a path from the mean distances (Eq. 7), and find those it is tied with.
 
     Two paths are compared on the same sequences, so the standard error of their difference is the paired one.
 
@@ -42,17 +42,19 @@ def select_path(
         flops: Cost of each path.
         tie_standard_errors: A path is tied with the best when its mean exceeds the best by no more than this many
             paired standard errors; 0 leaves exact ties only.
+        tie_break: ``score`` chooses the lowest mean distance, ``flops`` the cheapest path of the tie. What is still
+            equal goes to the fewest FLOPs, then to lexicographic order.
     """
     scores = distances.mean(axis=1)
-    order = sorted(range(len(paths)), key=lambda index: (scores[index], paths[index]))
+    order = sorted(range(len(paths)), key=lambda index: (scores[index], flops[index], paths[index]))
     best = order[0]
     excess = scores - scores[best]
     paired = _standard_error(distances - distances[best])
     ties = np.flatnonzero(excess <= tie_standard_errors * paired)
-    selected = min(ties.tolist(), key=lambda index: (flops[index], paths[index]))
+    cheapest = min(ties.tolist(), key=lambda index: (flops[index], paths[index]))
     second = order[1] if len(order) > 1 else best
     return Selection(
-        selected=int(selected),
+        selected=best if tie_break == "score" else int(cheapest),
         ties=tuple(int(index) for index in ties),
         scores=scores,
         standard_errors=_standard_error(distances),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.search.augmentation import check_augmentations
 
+TIE_BREAKS = ("score", "flops")
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
@@ -26,7 +28,8 @@ class SearchSettings:
         holdout_ratio: Share of the sequences, whole persons at a time, kept from training to rank paths on.
         max_enumerated_paths: Blocks with more paths are ranked on a uniform sample of this many.
         tie_standard_errors: Paths whose paired distance to the best lies within this many standard errors are
-            tied with it; a tie goes to the fewest FLOPs, then to lexicographic order. 0 takes the best score.
+            tied with it, and reported as tied.
+        tie_break: Which of the tied paths is taken: ``score``, the best (Eq. 7), or ``flops``, the cheapest.
         ranking_batch_size: Sequences per forward pass of the ranking; changes memory and speed, never a score.
     """
 
@@ -42,6 +45,7 @@ class SearchSettings:
     holdout_ratio: float = 0.05
     max_enumerated_paths: int = 4096
     tie_standard_errors: float = 2.0
+    tie_break: str = "score"
     ranking_batch_size: int = 256
 
     def __post_init__(self) -> None:
@@ -56,6 +60,7 @@ class SearchSettings:
             (0 < self.holdout_ratio < 1, "search_holdout_ratio", "in (0, 1)", self.holdout_ratio),
             (self.max_enumerated_paths >= 1, "max_enumerated_paths", "at least 1", self.max_enumerated_paths),
             (self.tie_standard_errors >= 0, "search_tie_standard_errors", "at least 0", self.tie_standard_errors),
+            (self.tie_break in TIE_BREAKS, "search_tie_break", f"one of {', '.join(TIE_BREAKS)}", self.tie_break),
             (self.ranking_batch_size >= 1, "search_ranking_batch_size", "at least 1", self.ranking_batch_size),
         )
         broken = [f"`{key}` must be {rule}, but is {value!r}." for holds, key, rule, value in rules if not holds]

@@ -13,7 +13,6 @@ from recbole_nasr.space import Architecture
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.retraining import NASRTrainer
 
-
 _LOG = logging.getLogger("recbole_nasr")  # what a person should see while it happens
 
 

@@ -52,6 +52,16 @@ def test_a_key_of_one_model_does_not_disturb_the_others() -> None:
     assert ("kernel_size" in settings["SASRec"], "kernel_size" in settings["NASR"]) == (False, True)
 
 
+def test_a_key_with_the_name_of_a_model_is_for_that_model_alone() -> None:
+    settings = check("--epochs=7", "--SASRec.epochs=3", "--NASR.architecture=sasrec-2", models="SASRec,NASR")
+    assert (settings["SASRec"]["epochs"], settings["NASR"]["epochs"]) == (3, 7)
+    assert settings["NASR"]["architecture"] == "sasrec-2"
+    with pytest.raises(ConfigError, match=r"'NASRR', which is not in `--model`\. Did you mean 'NASR'"):
+        check("--NASRR.epochs=3", models="SASRec,NASR")
+    with pytest.raises(ConfigError, match=r"'SASRec\.kernel_size', .* is not a configuration key of SASRec"):
+        check("--SASRec.kernel_size=3", models="SASRec,NASR")
+
+
 def test_cross_entropy_models_of_recbole_get_no_negative_samples() -> None:
     settings = check(models="SASRec,FPMC")
     assert settings["SASRec"]["train_neg_sample_args"] is None

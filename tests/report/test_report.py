@@ -58,7 +58,7 @@ def test_every_ranked_path_is_a_row(search: SearchResult) -> None:
 def test_a_tie_is_called_a_tie_and_a_sample_a_sample(search: SearchResult) -> None:
     clear, tied = selection_verdicts(search)
     assert clear == "Block 1 has a best path beyond the noise of the held-out sequences."
-    assert tied.startswith("Block 2 is a tie of 2 paths; the one with the fewest FLOPs was taken; 3 of its 300 paths")
+    assert tied.startswith("Block 2 is a tie of 2 paths; the one with the best score was taken; 3 of its 300 paths")
 
 
 def test_the_selection_table_has_gap_noise_ties_and_effective_rank(search: SearchResult) -> None:

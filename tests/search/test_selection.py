@@ -7,16 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_nasr.search.selection import select_path
+from recbole_nasr.search.selection import Matrix, Selection, select_path
 
 PATHS = list(product(range(2), repeat=2))  # 00, 01, 10, 11
+
+
+def choose(
+    distances: Matrix, paths: list[tuple[int, ...]], flops: list[int], tolerance: float, tie_break: str = "flops"
+) -> Selection:
+    return select_path(distances, paths, flops, tie_standard_errors=tolerance, tie_break=tie_break)
 
 
 def test_without_tolerance_the_winner_is_the_brute_force_minimum() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         distances = rng.uniform(0, 4, (4, 5))
-        found = select_path(distances, PATHS, [1, 1, 1, 1], 0.0)
+        found = choose(distances, PATHS, [1, 1, 1, 1], 0.0)
         means = [sum(row) / 5 for row in distances.tolist()]
         assert found.selected == min(range(4), key=means.__getitem__)
         assert found.ties == (found.selected,)
@@ -25,17 +31,17 @@ def test_without_tolerance_the_winner_is_the_brute_force_minimum() -> None:
 
 def test_an_exact_tie_goes_to_the_fewest_flops_then_to_lexicographic_order() -> None:
     distances = np.array([[3.0, 3.0], [1.0, 2.0], [1.0, 2.0], [1.0, 2.0]])
-    assert select_path(distances, PATHS, [1, 5, 5, 5], 0.0).selected == 1
-    assert select_path(distances, PATHS, [1, 5, 5, 4], 0.0).selected == 3
-    assert select_path(distances, PATHS, [1, 5, 5, 5], 0.0).ties == (1, 2, 3)
+    assert choose(distances, PATHS, [1, 5, 5, 5], 0.0).selected == 1
+    assert choose(distances, PATHS, [1, 5, 5, 4], 0.0).selected == 3
+    assert choose(distances, PATHS, [1, 5, 5, 5], 0.0).ties == (1, 2, 3)
 
 
 @given(st.permutations(range(4)), st.sampled_from([0.0, 2.0]))
 def test_the_order_in_which_paths_are_listed_changes_nothing(order: list[int], tolerance: float) -> None:
     distances = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.1, 2.0, 3.1], [3.0, 2.0, 1.0]])
     flops = [2, 2, 1, 2]
-    expected = select_path(distances, PATHS, flops, tolerance)
-    found = select_path(distances[order], [PATHS[i] for i in order], [flops[i] for i in order], tolerance)
+    expected = choose(distances, PATHS, flops, tolerance)
+    found = choose(distances[order], [PATHS[i] for i in order], [flops[i] for i in order], tolerance)
     assert order[found.selected] == expected.selected
     assert {order[i] for i in found.ties} == set(expected.ties)
     assert found.gap == expected.gap
@@ -45,10 +51,12 @@ def test_a_tie_is_measured_in_paired_standard_errors() -> None:
     # Differences of path 01 to the best: 0, 0.2, 0.1, 0.1 -> mean 0.1, sd 0.08165, paired error 0.040825:
     # the excess of 0.1 is 2.449 of them. The scores themselves have standard errors of 0.65 and more.
     distances = np.array([[0.0, 1.0, 2.0, 3.0], [0.0, 1.2, 2.1, 3.1], [4.0] * 4, [4.0] * 4])
-    tight = select_path(distances, PATHS, [9, 1, 1, 1], 2.4)
-    loose = select_path(distances, PATHS, [9, 1, 1, 1], 2.5)
+    tight = choose(distances, PATHS, [9, 1, 1, 1], 2.4)
+    loose = choose(distances, PATHS, [9, 1, 1, 1], 2.5)
     assert (tight.selected, tight.ties) == (0, (0,))
     assert (loose.selected, loose.ties) == (1, (0, 1))
+    by_score = choose(distances, PATHS, [9, 1, 1, 1], 2.5, "score")
+    assert (by_score.selected, by_score.ties) == (0, (0, 1))
     assert tight.gap == pytest.approx(0.1)
     assert tight.gap_standard_error == pytest.approx((0.02 / 3) ** 0.5 / 2)
     assert tight.standard_errors[0] == pytest.approx((5 / 3) ** 0.5 / 2)
@@ -57,9 +65,9 @@ def test_a_tie_is_measured_in_paired_standard_errors() -> None:
 
 def test_a_path_that_is_worse_on_every_sequence_alike_is_no_tie() -> None:
     distances = np.array([[1.0, 2.0, 3.0], [1.25, 2.25, 3.25]])
-    assert select_path(distances, PATHS[:2], [2, 1], 1000.0).ties == (0,)
+    assert choose(distances, PATHS[:2], [2, 1], 1000.0).ties == (0,)
 
 
 def test_a_single_path_wins_with_no_gap() -> None:
-    found = select_path(np.array([[1.0, 2.0]]), [(0,)], [1], 2.0)
+    found = choose(np.array([[1.0, 2.0]]), [(0,)], [1], 2.0)
     assert (found.selected, found.ties, found.gap, found.gap_standard_error) == (0, (0,), 0.0, 0.0)

@@ -20,6 +20,7 @@ from recbole_nasr.search import SearchSettings
         ({"max_enumerated_paths": 0}, "`max_enumerated_paths`"),
         ({"tie_standard_errors": -0.1}, "`search_tie_standard_errors`"),
         ({"tie_standard_errors": float("nan")}, "`search_tie_standard_errors`"),
+        ({"tie_break": "cheap"}, "`search_tie_break` must be one of score, flops, but is 'cheap'"),
         ({"ranking_batch_size": 0}, "`search_ranking_batch_size`"),
         ({"augmentations": ("drop",)}, "'drop'"),
         ({"augmentation_ratio": 2.0}, "`augmentation_ratio`"),

@@ -115,25 +115,18 @@ def test_a_step_changes_its_block_alone_and_with_block_0_the_embedding(
     assert not changed(net, before) & {"embedding.items.weight"} or index == 0
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_operations_on_no_sampled_path_keep_every_bit_despite_weight_decay(
-    steps: int, make_net: MakeNet, batch: tuple[Tensor, Tensor]
+def test_operations_on_no_path_sampled_for_a_step_keep_every_bit_despite_weight_decay_and_momentum(
+    make_net: MakeNet, batch: tuple[Tensor, Tensor]
 ) -> None:
     net = make_net((3,))
-    before = copy.deepcopy(net.state_dict())
     trainer = trainer_of(net, n_paths=2, weight_decay=0.1)
     rng = random.Random(derive_seed(5, "search/paths/0"))  # noqa: S311
-    sampled = {
-        (layer, op)
-        for _ in range(steps)
-        for path in trainer.space.sample_paths(0, 2, rng)
-        for layer, op in enumerate(path)
-    }
-    for _ in range(steps):
+    for _ in range(3):  # a later step finds gradients and momentum of an earlier one
+        before = copy.deepcopy(net.state_dict())
+        paths = trainer.space.sample_paths(0, 2, rng)
         trainer.step(*batch)
-    touched = {tuple(map(int, name.split(".")[3:5])) for name in changed(net, before) if ".layers." in name}
-    assert touched == sampled
-    assert len(sampled) < 12 or steps > 1
+        operations = {tuple(map(int, name.split(".")[3:5])) for name in changed(net, before) if ".layers." in name}
+        assert operations == {(layer, op) for path in paths for layer, op in enumerate(path)}
 
 
 def test_earlier_blocks_run_in_eval_mode_and_the_trained_one_with_dropout(make_net: MakeNet) -> None:
