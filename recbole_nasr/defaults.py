@@ -21,8 +21,8 @@ EVALUATION: dict[str, Any] = {
 """How all models are measured, unless the user says otherwise."""
 
 QUICK: dict[str, dict[str, Any]] = {
-    "NASRSearch": {"n_layers": 4, "n_blocks": 2, "search_epochs": 1, "epochs": 3},
-    "NASR": {"n_layers": 4, "n_blocks": 2, "epochs": 3},
+    "NASRSearch": {"n_layers": 4, "n_blocks": 2, "search_epochs": 1, "epochs": 8},
+    "NASR": {"n_layers": 4, "n_blocks": 2, "epochs": 8},
     "other models": {"epochs": 1},
 }
 """What ``--quick`` changes: a first look, not a result."""

@@ -17,6 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import recbole_nasr  # noqa: F401  (repairs RecBole before any test imports it)
 
+torch.set_num_threads(1)  # tests are tiny: more threads only wait for each other
+
 hypothesis.settings.register_profile(
     "recbole_nasr",
     deadline=None,  # two shared cores: a time limit would make tests fail by chance

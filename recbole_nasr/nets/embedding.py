@@ -11,8 +11,8 @@ EMBEDDING_STD = 0.02
 def initialise(module: nn.Module) -> None:
     """Draw the weights of one module; meant for :meth:`torch.nn.Module.apply`.
 
-    Embeddings are normal with standard deviation 0.02 (RecBole's default for SASRec), matrices Xavier-uniform,
-    biases zero. Supernet and retrained network use the same rule.
+    Embeddings are normal with standard deviation 0.02 (RecBole's default for SASRec), linear layers Xavier-uniform
+    with zero bias; anything else keeps torch's default. Supernet and retrained network use the same rule.
     """
     if isinstance(module, nn.Embedding):
         nn.init.normal_(module.weight, std=EMBEDDING_STD)

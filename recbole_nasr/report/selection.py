@@ -51,4 +51,10 @@ def _verdict(number: int, block: BlockRanking) -> str:
     sample = (
         f"; {len(block.paths):,} of its {block.n_space_paths:,} paths were ranked, a sample" if block.sampled else ""
     )
-    return f"Block {number} {text}{sample}."
+    collapse = (
+        f"; its representation has collapsed (effective rank {block.effective_rank:.1f} of {block.hidden_size}), "
+        "so its scores mean little"
+        if block.collapsed
+        else ""
+    )
+    return f"Block {number} {text}{sample}{collapse}."

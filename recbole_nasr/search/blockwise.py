@@ -113,6 +113,7 @@ class BlockwiseSearch:
             n_sequences=distances.size(1),
             n_space_paths=space.n_paths(index),
             effective_rank=effective_rank(target),
+            hidden_size=target.size(1),
             losses=losses,
         )
 

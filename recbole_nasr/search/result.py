@@ -25,8 +25,8 @@ class BlockRanking:
         gap_standard_error: Paired standard error of that difference over sequences.
         n_sequences: Held-out sequences the scores are means over.
         n_space_paths: Paths the block has; more than ``len(paths)`` when a sample was ranked.
-        effective_rank: Effective rank of the ensemble target, between 1 and the hidden size; near 1 the
-            representation has collapsed and the scores mean nothing.
+        effective_rank: Effective rank of the ensemble target, between 1 and ``hidden_size``.
+        hidden_size: Width of the representation.
         losses: Mean training loss of each epoch.
     """
 
@@ -40,12 +40,18 @@ class BlockRanking:
     n_sequences: int
     n_space_paths: int
     effective_rank: float
+    hidden_size: int
     losses: tuple[float, ...]
 
     @property
     def sampled(self) -> bool:
         """Whether only a sample of the block's paths was ranked."""
         return len(self.paths) < self.n_space_paths
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether the target has so few directions (about 5 of 64) that all paths agree and scores mean nothing."""
+        return self.effective_rank < max(1.1, self.hidden_size / 12)
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers a reader wants first, ready for JSON."""
@@ -63,6 +69,7 @@ class BlockRanking:
             "sampled": self.sampled,
             "n_sequences": self.n_sequences,
             "effective_rank": self.effective_rank,
+            "collapsed": self.collapsed,
             "losses": list(self.losses),
         }
 

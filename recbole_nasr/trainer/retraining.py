@@ -123,6 +123,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         """
         if not eval_data:
             return None
+        self.last_ranks = None
         if not self._ranks_suffice(eval_data):
             if self.config["mask_history"]:
                 msg = (

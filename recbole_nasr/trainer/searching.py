@@ -38,9 +38,12 @@ class NASRSearchTrainer(NASRTrainer):
     def _search(self, train_data: Any) -> None:
         started = time.perf_counter()
         dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
+        sequences = search_sequences(dataset.training_chunks(), self.model.max_seq_length)
+        space = search_space(self.config)
+        _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(sequences.group))
         self.search_result = search(
-            search_sequences(dataset.training_chunks(), self.model.max_seq_length),
-            search_space(self.config),
+            sequences,
+            space,
             n_items=self.model.n_items,
             layer_settings=layer_settings(self.config),
             settings=search_settings(self.config),
@@ -58,7 +61,7 @@ class NASRSearchTrainer(NASRTrainer):
 
     def _log_block(self, index: int, ranking: BlockRanking) -> None:
         _LOG.info(
-            "Block %d: %s, score %.5f, gap to the second %.1e ± %.1e, %d of %d paths tied%s",
+            "Block %d: %s, score %.5f, gap to the second %.1e ± %.1e, %d of %d paths tied%s%s",
             index + 1,
             ",".join(ranking.paths[ranking.selected]),
             ranking.scores[ranking.selected],
@@ -67,11 +70,19 @@ class NASRSearchTrainer(NASRTrainer):
             len(ranking.ties),
             len(ranking.paths),
             f" (a sample of {ranking.n_space_paths})" if ranking.sampled else "",
+            ", collapsed" if ranking.collapsed else "",
         )
+
+    def _become_network_of(self, path: str) -> None:
+        architecture = load_checkpoint(path, self.device)["config"]["architecture"]
+        if architecture is not None and not self.model.searched:
+            self._become(Architecture.from_nested(architecture))
+
+    def _load_best(self, path: str) -> None:
+        self._become_network_of(path)
+        super()._load_best(path)
 
     def resume_checkpoint(self, resume_file: Any) -> None:
         """Take up training from a checkpoint, which carries the architecture that was found."""
-        architecture = load_checkpoint(resume_file, self.device)["config"]["architecture"]
-        if architecture is not None:
-            self._become(Architecture.from_nested(architecture))
+        self._become_network_of(str(resume_file))
         super().resume_checkpoint(resume_file)

@@ -27,6 +27,7 @@ def ranking(scores: list[float], selected: int, ties: tuple[int, ...], n_space_p
         n_sequences=179,
         n_space_paths=n_space_paths,
         effective_rank=41.5,
+        hidden_size=64,
         losses=(1.0, 0.5),
     )
 

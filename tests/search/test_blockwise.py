@@ -147,6 +147,7 @@ def test_sequences_that_all_look_alike_have_a_collapsed_target(make_sequences: M
     ranking = run(alike, SearchSpace(FOUR[2:], (1,)), replace(SETTINGS, augmentation_ratio=1.0)).blocks[0]
     assert np.isfinite(ranking.scores).all()
     assert ranking.effective_rank == pytest.approx(1, abs=1e-3)
+    assert ranking.collapsed
 
 
 def test_too_little_data_and_operations_that_do_not_fit_are_refused(make_sequences: MakeSequences) -> None:

@@ -19,6 +19,7 @@ def ranking(n_space_paths: int) -> BlockRanking:
         n_sequences=5,
         n_space_paths=n_space_paths,
         effective_rank=3.5,
+        hidden_size=8,
         losses=(1.0, 0.5),
     )
 

@@ -94,6 +94,15 @@ def test_a_checkpoint_carries_the_architecture_and_training_goes_on_from_it(asse
         assert second.trainer.train_loss_dict[epoch] == whole.trainer.train_loss_dict[epoch]
 
 
+def test_a_checkpoint_is_evaluated_by_a_trainer_that_has_not_searched(assemble: Assemble, toy: Path) -> None:
+    run = assemble("NASRSearch", toy, epochs=2)
+    run.trainer.fit(run.train, run.valid)
+    fresh = assemble("NASRSearch", toy)
+    found = fresh.trainer.evaluate(fresh.test, model_file=run.trainer.saved_model_file)
+    assert found == run.trainer.evaluate(run.test)
+    assert fresh.model.architecture == run.model.architecture
+
+
 def test_every_block_is_logged_with_its_uncertainty(
     assemble: Assemble, toy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
