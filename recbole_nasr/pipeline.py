@@ -212,7 +212,7 @@ def _keep_ranks(config: Config, trainer: Any, test_data: Any, folder: RunFolder)
     """Write the rank of every test case; sampled evaluation has none."""
     if config["eval_args"]["mode"]["test"] != "full":
         return
-    ranks: Tensor | None = getattr(trainer, "ranks", None)  # of the last evaluation, where the trainer ranks
+    ranks: Tensor | None = getattr(trainer, "last_ranks", None)  # of our trainers
     if ranks is None:
         ranks = full_ranks(trainer.model, test_data, device=config["device"])
     dataset = test_data.dataset
