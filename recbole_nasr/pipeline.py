@@ -99,9 +99,7 @@ def _run(config: Config, record: RunRecord) -> RunResult:
     with record.stage("test"):
         test = trainer.evaluate(test_data, show_progress=bars)
         _keep_ranks(config, trainer, test_data, record.folder)
-    stages = _stages(trainer)
-    record.seconds["training"] -= sum(stages.values())
-    record.seconds.update(stages)
+    _note_stages(record, trainer)
     return RunResult(
         model=config["model"],
         dataset=config["dataset"],
@@ -123,12 +121,12 @@ def _run(config: Config, record: RunRecord) -> RunResult:
 
 @contextmanager
 def _refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
-    """Turn a ``ValueError``, RecBole's way to refuse, into one line; ``run.log`` has the rest."""
+    """Turn what RecBole or torch refuses into one line; ``run.log`` has the rest."""
     try:
         yield
     except NASRError:
         raise
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:  # also torch, when a network does not fit into memory
         logging.getLogger().exception(what)
         msg = f"{what}: {error}"
         raise error_class(msg) from error
@@ -142,7 +140,8 @@ def _load(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
         msg = f"`topk` must not exceed the {dataset.item_num - 1} items there are, but is {config['topk']}."
         raise ConfigError(msg)
     sizes = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
-    loaders = data_preparation(config, dataset)
+    with _refusals(ConfigError, f"RecBole cannot split {config['dataset']!r}"):
+        loaders = data_preparation(config, dataset)
     cases = [len(loader.dataset) for loader in loaders]
     if not all(cases):
         msg = _too_short(config, f"the split leaves {cases} training, validation and test cases")
@@ -206,6 +205,13 @@ class EpochLines:
 def _stages(trainer: Any) -> dict[str, float]:
     """Return the seconds of what a trainer does within ``fit`` before its first epoch, such as a search."""
     return dict(getattr(trainer, "stage_seconds", {}))
+
+
+def _note_stages(record: RunRecord, trainer: Any) -> None:
+    """Take what preceded the first epoch out of the training time, and put it where it belongs in the order."""
+    stages = _stages(trainer)
+    record.seconds["training"] -= sum(stages.values())
+    record.seconds = {"data": record.seconds.pop("data"), **stages, **record.seconds}
 
 
 def _keep_ranks(config: Config, trainer: Any, test_data: Any, folder: RunFolder) -> None:

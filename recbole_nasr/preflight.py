@@ -19,8 +19,9 @@ from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
 from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
+from recbole_nasr.limits import check_limits, check_measures
 from recbole_nasr.model.presets import resolve_architecture
-from recbole_nasr.model.settings import search_settings, search_space
+from recbole_nasr.model.settings import search_settings, search_space, switch
 from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
 from recbole_nasr.settings_file import settings_text
@@ -119,6 +120,7 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
     if model != "NASR":  # the search fills it in
         chosen.pop("architecture", None)
     chosen.update(defaults.full_softmax(model, chosen))
+    check_measures(chosen)
     chosen.setdefault("valid_metric", defaults.valid_metric(chosen))
     return chosen
 
@@ -126,6 +128,7 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
 def _check_run(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
     with _configuration(model, dataset, settings) as config:
         check_keys(config, strict=True)
+        check_limits(config)
         _check_valid_metric(config)
         _check_network(config)
         _check_dataset(config)
@@ -145,6 +148,9 @@ def prepare_data(model: str, dataset: str, settings: Mapping[str, Any]) -> str:
 
 def _check_network(config: Config) -> None:
     """Resolve architecture, space and search settings of our models, as they will when they are built."""
+    if config["model"] in MODELS:
+        switch(config, "final_norm")
+        switch(config, "mask_history")
     if config["model"] == "NASR":
         resolve_architecture(config["architecture"], config)
     elif config["model"] == "NASRSearch":

@@ -85,6 +85,7 @@ def save_result(result: RunResult) -> None:
         for number, block in enumerate(result.search.blocks, start=1):
             header = ("path", "score", "standard_error", "selected", "tie")
             folder.write_csv(f"ranking/block-{number}.csv", header, ranking_rows(block))
+        folder.write_json("ranking/summary.json", [block.summary() for block in result.search.blocks])
 
 
 def metrics_content(result: RunResult) -> dict[str, Any]:

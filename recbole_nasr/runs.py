@@ -16,6 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.errors import ConfigError
 from recbole_nasr.machine import environment, peak_memory
 
 SCHEMA_VERSION = 1
@@ -40,11 +41,18 @@ class RunFolder:
             dataset: Name of the data set.
             label: Name of the model, or what else the folder holds.
             name: The user's own ending; may be empty.
+
+        Raises:
+            ConfigError: If nothing can be written there.
         """
         stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
         base = "-".join(part for part in (stamp, label, name) if part)
         parent = runs_dir / dataset
-        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            msg = f"Results are written below `runs_dir`, but {parent} cannot be made ({error.strerror}); name another."
+            raise ConfigError(msg) from None
         number = 1
         while True:
             path = parent / (base if number == 1 else f"{base}-{number}")

@@ -89,10 +89,14 @@ def toy(write_inter: Callable[..., Path]) -> Path:
 class _NoSynchronisation(TorchDispatchMode):
     """Refuses what makes the host wait for a GPU: reading a value back, or a result whose size it decides."""
 
-    refused = ("_local_scalar_dense", "nonzero", "masked_select")
+    refused = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        assert func.overloadpacket.__name__ not in self.refused, f"{func} waits for the device"
+        name = func.overloadpacket.__name__
+        assert name not in self.refused, f"{func} waits for the device"
+        if name.startswith("index") and len(args) > 1 and isinstance(args[1], (list, tuple)):
+            masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
+            assert not masks, f"{func} with a mask waits for the device"
         return func(*args, **(kwargs or {}))
 
 

@@ -39,11 +39,9 @@ def is_prepared_dataset(name: str) -> bool:
 def prepared_folder(options: Mapping[str, Any] | Any) -> Path:
     """Return the folder for these options, to be used as RecBole's ``data_path``; it need not exist yet.
 
-    The folder is ``<data_path>/ml-<release>-<key>`` with the file ``ml.inter`` in it. RecBole has one key for
-    two
-    things: what the user gives is the parent of all data sets, what a data set reads is the parent with the
-        name of
-    the data set joined to it. Both are understood here, and so is the result of an earlier call: a last
+    The folder is ``<data_path>/ml-<release>-<key>`` with the file ``ml.inter`` in it. RecBole has one key for two
+    things: what the user gives is the parent of all data sets, what a data set reads is the parent with the name
+    of the data set joined to it. Both are understood here, and so is the result of an earlier call: a last
     component that is the name of the data set or of a prepared folder is replaced.
 
     Args:

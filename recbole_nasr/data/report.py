@@ -119,7 +119,7 @@ def report_text(report: DataReport) -> str:
         "",
         f"raw       {raw['interactions']:,} interactions, {raw['users']:,} users, {raw['items']:,} items "
         f"({report.source})",
-        f"dropped   {dropped}",
+        f"dropped   interactions: {dropped}",
         f"kept      {report.persons:,} persons; histories are cut into windows, RecBole's user is a window",
         f"lengths   {quantiles}",
         f"ties      {report.tied_share:.1%} of the interactions have the time of the one before "

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.model.presets import resolve_architecture
-from recbole_nasr.model.settings import layer_settings
+from recbole_nasr.model.settings import layer_settings, switch
 from recbole_nasr.nets import HybridNet
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space import Architecture
@@ -50,13 +50,14 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
     def build_network(self, architecture: Architecture) -> HybridNet:
         """Return a freshly initialised network of ``architecture``; the global random state is left as it was."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.config["seed"], "retrain/weights"))
+            # Weights are drawn on the CPU; torch.manual_seed would also seed, and not restore, every GPU.
+            torch.default_generator.manual_seed(derive_seed(self.config["seed"], "retrain/weights"))
             return HybridNet(
                 architecture,
                 n_items=self.n_items,
                 max_length=self.max_seq_length,
                 settings=layer_settings(self.config),
-                final_norm=bool(self.config["final_norm"]),
+                final_norm=switch(self.config, "final_norm"),
             )
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:

@@ -33,7 +33,12 @@ def _number(config: Settings, key: str) -> float:
     return float(_read(config, key, (int, float), "a number"))
 
 
-def _switch(config: Settings, key: str) -> bool:
+def switch(config: Settings, key: str) -> bool:
+    """Return the value of ``key``, which is on or off.
+
+    Raises:
+        ConfigError: If it is anything but True or False; the text ``no`` would count as true.
+    """
     value = config[key]
     if not isinstance(value, bool):
         msg = f"`{key}` must be True or False, but is {value!r}."
@@ -64,7 +69,7 @@ def layer_settings(config: Settings) -> LayerSettings:
         kernel_size=_integer(config, "kernel_size"),
         dropout_prob=_number(config, "hidden_dropout_prob"),
         layer_norm_eps=_number(config, "layer_norm_eps"),
-        linear_residual=_switch(config, "linear_residual"),
+        linear_residual=switch(config, "linear_residual"),
     )
 
 

@@ -55,14 +55,19 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> lis
     found = next((result for result in results if result.search is not None), None)
     commands = []
     if found is not None:
-        commands.append(f"{run} --model=NASR --architecture={found.folder.path} {data} --seed={found.seed + 1}")
+        commands.append(f"{run} --model=NASR {_architecture_of(found)} {data} --seed={found.seed + 1}")
         commands.append(f"{run} --model=NASRSearch {data} --seed={found.seed + 1}")
     if "NASRSearch" not in names:
         commands.append(f"{run} --model=NASRSearch {data}")
     if not set(names) - set(MODELS):
-        commands.append(f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {data}")
-    commands.append(f"tensorboard --logdir={results[0].folder.path.parent}")
+        ours = _architecture_of(found or results[0])
+        commands.append(f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}")
+    commands.append(shlex.join(["tensorboard", f"--logdir={results[0].folder.path.parent}"]))
     return commands
+
+
+def _architecture_of(result: RunResult) -> str:
+    return shlex.quote(f"--architecture={result.folder.path}")
 
 
 def _indented(text: str) -> str:

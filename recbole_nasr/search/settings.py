@@ -52,7 +52,7 @@ class SearchSettings:
         rules = (
             (self.epochs >= 1, "search_epochs", "at least 1", self.epochs),
             (self.n_paths >= 1, "search_n_paths", "at least 1", self.n_paths),
-            (self.batch_size >= 2, "search_batch_size", "at least 2", self.batch_size),
+            (self.batch_size >= 2, "search_batch_size", "at least 2 (train_batch_size where empty)", self.batch_size),
             (self.learning_rate > 0, "search_learning_rate", "positive", self.learning_rate),
             (self.weight_decay >= 0, "search_weight_decay", "at least 0", self.weight_decay),
             (0 < self.learning_rate_decay <= 1, "search_learning_rate_decay", "in (0, 1]", self.learning_rate_decay),

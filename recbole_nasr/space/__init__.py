@@ -1,4 +1,4 @@
-"""What can be searched: architectures and the table they come from. Nothing here needs torch."""
+"""What can be searched: architectures and the table they come from. Nothing here uses torch itself."""
 
 from recbole_nasr.space.architecture import Architecture
 from recbole_nasr.space.search_space import Path, SearchSpace

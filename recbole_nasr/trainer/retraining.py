@@ -16,6 +16,7 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.errors import ConfigError, NumericalError
+from recbole_nasr.model.settings import switch
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.trainer.batches import SequenceBatches
@@ -135,7 +136,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         if load_best_model:
             self._load_best(model_file or self.saved_model_file)
         self.last_ranks = full_ranks(
-            self.model, eval_data, device=self.device, mask_history=bool(self.config["mask_history"])
+            self.model, eval_data, device=self.device, mask_history=switch(self.config, "mask_history")
         )
         struct = self.eval_collector.get_data_struct()
         struct.set("rec.topk", hit_matrix(self.last_ranks, self.config["topk"]))

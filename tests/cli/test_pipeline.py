@@ -182,6 +182,11 @@ def test_a_network_that_cannot_be_built_is_one_clear_error(toy: Path) -> None:
         run(toy, n_heads=3)
 
 
+def test_a_split_that_recbole_refuses_is_one_clear_error(toy: Path) -> None:
+    with pytest.raises(ConfigError, match="RecBole cannot split 'toy': There is no transform named 'nope'"):
+        run(toy, transform="nope")
+
+
 def test_a_checkpoint_in_the_folder_has_the_tested_weights(result: RunResult) -> None:
     from recbole_nasr.quick_start import load_data_and_model
 

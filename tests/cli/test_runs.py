@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_nasr.errors import ConfigError
 from recbole_nasr.machine import environment, peak_memory
 from recbole_nasr.runs import RunFolder, RunRecord
 
@@ -89,3 +90,9 @@ def test_versions_of_what_results_depend_on_are_known() -> None:
 
 def test_peak_memory_is_in_bytes() -> None:
     assert 50 * 2**20 < peak_memory() < 2**40
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"`runs_dir`, but .*file/ml cannot be made"):
+        RunFolder.create(tmp_path / "file", "ml", "NASR")

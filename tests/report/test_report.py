@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def test_saving_writes_files_that_the_report_refers_to(make_result: Make, search
         "report.md",
         "ranking/block-1.csv",
         "ranking/block-2.csv",
+        "ranking/summary.json",
     }
     assert Architecture.load(result.folder.path / "architecture.json") == search.architecture
 
@@ -145,7 +147,9 @@ def test_the_next_commands_are_commands_of_this_program(make_result: Make, searc
 
     found = search if model == "NASRSearch" else None
     commands = next_commands([make_result(model, search=found, architecture=search.architecture)])
-    ours = [line.split()[2:] for line in commands if line.startswith("python run_nasr.py ")]
+    ours = [shlex.split(line)[2:] for line in commands if line.startswith("python run_nasr.py ")]
     assert ours
+    comparisons = [line for line in commands if "SASRec,NextItNet" in line]
+    assert all("--architecture=" in line for line in comparisons)  # what was just trained, not the default
     for words in ours:
         assert build_request(parse_line(words)).dataset == "ml"

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recbole_nasr.arguments import build_request, parse_line
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.limits import check_limits, check_measures
+from recbole_nasr.preflight import check_request
+
+VALUES: list[tuple[str, Any]] = [
+    ("seed", -1),
+    ("seed", 2**32),
+    ("seed", 1.5),
+    ("seed", "abc"),
+    ("epochs", 0),
+    ("train_batch_size", 0),
+    ("eval_batch_size", True),
+    ("MAX_ITEM_LIST_LENGTH", "long"),
+    ("stopping_step", -1),
+    ("eval_step", 0.5),
+    ("learning_rate", 0),
+    ("learning_rate", float("inf")),
+    ("learning_rate", "nan"),
+    ("weight_decay", -1e-9),
+    ("clip_grad_norm", 5),
+    ("clip_grad_norm", {"max_norm": 0}),
+    ("load_col", 5),
+    ("eval_args", {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user", "mode": "full"}),
+    ("use_gpu", "no"),
+    ("learner", "adamm"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), VALUES)
+def test_a_value_that_training_cannot_use_is_refused_with_its_key_and_value(key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"^`{key}` must be .* but is {re.escape(repr(value))}\."):
+        check_limits({key: value})
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    check_limits({"seed": 0, "epochs": 1, "train_batch_size": 1, "stopping_step": 0, "eval_step": 0})
+    check_limits({"seed": 2**32 - 1, "weight_decay": 0, "clip_grad_norm": None, "learner": "SGD"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"metrics": [], "topk": [10]}, "`metrics` needs at least one entry"),
+        ({"metrics": ["NDCG"], "topk": []}, "`topk` needs at least one entry"),
+        ({"metrics": ["NDCG"], "topk": 10, "valid_metric": 5}, "`valid_metric` must be text"),
+    ],
+)
+def test_something_must_be_measured(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check_measures(settings)
+
+
+@pytest.mark.parametrize("model", ["NASR", "SASRec"])
+@pytest.mark.parametrize(
+    "word",
+    ["--seed=-1", "--epochs=0", "--topk=[]", "--metrics=[]", "--valid_metric=5", "--eval_args={'mode':'uni5'}"],
+)
+def test_the_command_line_checks_the_recipe_of_every_model(toy: Path, model: str, word: str) -> None:
+    line = parse_line([f"--model={model}", "--dataset=toy", f"--data_path={toy}", word])
+    with pytest.raises(ConfigError, match=word[2:].partition("=")[0]):
+        check_request(build_request(line))
+
+
+@pytest.mark.parametrize("key", ["mask_history", "final_norm", "linear_residual"])
+def test_a_switch_set_to_no_is_refused_because_text_counts_as_true(toy: Path, key: str) -> None:
+    line = parse_line(["--model=NASR", "--dataset=toy", f"--data_path={toy}", f"--{key}=no"])
+    with pytest.raises(ConfigError, match=f"`{key}` must be True or False, but is 'no'"):
+        check_request(build_request(line))
