@@ -23,8 +23,8 @@ from typing import Any
 
 import torch
 
-from recbole_nasr.compat import swapped
 from recbole_nasr.errors import CheckpointError
+from recbole_nasr.patching import swapped
 
 _OWN_PACKAGES = ("recbole", "recbole_nasr")
 

@@ -13,7 +13,7 @@ from recbole_nasr.console import show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.errors import NASRError
 from recbole_nasr.help import help_text
-from recbole_nasr.machine import keep_freed_memory, versions
+from recbole_nasr.machine import keep_freed_memory, program, versions
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif line.get("version"):
             show("  ".join(f"{package} {version}" for package, version in versions().items()))
         else:
-            _run(build_request(line), ["run_nasr.py", *words])
+            _run(build_request(line), [*program().split(), *words])
     except NASRError as error:
         show_error(str(error))
         return USER_ERROR

@@ -7,16 +7,15 @@ RecBole's own modules import them. `apply` runs on ``import recbole_nasr``.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
-_WRAPPERS = "_recbole_nasr_wrappers"
+from recbole_nasr.patching import stubbed, swapped, wrap
 
 _NUMPY_ALIASES = {
     "int": "int_",
@@ -28,48 +27,6 @@ _NUMPY_ALIASES = {
     "bool": "bool_",
     "long": "int_",
 }
-
-
-def wrap(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-    """Replace the function ``owner.name`` by ``make(original)``, once for each ``make``.
-
-    Args:
-        owner: A module or class.
-        name: The attribute to replace.
-        make: Takes the original function and returns the one that calls it.
-    """
-    original = getattr(owner, name)
-    maker = f"{make.__module__}.{make.__qualname__}"
-    done: tuple[str, ...] = getattr(original, _WRAPPERS, ())
-    if maker in done:
-        return
-    wrapper = functools.wraps(original)(make(original))
-    setattr(wrapper, _WRAPPERS, (*done, maker))
-    setattr(owner, name, wrapper)
-
-
-@contextlib.contextmanager
-def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Set ``owner.name`` to ``value`` inside the ``with`` block."""
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextlib.contextmanager
-def stubbed(modules: dict[str, types.ModuleType]) -> Iterator[None]:
-    """Put stand-ins into ``sys.modules`` inside the ``with`` block, then restore what was there."""
-    before = {name: sys.modules[name] for name in modules if name in sys.modules}
-    sys.modules.update(modules)
-    try:
-        yield
-    finally:
-        for name in modules:
-            sys.modules.pop(name, None)
-        sys.modules.update(before)
 
 
 def _stub(name: str, **members: Any) -> types.ModuleType:

@@ -87,6 +87,8 @@ def add_defaults(config: Any, model: str, model_class: Any, dataset: str) -> Non
         return
     if dataset in available("dataset_configs"):
         defaults.update(_read(config, "dataset_configs", dataset))
+        if "window_length" in config.external_config_dict:  # else longer windows would be cut again
+            defaults["MAX_ITEM_LIST_LENGTH"] = config.external_config_dict["window_length"]
     elif not recbole_says:
         _load_timestamps(config)
 

@@ -21,7 +21,7 @@ import recbole.trainer.trainer as recbole_trainer
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from recbole_nasr.compat import swapped
+from recbole_nasr.patching import swapped
 
 _COLOUR = re.compile(r"\x1B\[[0-?]*[ -/]*[@-~]")
 

@@ -63,6 +63,11 @@ def peak_memory() -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
+def program() -> str:
+    """Return how this program is called: ``python run_nasr.py`` in a checkout, ``recbole-nasr`` once installed."""
+    return "recbole-nasr" if Path(sys.argv[0]).stem == "recbole-nasr" else "python run_nasr.py"
+
+
 def keep_freed_memory() -> bool:
     """Let this process keep large freed blocks instead of returning each to the system; glibc on Linux only.
 

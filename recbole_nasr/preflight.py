@@ -98,12 +98,15 @@ def _known_keys(model: str, request: Request) -> set[str]:
 
 def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
     everything = set().union(*known.values())
+    # The settings of a search also say how to train the network it found; NASR leaves out what only the search reads.
+    in_files = everything | (_known_keys("NASRSearch", request) if "NASR" in known else set())
     for key in request.settings:
         model, name = split_key(key)
         if model and model not in known:
             msg = f"`{key}` is for the model {model!r}, which is not in `--model`.{did_you_mean(model, known)}"
             raise ConfigError(msg)
-        if name not in (known[model] if model else everything):
+        allowed = everything if key in request.line_settings else in_files
+        if name not in (known[model] if model else allowed):
             where = "on the command line" if key in request.line_settings else "in a configuration file"
             names = model or ", ".join(known)
             hint = did_you_mean(name, everything | {"device", "quick", "run_name", "runs_dir", "config_files"})

@@ -14,8 +14,8 @@ from types import ModuleType
 from typing import Any
 
 from recbole_nasr import configuration
-from recbole_nasr.compat import wrap
 from recbole_nasr.errors import DataError, did_you_mean
+from recbole_nasr.patching import wrap
 
 
 def register() -> None:

@@ -20,7 +20,7 @@ from recbole.data import create_dataset
 from recbole.evaluator.collector import Collector, DataStruct
 from recbole.quick_start import quick_start as recbole_quick_start
 
-from recbole_nasr import compat
+from recbole_nasr import compat, patching
 from recbole_nasr.quick_start import objective_function, run_recbole
 
 SMALL = {
@@ -45,7 +45,7 @@ def test_a_function_is_wrapped_once_however_often_it_is_asked_for() -> None:
         return lambda x: -original(x)
 
     for make in (plus_one, plus_one, negative, plus_one, negative):
-        compat.wrap(owner, "double", make)
+        patching.wrap(owner, "double", make)
     assert owner.double(5) == -11
 
 
@@ -55,7 +55,7 @@ def test_swapped_and_stubbed_restore_what_was_there_even_after_an_error() -> Non
     before = sys.modules["json"]
 
     def fail() -> None:
-        with compat.swapped(owner, "value", 2), compat.stubbed({"json": present, "no_such_module": absent}):
+        with patching.swapped(owner, "value", 2), patching.stubbed({"json": present, "no_such_module": absent}):
             assert owner.value == 2
             assert sys.modules["json"] is present
             assert sys.modules["no_such_module"] is absent

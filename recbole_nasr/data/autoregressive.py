@@ -119,6 +119,12 @@ class NASRDataset(LazySequentialDataset):
         field = self.config["group_field"]
         features = self.user_feat
         if not field or features is None or field not in features:
+            if "group_field" in self.config.external_config_dict and field:
+                msg = (
+                    f"group_field must name a user feature that is loaded, {field!r} is none; correct the name, "
+                    "or add it to load_col: {user: [...]}."
+                )
+                raise ConfigError(msg)
             return users
         if self.field2type[field] != FeatureType.TOKEN:
             kind = self.field2type[field].value

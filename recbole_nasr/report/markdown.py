@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
-from recbole_nasr.machine import environment, peak_memory
+from recbole_nasr.machine import environment, peak_memory, program
 from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.figure import save_figure
+from recbole_nasr.report.screen import retrain_words
 from recbole_nasr.report.selection import selection_table, selection_verdicts
 from recbole_nasr.report.table import markdown_table
 from recbole_nasr.results import RunResult
@@ -75,7 +76,7 @@ def _architecture(result: RunResult) -> list[str]:
         "## Architecture",
         f"```\n{architecture_text(result.architecture)}\n```",
         "![the layers, block by block](architecture.svg)",
-        f"To train it again: `--model=NASR --architecture={result.folder.path}`.",
+        f"To train it again: `{program()} --model=NASR {retrain_words(result)} --dataset={result.dataset}`.",
     ]
 
 

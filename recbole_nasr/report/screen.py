@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_nasr.configuration import MODELS
+from recbole_nasr.machine import program
 from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.selection import selection_verdicts
 from recbole_nasr.report.table import markdown_table, table_rows, text_table
@@ -49,25 +50,27 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> lis
         results: What was run.
         kept: Words of the command line that the next ones need too, such as ``--data_path=…``.
     """
-    run = "python run_nasr.py"
+    run = program()
     data = shlex.join([f"--dataset={results[0].dataset}", *kept])
     names = [result.model for result in results]
     found = next((result for result in results if result.search is not None), None)
     commands = []
     if found is not None:
-        commands.append(f"{run} --model=NASR {_architecture_of(found)} {data} --seed={found.seed + 1}")
+        commands.append(f"{run} --model=NASR {retrain_words(found)} {data} --seed={found.seed + 1}")
         commands.append(f"{run} --model=NASRSearch {data} --seed={found.seed + 1}")
     if "NASRSearch" not in names:
         commands.append(f"{run} --model=NASRSearch {data}")
     if not set(names) - set(MODELS):
-        ours = _architecture_of(found or results[0])
+        ours = retrain_words(found or results[0])
         commands.append(f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}")
     commands.append(shlex.join(["tensorboard", f"--logdir={results[0].folder.path.parent}"]))
     return commands
 
 
-def _architecture_of(result: RunResult) -> str:
-    return shlex.quote(f"--architecture={result.folder.path}")
+def retrain_words(result: RunResult) -> str:
+    """Return the words of a command that trains the network of ``result`` again, in the same settings."""
+    folder = result.folder.path
+    return shlex.join([f"--architecture={folder}", f"--config_files={folder / 'settings.yaml'}"])
 
 
 def _indented(text: str) -> str:

@@ -42,6 +42,8 @@ def selection_verdicts(search: SearchResult) -> list[str]:
 def _verdict(number: int, block: BlockRanking) -> str:
     if len(block.paths) == 1:
         text = "had a single path to choose from"
+    elif len(block.ties) > len(block.paths) / 2:
+        text = f"cannot be told from chance: {len(block.ties)} of {len(block.paths)} paths are tied"
     elif len(block.ties) > 1:
         best = block.scores[block.selected] == block.scores.min()
         taken = "the one with the best score" if best else "the one with the fewest FLOPs"

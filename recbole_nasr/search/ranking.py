@@ -109,14 +109,14 @@ def rank_paths(
                 total += F.normalize(block.projector(features), dim=-1)
         target = path_ensemble_target((total / len(paths)).unsqueeze(0))
         distances = [
-            distance(block.predictor(block.projector(features)), target).double().cpu()
+            distance(block.predictor(block.projector(features)), target)
             for chunk in chunks
             for features in _pooled(supernet, chosen, views[0], paths[chunk], batch_size, progress)
         ]
     finally:
         for module, mode in modes:
             module.training = mode
-    stacked = torch.stack(distances)
+    stacked = torch.stack(distances).double().cpu()
     if not bool(torch.isfinite(stacked).all()):
         bad = int((~torch.isfinite(stacked).all(dim=1)).nonzero()[0])
         msg = (
