@@ -51,6 +51,18 @@ class HybridNet(nn.Module):
         self.layers.apply(initialise)
         self.output.apply(initialise)
 
+    def start_from_popularity(self, counts: Tensor) -> None:
+        """Let the softmax layer start at the frequency of each item, with add-one smoothing, instead of uniform.
+
+        What an untrained network would otherwise learn first is exactly this; it saves the first epochs.
+
+        Args:
+            counts: ``(n_items,)`` how often each item is a training target; padding is ignored.
+        """
+        smoothed = counts[1:].to(self.output.bias) + 1
+        with torch.no_grad():
+            self.output.bias.copy_(torch.log(smoothed / smoothed.sum()))
+
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Encode right-padded ``item_seq (B, L)`` as ``(B, L, D)``, one vector per position."""
         hidden: Tensor = self.norm(self.layers(self.embedding(item_seq, item_seq_len)))

@@ -80,6 +80,11 @@ def test_the_prefix_scheme_gives_recboles_training_rows_and_the_same_chunks(toy_
         assert torch.equal(getattr(prefix[0].training_chunks(), field), getattr(chunks, field))
 
 
+def test_the_target_counts_are_recboles_item_counter(toy_config: Any) -> None:
+    train = NASRDataset(toy_config([[1, 2, 3, 4, 2, 2], [2, 3, 4, 1, 3]])).build()[0]
+    assert {item: n for item, n in enumerate(train.target_counts().tolist()) if n} == dict(train.item_counter)
+
+
 def test_windows_of_one_person_share_a_group(toy_config: Any, tmp_path: Any) -> None:
     config = toy_config([[1, 2, 3, 4], [2, 3, 4, 1], [3, 4, 1, 2], [4, 1, 2, 3]], group_field="source_user")
     config["load_col"] = None
@@ -99,6 +104,13 @@ def test_without_the_feature_every_user_is_a_group(toy_config: Any) -> None:
         NASRDataset(toy_config([[1, 2, 3, 4, 5], [2, 3, 4, 1]], MAX_ITEM_LIST_LENGTH=1)).build()[0].training_chunks()
     )
     assert chunks.group.tolist() == [1, 1, 2]
+
+
+def test_a_group_field_that_the_user_names_must_exist(toy_config: Any) -> None:
+    config = toy_config([[1, 2, 3, 4]], group_field="sorce_user")
+    config.external_config_dict["group_field"] = "sorce_user"  # as a key that the user gave
+    with pytest.raises(ConfigError, match="group_field must name a user feature that is loaded, 'sorce_user' is none"):
+        NASRDataset(config).build()
 
 
 def test_a_group_that_is_not_a_token_is_refused(toy_config: Any, tmp_path: Any) -> None:

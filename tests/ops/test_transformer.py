@@ -9,8 +9,22 @@ from torch.nn import functional as F  # noqa: N812
 from recbole_nasr.errors import ArchitectureError
 from recbole_nasr.ops import LayerSettings, Operation, build_operation, validate_operation
 from recbole_nasr.ops.registry import operation_flops
+from recbole_nasr.ops.transformer import LONGEST_PRODUCT, causal_attention
 
 Build = Callable[..., Operation]
+
+
+@pytest.mark.parametrize("n_heads", [1, 4])
+@pytest.mark.parametrize("length", [1, 7, LONGEST_PRODUCT, LONGEST_PRODUCT + 1])
+def test_attention_equals_torchs_own_outputs_and_gradients(n_heads: int, length: int) -> None:
+    parts = [torch.randn(3, n_heads, length, 4, dtype=torch.double, requires_grad=True) for _ in range(3)]
+    upstream = torch.randn(3, n_heads, length, 4, dtype=torch.double)
+    ours, theirs = causal_attention(*parts), F.scaled_dot_product_attention(*parts, is_causal=True)
+    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+    for mine, other in zip(
+        torch.autograd.grad(ours, parts, upstream), torch.autograd.grad(theirs, parts, upstream), strict=True
+    ):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-9)
 
 
 def plain_attention(operation: Operation, hidden: torch.Tensor, n_heads: int) -> torch.Tensor:

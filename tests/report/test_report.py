@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recbole_nasr.report.markdown import report_text, save_report
@@ -59,7 +61,18 @@ def test_every_ranked_path_is_a_row(search: SearchResult) -> None:
 def test_a_tie_is_called_a_tie_and_a_sample_a_sample(search: SearchResult) -> None:
     clear, tied = selection_verdicts(search)
     assert clear == "Block 1 has a best path beyond the noise of the held-out sequences."
-    assert tied.startswith("Block 2 is a tie of 2 paths; the one with the best score was taken; 3 of its 300 paths")
+    assert tied == (
+        "Block 2 cannot be told from chance: 2 of 3 paths are tied; 3 of its 300 paths were ranked, a sample."
+    )
+    few = replace(
+        search.blocks[0],
+        paths=(*search.blocks[0].paths, ("transformer_h8",)),
+        scores=np.array([0.5, 0.25, 1.0, 1.0]),
+        ties=(0, 1),
+    )
+    for selected, taken in ((1, "best score"), (0, "fewest FLOPs")):
+        result = SearchResult(search.architecture, (replace(few, selected=selected),))
+        assert selection_verdicts(result) == [f"Block 1 is a tie of 2 paths; the one with the {taken} was taken."]
 
 
 def test_the_selection_table_has_gap_noise_ties_and_effective_rank(search: SearchResult) -> None:
