@@ -79,11 +79,6 @@ class NASRDataset(LazySequentialDataset):
         """How often each item is a target of this part."""
         return super().item_counter if self._prefix_rows is None else self._prefix_rows.item_counter
 
-    def target_counts(self) -> Tensor:
-        """Return ``(n_items,)`` how often each item is a target of this part."""
-        rows = self if self._prefix_rows is None else self._prefix_rows
-        return torch.bincount(rows.inter_feat[self.iid_field], minlength=self.num(self.iid_field))
-
     def inter_matrix(self, form: str = "coo", value_field: str | None = None) -> Any:
         """Return the sparse user-item matrix, the same for both training schemes; see the base class."""
         if self._prefix_rows is not None:

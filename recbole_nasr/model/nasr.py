@@ -26,8 +26,8 @@ from recbole_nasr.space import Architecture
 class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
     """A :class:`~recbole_nasr.nets.HybridNet` behind RecBole's model contract.
 
-    The configuration key ``architecture`` says which network it is. Its initial weights depend on the seed, the
-    architecture and the training part alone, so a network found by a search and the same one given by hand start equal.
+    The configuration key ``architecture`` says which network it is. Its initial weights depend on ``seed`` and the
+    architecture alone, so a network found by a search and the same architecture given by hand start equal.
     """
 
     input_type = InputType.POINTWISE
@@ -36,7 +36,6 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         super().__init__(config, dataset)
         self.config = config
         self.target_list_field = f"{self.ITEM_ID}_target{config['LIST_SUFFIX']}"
-        self.item_counts: Tensor = dataset.target_counts()
         self.network = self.build_network(self.initial_architecture())
 
     @property
@@ -53,15 +52,13 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         with torch.random.fork_rng(devices=[]):
             # Weights are drawn on the CPU; torch.manual_seed would also seed, and not restore, every GPU.
             torch.default_generator.manual_seed(derive_seed(self.config["seed"], "retrain/weights"))
-            network = HybridNet(
+            return HybridNet(
                 architecture,
                 n_items=self.n_items,
                 max_length=self.max_seq_length,
                 settings=layer_settings(self.config),
                 final_norm=switch(self.config, "final_norm"),
             )
-        network.start_from_popularity(self.item_counts)
-        return network
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Return the representation of each right-padded sequence ``(B, L)``: ``(B, D)``."""

@@ -51,18 +51,6 @@ class HybridNet(nn.Module):
         self.layers.apply(initialise)
         self.output.apply(initialise)
 
-    def start_from_popularity(self, counts: Tensor) -> None:
-        """Let the softmax layer start at the frequency of each item, with add-one smoothing, instead of uniform.
-
-        What an untrained network would otherwise learn first is exactly this; it saves the first epochs.
-
-        Args:
-            counts: ``(n_items,)`` how often each item is a training target; padding is ignored.
-        """
-        smoothed = counts[1:].to(self.output.bias) + 1
-        with torch.no_grad():
-            self.output.bias.copy_(torch.log(smoothed / smoothed.sum()))
-
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Encode right-padded ``item_seq (B, L)`` as ``(B, L, D)``, one vector per position."""
         hidden: Tensor = self.norm(self.layers(self.embedding(item_seq, item_seq_len)))
@@ -74,16 +62,18 @@ class HybridNet(nn.Module):
         rows = torch.arange(hidden.size(0), device=hidden.device)
         return hidden[rows, (item_seq_len - 1).clamp_min(0)]
 
-    def loss(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor) -> Tensor:
+    def loss(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor, n_targets: Tensor | None = None) -> Tensor:
         """Return the mean cross-entropy of the next item over all real positions (§2.1, §2.2.3).
 
         Args:
             item_seq: ``(B, L)`` item ids, right-padded.
             item_seq_len: ``(B,)`` lengths.
             targets: ``(B, L)`` the item after each position; 0 where there is none.
+            n_targets: What the sum is divided by; the number of targets here unless these rows are part of a batch.
         """
         logits = self.output(self(item_seq, item_seq_len))
-        return F.cross_entropy(logits.flatten(0, 1), targets.flatten() - 1, ignore_index=-1)
+        total = F.cross_entropy(logits.flatten(0, 1), targets.flatten() - 1, ignore_index=-1, reduction="sum")
+        return total / ((targets > 0).sum() if n_targets is None else n_targets)
 
     def scores(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Return the next-item logits ``(B, n_items)``; padding scores ``-inf``."""

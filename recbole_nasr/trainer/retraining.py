@@ -22,6 +22,8 @@ from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
 
+CPU_ROWS_PER_PASS = 128
+
 
 class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     """Trains the network of one architecture; ``fit`` and ``evaluate`` are RecBole's.
@@ -37,6 +39,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.last_ranks: Tensor | None = None
+        # A step is the same whether its rows pass together or not; on a CPU smaller passes stay in the cache.
+        self.rows_per_pass = CPU_ROWS_PER_PASS if self.device.type == "cpu" else config["train_batch_size"]
         self._batches: SequenceBatches | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
@@ -62,13 +66,20 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             targets: ``(B, L)`` next items, 0 where there is none.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
-            loss: Tensor = self.model.network.loss(item_seq, item_seq_len, targets)
-        torch.autograd.backward(loss)
+        n_targets = (targets > 0).sum()
+        loss = torch.zeros((), device=self.device)
+        for start in range(0, item_seq.size(0), self.rows_per_pass):
+            rows = slice(start, start + self.rows_per_pass)
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
+                part_loss: Tensor = self.model.network.loss(
+                    item_seq[rows], item_seq_len[rows], targets[rows], n_targets
+                )
+            torch.autograd.backward(part_loss)
+            loss += part_loss.detach()
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
-        return loss.detach()
+        return loss
 
     def _train_epoch(
         self,

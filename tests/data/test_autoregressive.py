@@ -80,11 +80,6 @@ def test_the_prefix_scheme_gives_recboles_training_rows_and_the_same_chunks(toy_
         assert torch.equal(getattr(prefix[0].training_chunks(), field), getattr(chunks, field))
 
 
-def test_the_target_counts_are_recboles_item_counter(toy_config: Any) -> None:
-    train = NASRDataset(toy_config([[1, 2, 3, 4, 2, 2], [2, 3, 4, 1, 3]])).build()[0]
-    assert {item: n for item, n in enumerate(train.target_counts().tolist()) if n} == dict(train.item_counter)
-
-
 def test_windows_of_one_person_share_a_group(toy_config: Any, tmp_path: Any) -> None:
     config = toy_config([[1, 2, 3, 4], [2, 3, 4, 1], [3, 4, 1, 2], [4, 1, 2, 3]], group_field="source_user")
     config["load_col"] = None

@@ -113,13 +113,3 @@ def test_a_convolution_stack_sees_one_item_plus_18_per_layer(open_gates: Open) -
     touched = net.embedding.items.weight.grad.abs().sum(dim=1) > 1e-12
     # Positions are in every row, items 1..50 stand in order; 1 + 2 * 18 = 37 are seen.
     assert touched.nonzero().flatten().tolist() == list(range(51 - 37, 51))
-
-
-def test_an_untrained_network_can_start_at_the_popularity_of_the_items() -> None:
-    net = HybridNet(Architecture.parse("tcn_d1_2"), n_items=4, max_length=3, settings=LayerSettings(hidden_size=8))
-    net.start_from_popularity(torch.tensor([99, 0, 1, 5]))
-    with torch.no_grad():
-        net.output.weight.zero_()
-    scores = net.scores(torch.tensor([[1, 2, 0]]), torch.tensor([2]))
-    # one is added to each count: 1, 2 and 6 of 9; padding has no place
-    assert scores[0, 1:].softmax(dim=0).tolist() == pytest.approx([1 / 9, 2 / 9, 6 / 9])

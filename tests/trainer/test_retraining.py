@@ -218,3 +218,15 @@ def test_on_predictable_walks_the_network_beats_popularity_and_on_noise_it_does_
     standard_error = (5 / 40 * 35 / 40 / 150) ** 0.5
     assert abs(found - 5 / 40) < 4 * standard_error
     assert found - popular < 4 * standard_error * 2**0.5
+
+
+def test_a_step_is_the_same_in_one_pass_or_in_several(assemble: Assemble, toy: Path) -> None:
+    weights, losses = [], []
+    for rows in (100, 3):
+        run = assemble("NASR", toy, hidden_dropout_prob=0.0)
+        run.trainer.rows_per_pass = rows
+        batches = SequenceBatches.from_chunks(run.train._dataset.training_chunks(), "cpu")
+        losses.append(run.trainer.train_step(*batches.gather(torch.arange(len(batches)))))
+        weights.append(torch.cat([weight.grad.flatten() for weight in run.model.parameters()]))
+    torch.testing.assert_close(losses[0], losses[1])
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-7)
