@@ -22,10 +22,14 @@ import yaml
 from recbole.utils import ModelType
 
 from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.ops import load_operations
 from recbole_nasr.resources import available, load_yaml, resource_dir
 
 MODELS = ("NASR", "NASRSearch")
 """Names of our models, as RecBole knows them."""
+
+AUTOREGRESSIVE_MODELS = ("SASRec", "GRU4Rec")
+"""RecBole's models that can also be trained with a target at every position."""
 
 _MODEL_FILES = {"NASR": ("NASR",), "NASRSearch": ("NASR", "NASRSearch")}
 _PRESET_FOLDERS = {"search_space": "properties/space", "search_preset": "properties/search"}
@@ -33,12 +37,25 @@ _PRESET_FOLDERS = {"search_space": "properties/space", "search_preset": "propert
 DATASET_ARGUMENTS = (
     "train_scheme",
     "group_field",
+    "source",
     "ml_release",
+    "lastfm_item",
+    "user_column",
+    "item_column",
+    "time_column",
+    "time_unit",
+    "source_separator",
+    "max_undecodable_rows",
+    "min_item_interactions",
+    "min_user_interactions",
+    "filter_until_stable",
+    "sequence_unit",
     "window_length",
     "window_stride",
     "min_window_length",
-    "min_item_interactions",
-    "min_user_interactions",
+    "max_end_gap",
+    "split_by",
+    "time_quantiles",
 )
 """Our keys that change a data set; RecBole compares them before it reuses a saved one."""
 
@@ -76,21 +93,45 @@ def add_defaults(config: Any, model: str, model_class: Any, dataset: str) -> Non
         dataset: Name of the data set.
 
     Raises:
-        ConfigError: If ``search_space`` or ``search_preset`` names no shipped preset.
+        ConfigError: If ``search_space`` or ``search_preset`` names no shipped preset, ``ops_module`` cannot be
+            loaded, or ``train_scheme`` is not for this model.
     """
     defaults: dict[str, Any] = config.internal_config_dict
     recbole_says = _recbole_dataset_yaml(config, dataset)
     if model in MODELS:
         ours = _model_defaults(config, model)
         defaults.update({key: value for key, value in ours.items() if key not in recbole_says})
+        _load_operations(config)
     if model_class.type != ModelType.SEQUENTIAL:
         return
-    if dataset in available("dataset_configs"):
-        defaults.update(_read(config, "dataset_configs", dataset))
+    _allow_scheme(config, model)
+    prepared = dataset in available("dataset_configs")
+    if prepared or config.external_config_dict.get("source") is not None:
+        folder, name = ("dataset_configs", dataset) if prepared else ("properties/data", "own")
+        defaults.update(_read(config, folder, name))
         if "window_length" in config.external_config_dict:  # else longer windows would be cut again
             defaults["MAX_ITEM_LIST_LENGTH"] = config.external_config_dict["window_length"]
     elif not recbole_says:
         _load_timestamps(config)
+
+
+def _allow_scheme(config: Any, model: str) -> None:
+    """Give RecBole's models that can be trained in either scheme the key for it; refuse it to the others."""
+    if model in AUTOREGRESSIVE_MODELS:
+        config.internal_config_dict["train_scheme"] = "prefix"
+    elif model not in MODELS and config.external_config_dict.get("train_scheme") == "autoregressive":
+        msg = (
+            f"train_scheme=autoregressive works with {', '.join((*MODELS, *AUTOREGRESSIVE_MODELS))}, not with {model}, "
+            "which has no representation of every position; remove the key."
+        )
+        raise ConfigError(msg)
+
+
+def _load_operations(config: Any) -> None:
+    """Run the user's file of operations before any name is checked, and note it so that any folder can name it."""
+    source = config.external_config_dict.get("ops_module")
+    if source is not None:
+        config.external_config_dict["ops_module"] = load_operations(source)
 
 
 def _model_defaults(config: Any, model: str) -> dict[str, Any]:

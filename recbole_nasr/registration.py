@@ -35,10 +35,12 @@ def _register_models() -> None:
     `sys.modules` first, as every import does.
     """
     from recbole_nasr.model import nasr, nasr_search
+    from recbole_nasr.model.schemes import teach_models
 
     modules: dict[str, ModuleType] = {"nasr": nasr, "nasrsearch": nasr_search}
     for name, module in modules.items():
         sys.modules[f"recbole.model.sequential_recommender.{name}"] = module
+    teach_models()
 
 
 def _register_trainers() -> None:
@@ -58,9 +60,12 @@ def _register_datasets() -> None:
     from recbole.utils.argument_list import dataset_arguments
 
     from recbole_nasr.data.autoregressive import NASRDataset
+    from recbole_nasr.model.schemes import dataset_by_scheme
 
     recbole.data.dataset.NASRDataset = NASRDataset
     recbole.data.dataset.NASRSearchDataset = NASRDataset
+    for name in configuration.AUTOREGRESSIVE_MODELS:
+        setattr(recbole.data.dataset, f"{name}Dataset", dataset_by_scheme)
     dataset_arguments.extend(key for key in configuration.DATASET_ARGUMENTS if key not in dataset_arguments)
 
 

@@ -116,6 +116,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "search_holdout_ratio": 0.3,
     },
     "SASRec": {"n_layers": 1, "n_heads": 2, "inner_size": 8, "train_neg_sample_args": None},
+    "GRU4Rec": {"embedding_size": 8, "train_neg_sample_args": None},
+    "NextItNet": {},
 }
 
 

@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import layer_settings, switch
 from recbole_nasr.nets import HybridNet
+from recbole_nasr.ops import operations_from
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space import Architecture
 
@@ -36,7 +37,8 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         super().__init__(config, dataset)
         self.config = config
         self.target_list_field = f"{self.ITEM_ID}_target{config['LIST_SUFFIX']}"
-        self.network = self.build_network(self.initial_architecture())
+        with operations_from(config["ops_module"]):
+            self.network = self.build_network(self.initial_architecture())
 
     @property
     def architecture(self) -> Architecture:

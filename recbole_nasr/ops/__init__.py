@@ -1,16 +1,41 @@
 """Candidate operations: what one layer of a network can be. Importing this package registers all of them."""
 
-from recbole_nasr.ops import convolution, recurrent, transformer
-from recbole_nasr.ops.base import LayerSettings, Operation
-from recbole_nasr.ops.registry import build_operation, operation_class, validate_operation
+from recbole_nasr.ops import (
+    convolution,
+    depthwise,
+    feed_forward,
+    gated_attention,
+    gru,
+    hstu,
+    lru,
+    recurrent,
+    skip,
+    transformer,
+)
+from recbole_nasr.ops.base import GatedBranch, GatedResidual, LayerSettings, Operation
+from recbole_nasr.ops.loading import load_operations, locate_operations, operations_from
+from recbole_nasr.ops.registry import build_operation, operation_class, register_operation, validate_operation
 
 __all__ = [
+    "GatedBranch",
+    "GatedResidual",
     "LayerSettings",
     "Operation",
     "build_operation",
     "convolution",
+    "depthwise",
+    "feed_forward",
+    "gated_attention",
+    "gru",
+    "hstu",
+    "load_operations",
+    "locate_operations",
+    "lru",
     "operation_class",
+    "operations_from",
     "recurrent",
+    "register_operation",
+    "skip",
     "transformer",
     "validate_operation",
 ]

@@ -108,3 +108,37 @@ class GatedResidual(nn.Module):
         """Add ``branch`` to ``hidden``; both ``(B, L, D)``."""
         branch = dropout(branch, self.dropout_prob) if self.training else branch
         return hidden + branch if self.scale is None else hidden + self.scale * branch
+
+
+class GatedBranch(nn.Module):
+    """``H + λ · dropout(body(LN(H)))``: the pre-norm form in which the operations beyond the paper are gated.
+
+    Args:
+        settings: Width, dropout, gate.
+        body: A causal map of hidden sequences ``(B, L, D) -> (B, L, D)``.
+    """
+
+    def __init__(self, settings: LayerSettings, body: nn.Module) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)
+        self.body = body
+        self.residual = GatedResidual(settings)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Map ``(B, L, D)`` to ``(B, L, D)``."""
+        output: Tensor = self.residual(hidden, self.body(self.norm(hidden)))
+        return output
+
+
+def check_heads(settings: LayerSettings, family: str, n_heads: int) -> None:
+    """Refuse a number of heads that does not divide the width.
+
+    Raises:
+        ArchitectureError: Naming the operation, ``<family>_h<n_heads>``.
+    """
+    if settings.hidden_size % n_heads:
+        msg = (
+            f"The number of heads must divide `hidden_size`, but `{family}_h{n_heads}` was asked for "
+            f"at hidden_size={settings.hidden_size}; change one of the two."
+        )
+        raise ArchitectureError(msg)

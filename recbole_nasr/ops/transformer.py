@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from recbole_nasr.errors import ArchitectureError
-from recbole_nasr.ops.base import GatedResidual, LayerSettings, Operation
+from recbole_nasr.ops.base import GatedResidual, LayerSettings, Operation, check_heads
 from recbole_nasr.ops.registry import register_operation
 
 LONGEST_PRODUCT = 64
@@ -31,6 +30,14 @@ def _attention_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     heads = [tensor.reshape(-1, length, width) for tensor in (query, key, value)]  # (B · H, L, D / H)
     weights = torch.baddbmm(later, heads[0], heads[1].transpose(1, 2), alpha=width**-0.5).softmax(dim=-1)
     return torch.bmm(weights, heads[2]).view(query.shape)
+
+
+def multi_head_attention(packed: Tensor, n_heads: int) -> Tensor:
+    """Attend causally within each head; ``packed (B, L, 3 · D)`` holds query, key and value; returns ``(B, L, D)``."""
+    batch, length, width = packed.shape
+    heads = packed.view(batch, length, 3, n_heads, width // (3 * n_heads))
+    query, key, value = heads.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
+    return causal_attention(query, key, value).transpose(1, 2).reshape(batch, length, width // 3)
 
 
 @register_operation("transformer", r"transformer_h(?P<n_heads>\d+)", example="transformer_h4")
@@ -58,12 +65,7 @@ class TransformerOperation(Operation):
     @classmethod
     def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:  # type: ignore[override]
         """Refuse a number of heads that does not divide ``hidden_size``."""
-        if settings.hidden_size % n_heads[0]:
-            msg = (
-                f"The number of heads must divide `hidden_size`, but `transformer_h{n_heads[0]}` was asked for "
-                f"at hidden_size={settings.hidden_size}; change one of the two."
-            )
-            raise ArchitectureError(msg)
+        check_heads(settings, "transformer", n_heads[0])
 
     @classmethod
     def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # type: ignore[override]  # noqa: ARG003
@@ -76,13 +78,7 @@ class TransformerOperation(Operation):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Map ``(B, L, D)`` to ``(B, L, D)``."""
-        hidden = self.attention_norm(self.attention_residual(hidden, self._attend(hidden)))
+        attended = self.attention_output(multi_head_attention(self.query_key_value(hidden), self.n_heads))
+        hidden = self.attention_norm(self.attention_residual(hidden, attended))
         branch = self.outer(F.gelu(self.inner(hidden)))
         return self.feed_forward_norm(self.feed_forward_residual(hidden, branch))
-
-    def _attend(self, hidden: Tensor) -> Tensor:
-        batch, length, width = hidden.shape
-        packed = self.query_key_value(hidden).view(batch, length, 3, self.n_heads, width // self.n_heads)
-        query, key, value = packed.permute(2, 0, 3, 1, 4)  # each (B, H, L, D / H)
-        mixed = causal_attention(query, key, value)
-        return self.attention_output(mixed.transpose(1, 2).reshape(batch, length, width))

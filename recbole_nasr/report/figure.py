@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ LAYERS_PER_ROW = 8
 _BOX_WIDTH, _BOX_HEIGHT, _GAP = 1.6, 0.78, 0.34
 _PAD, _LABEL, _ROW_GAP = 0.22, 0.98, 0.2
 _BLOCK_GAP = 0.3
-_END_HEIGHT, _END_GAP, _LEGEND = 0.5, 0.36, 0.62
+_END_HEIGHT, _END_GAP = 0.5, 0.36
+_LEGEND, _LEGEND_ROW, _LEGEND_STEP = 0.62, 0.42, 2.6
 _INCH = 0.72  # inches per unit of the drawing
 
 
@@ -34,9 +36,21 @@ class Kind:
 
 
 ATTENTION = Kind("self-attention", "#ffffff", "")
-CONVOLUTION = Kind("dilated convolution", "#d9e6f2", "////")
+CONVOLUTION = Kind("convolution", "#d9e6f2", "////")
 RECURRENT = Kind("recurrent", "#f3e3c3", "....")
+FEED_FORWARD = Kind("feed-forward", "#dfeeda", "\\\\\\\\")
+SKIP = Kind("skip", "#ffffff", "--")
 OTHER = Kind("other", "#eeeeee", "xxxx")
+
+_ATTENTION = {"transformer": "attention", "ligr": "gated attention", "hstu": "HSTU attention"}
+_BY_NAME = {
+    "gru4rec": (RECURRENT, "recurrent\ngru4rec"),
+    "gru": (RECURRENT, "recurrent\ngru"),
+    "lru": (RECURRENT, "linear recurrent\nlru"),
+    "ffn": (FEED_FORWARD, "feed-forward"),
+    "skip": (SKIP, "skip"),
+}
+_LABEL_LENGTH = 16  # characters that fit into a box
 
 
 def describe_operation(name: str) -> tuple[Kind, str]:
@@ -46,14 +60,15 @@ def describe_operation(name: str) -> tuple[Kind, str]:
         >>> describe_operation("transformer_h4")[1], describe_operation("tcn_d1_4")[1]
         ('attention\n4 heads', 'convolution\ndilations 1, 4')
     """
-    if match := re.fullmatch(r"transformer_h(\d+)", name):
-        heads = int(match[1])
-        return ATTENTION, f"attention\n{heads} head{'s' * (heads != 1)}"
+    if match := re.fullmatch(r"(transformer|ligr|hstu)_h(\d+)", name):
+        heads = int(match[2])
+        return ATTENTION, f"{_ATTENTION[match[1]]}\n{heads} head{'s' * (heads != 1)}"
     if match := re.fullmatch(r"tcn_d(\d+(?:_\d+)*)", name):
         return CONVOLUTION, f"convolution\ndilations {match[1].replace('_', ', ')}"
-    if name.startswith("gru"):
-        return RECURRENT, f"recurrent\n{name}"
-    return OTHER, name
+    if match := re.fullmatch(r"dwconv_k(\d+)", name):
+        taps = int(match[1])
+        return CONVOLUTION, f"depthwise conv.\n{taps} tap{'s' * (taps != 1)}"
+    return _BY_NAME.get(name) or (OTHER, "\n".join(textwrap.wrap(name, _LABEL_LENGTH)))
 
 
 def save_figure(architecture: Architecture, stem: Path, title: str) -> list[Path]:
@@ -76,7 +91,7 @@ def save_figure(architecture: Architecture, stem: Path, title: str) -> list[Path
 
     columns = min(LAYERS_PER_ROW, max(len(block) for block in architecture.blocks))
     width = max(_LABEL + columns * _BOX_WIDTH + (columns - 1) * _GAP + _PAD + 0.1, 7.0)
-    height = _total_height(architecture)
+    height = _total_height(architecture, width)
     with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "hatch.linewidth": 0.6, "font.size": 8.5}):
         figure = Figure(figsize=(width * _INCH, height * _INCH), facecolor="white")
         FigureCanvasAgg(figure)
@@ -100,9 +115,16 @@ def _block_height(block: tuple[str, ...]) -> float:
     return 2 * _PAD + n_rows * _BOX_HEIGHT + (n_rows - 1) * _ROW_GAP
 
 
-def _total_height(architecture: Architecture) -> float:
+def _legend_rows(architecture: Architecture, width: float) -> list[list[Kind]]:
+    kinds = list(dict.fromkeys(describe_operation(name)[0] for name in architecture.layers))
+    per_row = int(width / _LEGEND_STEP)
+    return [kinds[start : start + per_row] for start in range(0, len(kinds), per_row)]
+
+
+def _total_height(architecture: Architecture, width: float) -> float:
     blocks = sum(_block_height(block) + _BLOCK_GAP for block in architecture.blocks)
-    return 0.7 + 2 * _END_HEIGHT + _END_GAP + blocks + _LEGEND + 0.15
+    legend = _LEGEND + (len(_legend_rows(architecture, width)) - 1) * _LEGEND_ROW
+    return 0.7 + 2 * _END_HEIGHT + _END_GAP + blocks + legend + 0.15
 
 
 class _Drawing:
@@ -110,7 +132,6 @@ class _Drawing:
 
     def __init__(self, axes: Any, width: float) -> None:
         self._axes, self._width, self._y = axes, width, -0.7
-        self._kinds: list[Kind] = []
 
     def draw(self, architecture: Architecture, title: str) -> None:
         self._text(self._width / 2, -0.34, title, size=11, weight="bold")
@@ -120,7 +141,7 @@ class _Drawing:
             self._block(number, block)
         self._arrow(_BLOCK_GAP)
         self._end("output layer → scores of all items")
-        self._legend()
+        self._legend(_legend_rows(architecture, self._width))
 
     def _block(self, number: int, block: tuple[str, ...]) -> None:
         height = _block_height(block)
@@ -148,8 +169,6 @@ class _Drawing:
 
     def _layer(self, x: float, y: float, name: str) -> None:
         kind, label = describe_operation(name)
-        if kind not in self._kinds:
-            self._kinds.append(kind)
         self._box(x, y - _BOX_HEIGHT, _BOX_WIDTH, _BOX_HEIGHT, face=kind.face, hatch=kind.hatch)
         self._text(x + _BOX_WIDTH / 2, y - _BOX_HEIGHT / 2, label, boxed=bool(kind.hatch))
 
@@ -160,13 +179,15 @@ class _Drawing:
         self._text(self._width / 2, self._y - _END_HEIGHT / 2, label)
         self._y -= _END_HEIGHT
 
-    def _legend(self) -> None:
-        y, step = self._y - _LEGEND, 2.6
-        x = (self._width - step * len(self._kinds)) / 2
-        for kind in self._kinds:
-            self._box(x, y, 0.42, 0.26, face=kind.face, hatch=kind.hatch)
-            self._text(x + 0.55, y + 0.13, kind.title, align="left")
-            x += step
+    def _legend(self, rows: list[list[Kind]]) -> None:
+        y = self._y - _LEGEND
+        for row in rows:
+            x = (self._width - _LEGEND_STEP * len(row)) / 2
+            for kind in row:
+                self._box(x, y, 0.42, 0.26, face=kind.face, hatch=kind.hatch)
+                self._text(x + 0.55, y + 0.13, kind.title, align="left")
+                x += _LEGEND_STEP
+            y -= _LEGEND_ROW
 
     def _arrow(self, length: float) -> None:
         middle = self._width / 2

@@ -1,13 +1,29 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 from recbole_nasr.nets.embedding import initialise
-from recbole_nasr.ops import LayerSettings, Operation, build_operation
+from recbole_nasr.ops import LayerSettings, Operation, build_operation, loading, registry
 from recbole_nasr.ops.base import GatedResidual
+
+
+@pytest.fixture(autouse=True)
+def forgotten(tmp_path: Path) -> Iterator[None]:
+    """What a test registers is gone after it."""
+    families, loaded = dict(registry._FAMILIES), dict(loading._LOADED)
+    yield
+    registry._FAMILIES.clear()
+    registry._FAMILIES.update(families)
+    loading._LOADED.clear()
+    loading._LOADED.update(loaded)
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ from recbole_nasr.ops.transformer import TransformerOperation
 
 Build = Callable[..., Operation]
 
-OPERATIONS = ["transformer_h1", "transformer_h4", "tcn_d1_2", "tcn_d1_4", "tcn_d3", "gru4rec"]
+GATED = ["transformer_h4", "tcn_d1_2", "ffn", "ligr_h4", "hstu_h4", "lru", "dwconv_k7", "gru"]
+OPERATIONS = [*GATED, "transformer_h1", "tcn_d1_4", "tcn_d3", "dwconv_k1", "gru4rec", "skip"]
+PRE_NORM = GATED[2:]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -27,7 +30,15 @@ def test_no_output_depends_on_a_later_input(name: str, changed: int, open_operat
     assert not torch.allclose(before[:, changed:], after[:, changed:])
 
 
-@pytest.mark.parametrize("name", ["transformer_h4", "tcn_d1_2"])
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_what_stands_in_the_padding_and_how_much_of_it_there_is_never_matters(name: str, open_operation: Build) -> None:
+    operation = open_operation(name).double()
+    hidden = torch.randn(3, 5, 8, dtype=torch.float64)
+    padded = torch.cat([hidden, 100 * torch.randn(3, 7, 8, dtype=torch.float64)], dim=1)
+    torch.testing.assert_close(operation(padded)[:, :5], operation(hidden), rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", GATED)
 def test_behind_a_closed_gate_weights_get_no_gradient_and_the_gates_do(name: str, open_operation: Build) -> None:
     operation = open_operation(name, scale=0.0)
     (operation(torch.randn(4, 6, 8)) * torch.randn(4, 6, 8)).sum().backward()
@@ -37,6 +48,52 @@ def test_behind_a_closed_gate_weights_get_no_gradient_and_the_gates_do(name: str
             assert parameter.grad != 0, key
         elif key.split(".")[0] not in outer_norms:
             assert not parameter.grad.any(), key
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", [*PRE_NORM, "skip"])
+def test_with_a_closed_gate_the_operation_is_the_identity(name: str, training: bool) -> None:
+    operation = build_operation(name, LayerSettings(hidden_size=8, dropout_prob=0.5)).train(training)
+    hidden = torch.randn(3, 12, 8)
+    assert torch.equal(operation(hidden), hidden)
+
+
+@pytest.mark.parametrize("name", PRE_NORM)
+def test_the_gate_can_be_taken_out_and_dropout_is_for_training_alone(name: str) -> None:
+    settings = LayerSettings(hidden_size=8, dropout_prob=0.5, linear_residual=False)
+    operation, hidden = build_operation(name, settings), torch.randn(3, 12, 8)
+    assert not [key for key, _ in operation.named_parameters() if key.endswith("residual.scale")]
+    assert not torch.equal(operation(hidden), operation(hidden))
+    operation.eval()
+    assert torch.equal(operation(hidden), operation(hidden))
+    assert not torch.allclose(operation(hidden), hidden)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_training_never_makes_the_host_wait(name: str, open_operation: Build, no_synchronisation: Any) -> None:
+    operation = open_operation(name).train()
+    hidden = torch.randn(2, 9, 8, requires_grad=True)
+    with no_synchronisation:
+        operation(hidden).square().sum().backward()
+    assert hidden.grad is not None
+    assert all(parameter.grad is not None for parameter in operation.parameters())
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_under_bf16_autocast_the_result_is_that_of_fp32_but_for_rounding(name: str, open_operation: Build) -> None:
+    operation, hidden = open_operation(name), torch.randn(4, 20, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = operation(hidden)
+    torch.testing.assert_close(rough.float(), operation(hidden), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attributes.*flat_weights")  # torch's own, of its GRU
+@pytest.mark.parametrize("name", PRE_NORM)
+def test_it_is_one_graph_without_control_flow(name: str, open_operation: Build) -> None:
+    operation, hidden = open_operation(name), torch.randn(2, 6, 8)
+    graph = torch.export.export(operation, (hidden,)).module()
+    other = torch.randn(2, 6, 8)
+    torch.testing.assert_close(graph(other), operation(other))
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -7,7 +7,16 @@ import pytest
 from PIL import Image
 
 from recbole_nasr.report.drawing import architecture_text
-from recbole_nasr.report.figure import ATTENTION, CONVOLUTION, OTHER, RECURRENT, describe_operation, save_figure
+from recbole_nasr.report.figure import (
+    ATTENTION,
+    CONVOLUTION,
+    FEED_FORWARD,
+    OTHER,
+    RECURRENT,
+    SKIP,
+    describe_operation,
+    save_figure,
+)
 from recbole_nasr.space import Architecture
 
 HYBRID = Architecture.parse("transformer_h4,tcn_d1_2/tcn_d1_4,transformer_h8,transformer_h1")
@@ -20,7 +29,15 @@ HYBRID = Architecture.parse("transformer_h4,tcn_d1_2/tcn_d1_4,transformer_h8,tra
         ("transformer_h1", ATTENTION, "attention\n1 head"),
         ("tcn_d1_4", CONVOLUTION, "convolution\ndilations 1, 4"),
         ("gru4rec", RECURRENT, "recurrent\ngru4rec"),
+        ("ligr_h4", ATTENTION, "gated attention\n4 heads"),
+        ("hstu_h1", ATTENTION, "HSTU attention\n1 head"),
+        ("dwconv_k7", CONVOLUTION, "depthwise conv.\n7 taps"),
+        ("gru", RECURRENT, "recurrent\ngru"),
+        ("lru", RECURRENT, "linear recurrent\nlru"),
+        ("ffn", FEED_FORWARD, "feed-forward"),
+        ("skip", SKIP, "skip"),
         ("somebodys_own", OTHER, "somebodys_own"),
+        ("somebodys_very_own_h4", OTHER, "somebodys_very_o\nwn_h4"),
     ],
 )
 def test_an_operation_is_drawn_by_its_kind_and_its_numbers(name: str, kind: object, label: str) -> None:
@@ -28,7 +45,7 @@ def test_an_operation_is_drawn_by_its_kind_and_its_numbers(name: str, kind: obje
 
 
 def test_kinds_differ_without_colour() -> None:
-    kinds = (ATTENTION, CONVOLUTION, RECURRENT, OTHER)
+    kinds = (ATTENTION, CONVOLUTION, RECURRENT, FEED_FORWARD, SKIP, OTHER)
     assert len({kind.hatch for kind in kinds}) == len(kinds)
 
 
@@ -47,7 +64,10 @@ def test_equal_architectures_give_equal_files(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-@pytest.mark.parametrize("text", ["gru4rec", ",".join(["tcn_d1_2"] * 33), "/".join(["transformer_h4"] * 12)])
+@pytest.mark.parametrize(
+    "text",
+    ["gru4rec", "skip,ffn,ligr_h4,dwconv_k7,lru", ",".join(["tcn_d1_2"] * 33), "/".join(["transformer_h4"] * 12)],
+)
 def test_any_shape_of_architecture_can_be_drawn(tmp_path: Path, text: str) -> None:
     assert all(path.stat().st_size > 0 for path in save_figure(Architecture.parse(text), tmp_path / "a", "x"))
 

@@ -11,8 +11,8 @@ from recbole_nasr.errors import ArchitectureError
 from recbole_nasr.space import Architecture
 
 operation_names = st.one_of(
-    st.just("gru4rec"),
-    st.integers(1, 9999).map("transformer_h{}".format),
+    st.sampled_from(["gru4rec", "gru", "lru", "skip", "ffn"]),
+    st.builds("{}{}".format, st.sampled_from(["transformer_h", "ligr_h", "hstu_h", "dwconv_k"]), st.integers(1, 9999)),
     st.lists(st.integers(1, 9999), min_size=1, max_size=4).map(lambda d: "tcn_d" + "_".join(map(str, d))),
 )
 architectures = st.lists(st.lists(operation_names, min_size=1, max_size=6).map(tuple), min_size=1, max_size=5).map(

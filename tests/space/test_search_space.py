@@ -41,7 +41,7 @@ def test_listed_blocks_are_kept() -> None:
         ((FOUR, 4, 2, [4, 0]), r"at least one layer.*\[4, 0\]"),
         (((), 4, 2), "at least one candidate operation"),
         ((("gru4rec", "gru4rec"), 4, 2), "must differ"),
-        ((("gru",), 4, 2), "known families"),
+        ((("grue",), 4, 2), "known families"),
     ],
 )
 def test_spaces_that_cannot_be_built_are_refused(arguments: tuple[object, ...], rule: str) -> None:

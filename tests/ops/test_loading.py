@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from recbole_nasr.errors import ArchitectureError, ConfigError
+from recbole_nasr.ops import (
+    LayerSettings,
+    build_operation,
+    load_operations,
+    locate_operations,
+    operation_class,
+    operations_from,
+)
+
+OWN = """
+import torch
+from recbole_nasr.ops import GatedBranch, Operation, register_operation
+
+@register_operation("scaled", r"scaled_x(?P<factor>\\d+)", example="scaled_x3")
+class Scaled(Operation):
+    def __init__(self, settings, factor):
+        super().__init__()
+        self.factor = factor[0]
+
+    @classmethod
+    def flops(cls, settings, length, factor):
+        return 0
+
+    def forward(self, hidden):
+        return self.factor * hidden
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "own.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_a_file_registers_operations_and_is_named_by_its_absolute_path(own: Path) -> None:
+    assert load_operations("own.py") == load_operations(own) == str(own)
+    hidden = torch.ones(1, 2, 4)
+    assert torch.equal(build_operation("scaled_x7", LayerSettings(hidden_size=4))(hidden), 7 * hidden)
+
+
+def test_an_importable_module_does_too_even_if_something_imported_it_before(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(own.parent)
+    __import__("own")
+    assert load_operations("own") == "own"
+    assert operation_class("scaled_x2")[1] == {"factor": (2,)}
+
+
+def test_a_file_is_run_again_only_if_it_changed(own: Path) -> None:
+    load_operations(own)
+    first = operation_class("scaled_x3")[0]
+    load_operations(own)
+    assert operation_class("scaled_x3")[0] is first
+    own.write_text(OWN.replace("scaled", "renamed"))
+    load_operations(own)
+    assert operation_class("renamed_x3")[0] is not first
+    with pytest.raises(ArchitectureError, match="known families"):
+        operation_class("scaled_x3")
+
+
+def test_a_file_that_fails_leaves_everything_as_it_was(own: Path) -> None:
+    load_operations(own)
+    own.write_text(OWN.replace("scaled", "other") + "\n1 / 0\n")
+    with pytest.raises(ConfigError):
+        load_operations(own)
+    assert operation_class("scaled_x3")[0].__name__ == "Scaled"
+    with pytest.raises(ArchitectureError):
+        operation_class("other_x3")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("1 / 0", r"own\.py cannot be used: line 1: ZeroDivisionError"),
+        ("x = 1\ndef :", r"line 2: SyntaxError"),
+        ("import not_there", r"line 1: ModuleNotFoundError: No module named 'not_there'"),
+        ("import sys\nsys.exit(3)", r"line 2: SystemExit: 3"),
+        ("x = 1", r"it registers no operation; decorate a class"),
+        (OWN.replace('"scaled"', '"tcn"'), r"line 5: The operation family 'tcn'.* is taken by .*ConvolutionOperation"),
+        (OWN.replace("scaled_x", "tcn_d"), r"'scaled' \('tcn_d3'\) is taken by .*; choose another name"),
+        (OWN.replace('"scaled_x3"', '"sacled_x3"'), r"must have an example .* but has 'sacled_x3'"),
+        (OWN.replace(r"\d+", r"\w+").replace('"scaled_x3"', '"scaled_xbig"'), r"numbers in every named group"),
+        (OWN.replace(r"\d+)", r"\d+"), r"must have a regular expression"),
+        (OWN.replace("(Operation)", "(torch.nn.Module)"), r"derived from recbole_nasr\.ops\.Operation"),
+        (OWN.replace("return 0", "return None"), r"FLOPs of 'scaled_x3' must be an integer"),
+        (OWN.replace("self.factor * hidden", "hidden.cumsum(1).flip(1)"), r"must be causal"),
+        (OWN.replace("self.factor * hidden", "hidden + hidden.mean(1, keepdim=True)"), r"must be causal"),
+        (OWN.replace("self.factor * hidden", "hidden[:, 1:]"), r"must map \(B, L, D\) .* made \(2, 8, 64\)"),
+        (OWN.replace("self.factor * hidden", "hidden * torch.rand(1)"), r"one result for one input"),
+        (OWN.replace("self.factor * hidden", "self.missing"), r"line 16: AttributeError"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_in_one_line(own: Path, text: str, reason: str) -> None:
+    own.write_text(text)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        load_operations(own)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("missing.py", r"there is no file /.*missing\.py"),
+        ("a folder/own", r"the dotted name of a module, but is 'a folder/own'"),
+        ("", r"is ''"),
+        (7, r"is '7'"),
+        ("not_there.own", r"there is no module 'not_there\.own'.*ending in \.py"),
+        ("json", r"`ops_module` json cannot be used: it registers no operation"),
+    ],
+)
+def test_what_is_no_file_and_no_module_is_refused(source: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        load_operations(source)
+
+
+def test_loading_leaves_the_random_state_alone_and_locating_runs_nothing(own: Path) -> None:
+    own.write_text(OWN.replace("super().__init__()", "super().__init__(); self.weight = torch.randn(9)"))
+    state = torch.get_rng_state()
+    assert locate_operations("own.py") == str(own)
+    with pytest.raises(ArchitectureError):
+        operation_class("scaled_x3")
+    load_operations(own)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_an_unknown_operation_of_a_known_file_says_how_to_load_it(own: Path) -> None:
+    with (
+        pytest.raises(ArchitectureError, match=r"'scaled_x3'.*load_operations\('/.*own\.py'\) first"),
+        operations_from(str(own)),
+    ):
+        operation_class("scaled_x3")
+    with pytest.raises(ArchitectureError, match=r"come from `ops_module`\.$"), operations_from(None):
+        operation_class("zzz_x3")
