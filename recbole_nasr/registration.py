@@ -1,7 +1,7 @@
 """Makes RecBole find our models, trainers, data sets and YAML. Runs on ``import recbole_nasr``.
 
 RecBole looks classes up by name in its own modules, so they are put there; nothing of RecBole is replaced but
-three functions, each by one that calls it.
+a few functions, each by one that calls it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from recbole_nasr import configuration
-from recbole_nasr.errors import DataError, did_you_mean
+from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.patching import wrap
 
 
@@ -24,7 +24,7 @@ def register() -> None:
     _register_trainers()
     _register_datasets()
     _hook_config()
-    _hook_download()
+    _hook_preparation()
     _register_worker()
 
 
@@ -98,38 +98,58 @@ def _use_prepared_folder(config: Any) -> None:
     from recbole_nasr.data.prepare import is_prepared_dataset, prepared_folder
 
     options, name = config.final_config_dict, config.dataset
-    if is_prepared_dataset(name) and not (Path(options["data_path"]) / f"{name}.inter").is_file():
+    has_file = (Path(options["data_path"]) / f"{name}.inter").is_file() and options.get("source") is None
+    if is_prepared_dataset(name, options) and not has_file:
         options["data_path"] = os.fspath(prepared_folder(options))
+        if options.get("split_by") == "time" and "eval_args" in config.external_config_dict:
+            msg = "`split_by` is time, which sets the split, but `eval_args` sets it too; drop one of the two."
+            raise ConfigError(msg)
+        _use_prepared_split(options)
 
 
-def _hook_download() -> None:
-    """Prepare our data sets where RecBole would download them (data/dataset/dataset.py:225-254)."""
+def _use_prepared_split(options: Any) -> None:
+    from recbole_nasr.data.prepare import split_settings
+
+    settings = split_settings(options)
+    if settings:
+        options["eval_args"] = {**options["eval_args"], **settings}
+
+
+def _hook_preparation() -> None:
+    """Prepare our data sets before RecBole looks for their files (data/dataset/dataset.py:97-116)."""
     from recbole.data.dataset import Dataset
 
-    def make(original: Callable[..., Any]) -> Callable[..., Any]:
-        def _download(self: Any) -> None:
-            from recbole_nasr.data.prepare import is_prepared_dataset
+    def prepared(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _get_preset(self: Any) -> None:
+            _prepare(self.config)
+            original(self)
 
-            if is_prepared_dataset(self.dataset_name):
-                _prepare(self.config)
-                return
+        return _get_preset
+
+    def known(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _download(self: Any) -> None:
             _check_known(self)
             original(self)
 
         return _download
 
-    wrap(Dataset, "_download", make)
+    wrap(Dataset, "_get_preset", prepared)
+    wrap(Dataset, "_download", known)
 
 
 def _prepare(config: Any) -> None:
     from torch import distributed
 
-    from recbole_nasr.data.prepare import ensure_prepared
+    from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset, prepared_folder
 
+    if not is_prepared_dataset(config["dataset"], config) or Path(config["data_path"]).is_dir():
+        return
     if config["local_rank"] == 0:
         ensure_prepared(config)
     if distributed.is_available() and distributed.is_initialized():
         distributed.barrier()
+    config["data_path"] = os.fspath(prepared_folder(config))  # known only now where the source was downloaded
+    _use_prepared_split(config)
 
 
 def _check_known(dataset: Any) -> None:
@@ -156,10 +176,11 @@ def known_datasets() -> list[str]:
 
 
 def _register_worker() -> None:
-    """Let `run` (quick_start.py:83) spawn processes that import this package first."""
+    """Let `run` (quick_start.py:83) check first, and spawn processes that import this package before RecBole."""
     import recbole.quick_start as package
     import recbole.quick_start.quick_start as module
 
     from recbole_nasr import quick_start
 
+    module.run = package.run = quick_start.run
     module.run_recboles = package.run_recboles = quick_start.run_recboles

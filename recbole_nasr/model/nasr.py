@@ -39,6 +39,8 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         self.target_list_field = f"{self.ITEM_ID}_target{config['LIST_SUFFIX']}"
         with operations_from(config["ops_module"]):
             self.network = self.build_network(self.initial_architecture())
+        self.unaveraged: dict[str, Any] | None = None  # what training goes on from, beside the average
+        self.other_parameter_name = ["unaveraged"]  # RecBole keeps such attributes in checkpoints
 
     @property
     def architecture(self) -> Architecture:

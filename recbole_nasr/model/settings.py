@@ -73,6 +73,19 @@ def layer_settings(config: Settings) -> LayerSettings:
     )
 
 
+def average_decay(config: Settings) -> float:
+    """Return the decay of the average over training steps, 0 for none.
+
+    Raises:
+        ConfigError: If it is not in ``[0, 1)``.
+    """
+    decay = _number(config, "weight_average_decay")
+    if not 0 <= decay < 1:
+        msg = f"`weight_average_decay` must be in [0, 1), 0 for no average, but is {decay}."
+        raise ConfigError(msg)
+    return decay
+
+
 def search_space(config: Settings) -> SearchSpace:
     """Return the search space, every operation checked against the network settings.
 
@@ -103,8 +116,12 @@ def search_settings(config: Settings) -> SearchSettings:
     """
     batch_key = "train_batch_size" if config["search_batch_size"] is None else "search_batch_size"
     return SearchSettings(
+        objective=str(config["search_objective"]),
+        scope=str(config["search_scope"]),
         epochs=_integer(config, "search_epochs"),
+        min_steps=_integer(config, "search_min_steps"),
         n_paths=_integer(config, "search_n_paths"),
+        path_sampling=str(config["search_path_sampling"]),
         batch_size=_integer(config, batch_key),
         learning_rate=_number(config, "search_learning_rate"),
         weight_decay=_number(config, "search_weight_decay"),
@@ -112,8 +129,17 @@ def search_settings(config: Settings) -> SearchSettings:
         decay_steps=_integer(config, "search_decay_steps"),
         augmentations=_names(config, "augmentations"),
         augmentation_ratio=_number(config, "augmentation_ratio"),
+        symmetric=switch(config, "search_symmetric"),
+        target_momentum=_number(config, "search_target_momentum"),
+        leave_one_out=switch(config, "search_leave_one_out"),
         holdout_ratio=_number(config, "search_holdout_ratio"),
         max_enumerated_paths=_integer(config, "max_enumerated_paths"),
+        ranking_metric=str(config["search_ranking_metric"]),
+        view_pairs=_integer(config, "search_view_pairs"),
+        report_view_pairs=_integer(config, "search_report_view_pairs"),
+        report_sequences=_integer(config, "search_report_sequences"),
+        beam=_integer(config, "search_beam"),
+        sweeps=_integer(config, "search_sweeps"),
         tie_standard_errors=_number(config, "search_tie_standard_errors"),
         tie_break=str(config["search_tie_break"]),
         ranking_batch_size=_integer(config, "search_ranking_batch_size"),

@@ -50,15 +50,24 @@ class SequenceBatches:
         source = torch.where(real, self.start[rows].unsqueeze(1) + steps, 0)
         return torch.where(real, self.items[source], 0), length, torch.where(real, self.items[source + 1], 0)
 
-    def epoch(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def epoch(
+        self, batch_size: int, generator: torch.Generator, rank: int = 0, world_size: int = 1
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield every chunk once, in random order, in batches that differ in size by at most one.
 
         Args:
             batch_size: Largest batch.
-            generator: Source of the order, on the device of the chunks.
+            generator: Source of the order, on the device of the chunks; in the same state in every process.
+            rank: Number of this process.
+            world_size: How many processes share each batch.
+
+        Yields:
+            What :meth:`gather` returns for this process's share of a batch, and how many targets the whole batch has.
         """
         order = torch.randperm(len(self), generator=generator, device=self.items.device)
-        return (self.gather(rows) for rows in order.tensor_split(self.n_steps(batch_size)))
+        for rows in order.tensor_split(self.n_steps(batch_size)):
+            own = rows.tensor_split(world_size)[rank]
+            yield *self.gather(own), self.length[rows].sum()
 
 
 def search_sequences(chunks: TrainingChunks, max_length: int) -> SearchSequences:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_nasr import distributed
 from recbole_nasr.errors import ConfigError, NumericalError
 
 
@@ -33,6 +34,9 @@ def count_ranks(scores: Tensor, targets: Tensor) -> Tensor:
 def full_ranks(model: Any, eval_data: Any, *, device: torch.device | str, mask_history: bool = False) -> Tensor:
     """Rank all items for every case of a leave-one-out loader, with RecBole's or our models.
 
+    Several processes share the batches, each whole: every case is ranked once, and in the batch that a single process
+    would put it in, so that the ranks are the same to the last bit. All of them return all ranks.
+
     Args:
         model: Anything with RecBole's ``full_sort_predict``; put in eval mode.
         eval_data: A full-sort loader of sequential data.
@@ -52,21 +56,25 @@ def full_ranks(model: Any, eval_data: Any, *, device: torch.device | str, mask_h
         msg = "`mask_history` needs the data set class of this package; RecBole's keeps the last items only."
         raise ConfigError(msg)
     model.eval()
-    ranks, finite = [], []
-    for start in range(0, len(dataset), eval_data.step):
-        rows = slice(start, min(start + eval_data.step, len(dataset)))
+    number, n_processes = distributed.rank(), distributed.world_size()
+    # RecBole's loader has divided its step by the number of processes.
+    size = eval_data.step * n_processes
+    ranks = torch.zeros(len(dataset), dtype=torch.int64, device=device)
+    n_bad = torch.zeros(1, dtype=torch.int64, device=device)
+    for start in range(number * size, len(dataset), n_processes * size):
+        rows = slice(start, min(start + size, len(dataset)))
         cases = eval_data.transform(dataset, dataset[rows]).to(device)
         targets = cases[dataset.iid_field]
         scores = model.full_sort_predict(cases).view(len(targets), -1).float()
-        finite.append(torch.isfinite(scores[:, 1:]).all())
+        n_bad += ~torch.isfinite(scores[:, 1:]).all()
         if mask_history:
             seen = dataset.earlier_items(torch.arange(rows.start, rows.stop)).to(device)
             scores.scatter_(1, seen, -torch.inf)
-        ranks.append(count_ranks(scores, targets))
-    if not bool(torch.stack(finite).all()):
+        ranks[rows] = count_ranks(scores, targets)
+    if int(distributed.total(n_bad)):
         msg = f"Scores must be finite, but {type(model).__name__} gave NaN or infinite ones; lower `learning_rate`."
         raise NumericalError(msg)
-    return torch.cat(ranks).cpu()
+    return distributed.total(ranks).cpu()
 
 
 def hit_matrix(ranks: Tensor, topk: Sequence[int]) -> Tensor:

@@ -13,12 +13,14 @@ from recbole.trainer import Trainer
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from recbole_nasr import distributed
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.errors import ConfigError, NumericalError
-from recbole_nasr.model.settings import switch
+from recbole_nasr.model.settings import average_decay, switch
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
+from recbole_nasr.trainer.averaging import WeightAverage
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
 
@@ -29,8 +31,9 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     """Trains the network of one architecture; ``fit`` and ``evaluate`` are RecBole's.
 
     What differs inside: batches are gathered on the device, nothing waits for the device within an epoch, every
-    epoch has its own random streams derived from ``seed``, the best checkpoint is chosen by unrounded metrics, and
-    top-k metrics come from exact ranks, ties counting against the target.
+    epoch has its own random streams derived from ``seed``, the model is the average of its steps whenever it is
+    evaluated or saved, the best checkpoint is chosen by unrounded metrics, and top-k metrics come from exact ranks,
+    ties counting against the target.
 
     Attributes:
         last_ranks: ``(N,)`` ranks of the last evaluation, where it needed no more than ranks.
@@ -42,6 +45,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         # A step is the same whether its rows pass together or not; on a CPU smaller passes stay in the cache.
         self.rows_per_pass = CPU_ROWS_PER_PASS if self.device.type == "cpu" else config["train_batch_size"]
         self._batches: SequenceBatches | None = None
+        self._average_decay = average_decay(config)
+        self._average: WeightAverage | None = None
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """Build RecBole's optimiser; Adam and AdamW fused, which is faster and never reads a value back."""
@@ -57,16 +62,23 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             fused=True,
         )
 
-    def train_step(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor) -> Tensor:
+    def train_step(
+        self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor, n_targets: Tensor | None = None
+    ) -> Tensor:
         """Take one optimiser step; return the loss, detached and still on the device.
+
+        Several processes take the step together, each with its share of the rows: the gradient is that of the whole
+        batch, and the losses of the shares add up to its loss.
 
         Args:
             item_seq: ``(B, L)`` inputs, right-padded.
             item_seq_len: ``(B,)`` lengths.
             targets: ``(B, L)`` next items, 0 where there is none.
+            n_targets: Targets of the whole batch; those of these rows when left out.
         """
         self.optimizer.zero_grad(set_to_none=True)
-        n_targets = (targets > 0).sum()
+        if n_targets is None:
+            n_targets = (targets > 0).sum()
         loss = torch.zeros((), device=self.device)
         for start in range(0, item_seq.size(0), self.rows_per_pass):
             rows = slice(start, start + self.rows_per_pass)
@@ -76,6 +88,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
                 )
             torch.autograd.backward(part_loss)
             loss += part_loss.detach()
+        distributed.add_up_gradients(self.model.parameters())
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
@@ -88,10 +101,30 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         loss_func: Any = None,
         show_progress: bool = False,  # noqa: FBT001, FBT002 - RecBole's signature
     ) -> float:
-        """Train one epoch and return the mean loss; RecBole's own loop serves any but autoregressive data."""
-        torch.manual_seed(derive_seed(self.config["seed"], f"retrain/dropout/{epoch_idx}"))
+        """Train one epoch, on the weights that the last step left, and return the mean loss."""
+        if not self._average_decay:
+            return self._train_weights(train_data, epoch_idx, loss_func, show_progress)
+        average = self._average = self._average or self._average_of_steps()
+        if self.model.unaveraged is not None:  # from the epoch before, or from a checkpoint
+            average.restore(self.model.unaveraged)
+        average.take_back()
+        loss = self._train_weights(train_data, epoch_idx, loss_func, show_progress)
+        average.lend()
+        self.model.unaveraged = average.state()
+        return loss
+
+    def _average_of_steps(self) -> WeightAverage:
+        average = WeightAverage(self.model.parameters(), self._average_decay)
+        self.optimizer.register_step_post_hook(lambda *_: average.update())
+        return average
+
+    def _train_weights(self, train_data: Any, epoch_idx: int, loss_func: Any, show_progress: bool) -> float:  # noqa: FBT001
+        """Train one epoch; RecBole's own loop serves any but autoregressive data."""
+        number = distributed.rank()
+        stream = f"retrain/dropout/{epoch_idx}" + (f"/process-{number}" if number else "")
+        torch.manual_seed(derive_seed(self.config["seed"], stream))
         dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
-        if not isinstance(dataset, NASRDataset) or not dataset.autoregressive or not self.config["single_spec"]:
+        if not isinstance(dataset, NASRDataset) or not dataset.autoregressive:
             total: float = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
             return total
         if self._batches is None:
@@ -102,10 +135,10 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self.model.train()
         losses = []
         with shown if show_progress else nullcontext(Progress()) as progress:
-            for batch in self._batches.epoch(batch_size, order):
+            for batch in self._batches.epoch(batch_size, order, number, distributed.world_size()):
                 losses.append(self.train_step(*batch))
                 progress.advance()
-        mean = float(torch.stack(losses).mean())
+        mean = float(distributed.total(torch.stack(losses)).mean())
         if not math.isfinite(mean):
             msg = f"The training loss must be finite, but became {mean} in epoch {epoch_idx}; lower `learning_rate`."
             raise NumericalError(msg)
@@ -113,11 +146,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
 
     def _ranks_suffice(self, eval_data: Any) -> bool:
         needed = {need for metric in self.config["metrics"] for need in metric_information[metric.lower()]}
-        return (
-            needed <= {"rec.topk"}
-            and isinstance(eval_data, FullSortEvalDataLoader)
-            and bool(self.config["single_spec"])
-        )
+        return needed <= {"rec.topk"} and isinstance(eval_data, FullSortEvalDataLoader)
 
     @torch.no_grad()
     def evaluate(

@@ -6,9 +6,12 @@ import logging
 import time
 from typing import Any
 
+from recbole.trainer.trainer import AbstractTrainer
+
 from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.distributed import from_all, from_first
 from recbole_nasr.model.settings import layer_settings, search_settings, search_space
-from recbole_nasr.search import BlockRanking, SearchResult, search
+from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, search
 from recbole_nasr.space import Architecture
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.retraining import NASRTrainer
@@ -17,7 +20,7 @@ _LOG = logging.getLogger("recbole_nasr")  # what a person should see while it ha
 
 
 class NASRSearchTrainer(NASRTrainer):
-    """Runs the block-wise search at the start of ``fit``, on the training part alone.
+    """Runs the search at the start of ``fit``, on the training part alone.
 
     Attributes:
         search_result: The architecture and all scores, once the search has run.
@@ -41,22 +44,24 @@ class NASRSearchTrainer(NASRTrainer):
         sequences = search_sequences(dataset.training_chunks(), self.model.max_seq_length)
         space = search_space(self.config)
         _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(sequences.group))
-        self.search_result = search(
-            sequences,
-            space,
+        problem = SearchProblem(
+            sequences=sequences,
+            space=space,
             n_items=self.model.n_items,
             layer_settings=layer_settings(self.config),
             settings=search_settings(self.config),
             seed=self.config["seed"],
             device=self.device,
-            on_block=self._log_block,
         )
+        self.search_result = _agreed(search(problem, self._log_block))
         self.stage_seconds["search"] = time.perf_counter() - started
         self._become(self.search_result.architecture)
 
     def _become(self, architecture: Architecture) -> None:
         self.model.become(architecture)
+        AbstractTrainer.__init__(self, self.config, self.model)  # several processes share the new network's gradients
         self.optimizer = self._build_optimizer(params=self.model.parameters())
+        self._average = None  # that of the network before
         _LOG.info("Architecture: %s", architecture)
 
     def _log_block(self, index: int, ranking: BlockRanking) -> None:
@@ -86,3 +91,15 @@ class NASRSearchTrainer(NASRTrainer):
         """Take up training from a checkpoint, which carries the architecture that was found."""
         self._become_network_of(str(resume_file))
         super().resume_checkpoint(resume_file)
+
+
+def _agreed(found: SearchResult) -> SearchResult:
+    """Return what the first of several processes found, in all of them.
+
+    Each has made the same search from the same seed. On CPUs of one kind all found the same; kernels that add up in
+    varying order may tip a tie.
+    """
+    architectures = {str(architecture) for architecture in from_all(found.architecture)}
+    if len(architectures) > 1:
+        _LOG.warning("Processes found %d architectures, by rounding; all take the first's.", len(architectures))
+    return from_first(found)

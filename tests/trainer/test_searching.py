@@ -53,21 +53,22 @@ def test_the_search_gets_the_configured_space_and_no_item_of_validation_or_test(
 ) -> None:
     calls = []
 
-    def spy(sequences: Any, space: Any, **options: Any) -> Any:
-        calls.append((sequences, space, options))
-        return search(sequences, space, **options)
+    def spy(problem: Any, *args: Any) -> Any:
+        calls.append(problem)
+        return search(problem, *args)
 
     search = searching.search
     monkeypatch.setattr(searching, "search", spy)
     rows = [(f"u{u}", f"{u}-{t}", float(t)) for u in range(8) for t in range(6)]
     run = assemble("NASRSearch", write_inter(rows), epochs=0)
     run.trainer.fit(run.train, run.valid, saved=False)
-    [(sequences, space, options)] = calls
-    tokens = run.train._dataset.id2token("item_id", sequences.item_seq[sequences.item_seq > 0].tolist())
+    [problem] = calls
+    items = problem.sequences.item_seq
+    tokens = run.train._dataset.id2token("item_id", items[items > 0].tolist())
     assert set(map(str, tokens)) == {f"{u}-{t}" for u in range(8) for t in range(4)}
-    assert space.operations == ("transformer_h2", "transformer_h4", "tcn_d1_2")
-    assert space.layers_per_block == (2, 1)
-    assert (options["n_items"], options["seed"]) == (49, run.config["seed"])
+    assert problem.space.operations == ("transformer_h2", "transformer_h4", "tcn_d1_2")
+    assert problem.space.layers_per_block == (2, 1)
+    assert (problem.n_items, problem.seed) == (49, run.config["seed"])
 
 
 def test_a_given_architecture_is_trained_without_a_search(assemble: Assemble, toy: Path) -> None:

@@ -1,0 +1,121 @@
+"""Several processes that work on one run: what they tell each other.
+
+Every process holds the whole data and the whole model and takes its share of each batch. All functions here are
+collective: each process must call them, in the same order. With one process there is no group, and they return what
+they were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from textwrap import shorten
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from recbole_nasr.errors import NASRError
+
+T = TypeVar("T")
+
+
+class LostProcessError(NASRError, RuntimeError):
+    """Another process of the run ended or no longer answers."""
+
+
+def world_size() -> int:
+    """Return how many processes work on this run, on all machines."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process, from 0, over all machines."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def join(*, rank: int, world_size: int, device: torch.device, init_method: str = "env://") -> None:
+    """Join the other processes, unless this one has; waits until all are there.
+
+    Args:
+        rank: Number of this process.
+        world_size: How many there are.
+        device: Where they compute: gloo connects CPUs, NCCL GPUs.
+        init_method: Where they meet, as in `torch.distributed.init_process_group`.
+    """
+    if dist.is_initialized():
+        return
+    # Also with GPUs, Python objects travel between CPUs.
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    with _answered():
+        dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=world_size)
+
+
+def leave() -> None:
+    """Part from the other processes, once all have come this far."""
+    if dist.is_initialized():
+        from_all(None)
+        dist.destroy_process_group()
+
+
+def from_first(value: T) -> T:
+    """Return the ``value`` of process 0 in every process."""
+    if world_size() == 1:
+        return value
+    box = [value]
+    with _answered():
+        dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def from_all(value: T) -> list[T]:
+    """Return the ``value`` of every process, in their order; nobody goes on before all have come this far."""
+    if world_size() == 1:
+        return [value]
+    boxes: list[T | None] = [None] * world_size()
+    with _answered():
+        dist.all_gather_object(boxes, value)
+    return boxes  # type: ignore[return-value]  # all filled
+
+
+def total(values: Tensor) -> Tensor:
+    """Return the sum over processes of ``values``, a tensor of the same shape in each; changed in place."""
+    if world_size() > 1:
+        with _answered():
+            dist.all_reduce(values)
+    return values
+
+
+def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its sum over processes; one that a process lacks counts as 0."""
+    if world_size() == 1:
+        return
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    flat = torch.cat([(p.new_zeros(p.numel()) if p.grad is None else p.grad.flatten()) for p in trained])
+    parts = torch.split(total(flat), [parameter.numel() for parameter in trained])
+    for parameter, part in zip(trained, parts, strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """Let process 0 through the block alone, then the others: what it has written they find done."""
+    if rank() > 0:
+        from_all(None)
+    yield
+    if rank() == 0:
+        from_all(None)
+
+
+@contextmanager
+def _answered() -> Iterator[None]:
+    """Turn what torch says when a process is gone into one line."""
+    try:
+        yield
+    except RuntimeError as error:  # torch's own DistError is one, and gloo raises it plain
+        msg = (
+            "The processes of a run work together to its end, but another one has stopped or does not answer; its own "
+            f"message says why, run the command again. ({shorten(str(error), 160)})"
+        )
+        raise LostProcessError(msg) from error

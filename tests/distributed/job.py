@@ -1,0 +1,129 @@
+"""What the tests do in two processes, started by torchrun, and again in one, to compare.
+
+Usage: torchrun --nproc_per_node=2 job.py DATA_PATH RESULTS
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from typing import Any
+
+import recbole.trainer.trainer as recbole_trainer
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import get_model, get_trainer, init_seed
+
+from recbole_nasr import distributed
+from recbole_nasr.cli import main
+from recbole_nasr.launch import joined_processes, process_settings
+from recbole_nasr.pipeline import EpochLines
+from recbole_nasr.space import Architecture
+from recbole_nasr.trainer import searching
+
+COMMON: dict[str, Any] = {
+    "hidden_size": 8,
+    "hidden_dropout_prob": 0.0,
+    "epochs": 3,
+    "eval_step": 1,
+    "train_batch_size": 4,
+    "eval_batch_size": 4,
+    "metrics": ["NDCG", "Recall"],
+    "topk": [1, 5],
+    "valid_metric": "NDCG@5",
+    "metric_decimal_place": 8,
+    "gpu_id": "",
+    "state": "ERROR",
+}
+NETWORK: dict[str, Any] = {"architecture": "transformer_h2,tcn_d1_2", "n_layers": 2, "n_blocks": 1}
+SEARCH: dict[str, Any] = {
+    "candidate_ops": ["transformer_h2", "tcn_d1_2"],
+    "n_layers": 2,
+    "n_blocks": 2,
+    "search_epochs": 1,
+    "search_holdout_ratio": 0.3,
+}
+SAMPLED: dict[str, Any] = {
+    "split": {"LS": "valid_and_test"},
+    "order": "TO",
+    "group_by": "user",
+    "mode": {"valid": "uni1", "test": "uni1"},
+}
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "network": ("NASR", NETWORK),
+    "batches of one": ("NASR", {**NETWORK, "train_batch_size": 1, "epochs": 1}),
+    "coverage": ("NASR", {**NETWORK, "metrics": ["NDCG", "ItemCoverage", "GiniIndex"], "epochs": 1}),
+    "sampled negatives": ("NASR", {**NETWORK, "eval_args": SAMPLED, "epochs": 1}),
+    "search": ("NASRSearch", {**SEARCH, "train_scheme": "prefix", "epochs": 1}),
+}
+"""Name of each run, with its model and settings; ``toy`` has an odd number of cases."""
+
+LINE = [
+    "--model=NASR",
+    "--dataset=toy",
+    "--device=cpu",
+    "--n_layers=2",
+    "--n_blocks=1",
+    "--architecture=transformer_h2,tcn_d1_2",
+    *(f"--{key}={COMMON[key]}" for key in ("hidden_size", "hidden_dropout_prob", "train_batch_size", "eval_step")),
+    "--topk=[1,5]",
+]
+
+
+def train(model: str, data_path: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Train and test ``model`` as RecBole's quick start does; return all that may depend on the processes."""
+    config = Config(model, "toy", config_dict={**COMMON, **settings, "data_path": data_path, **process_settings()})
+    init_seed(config["seed"], config["reproducibility"])
+    train_data, valid_data, test_data = data_preparation(config, create_dataset(config))
+    trainer = get_trainer(config["MODEL_TYPE"], model)(
+        config, get_model(model)(config, train_data._dataset).to(config["device"])
+    )
+    trainer.fit(train_data, valid_data)
+    test = trainer.evaluate(test_data)
+    return {
+        "architecture": str(trainer.model.architecture),
+        "losses": list(trainer.train_loss_dict.values()),
+        "valid": float(trainer.best_valid_score),
+        "epochs since the best": trainer.cur_step,
+        "test": {name: float(value) for name, value in test.items()},
+        "ranks": trainer.last_ranks,
+        "cases": [int(case) for loader in (valid_data, test_data) for case in loader.sampler],
+        "parameters": torch.cat([weight.detach().flatten() for weight in trainer.model.parameters()]),
+        "checkpoint": trainer.saved_model_file,
+    }
+
+
+def everything(data_path: str) -> dict[str, dict[str, Any]]:
+    """Return the outcome of each of the `RUNS`."""
+    return {name: train(model, data_path, settings) for name, (model, settings) in RUNS.items()}
+
+
+def find_another(*args: Any, **kwargs: Any) -> Any:
+    """Search, and pretend that rounding led to another architecture."""
+    return replace(_search(*args, **kwargs), architecture=Architecture.parse("tcn_d1_2/tcn_d1_2"))
+
+
+def die(*_args: Any) -> None:
+    """End at once, as when the system runs out of memory."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+_search = searching.search
+
+if __name__ == "__main__":
+    data_path, results = sys.argv[1:]
+    sys.argv = sys.argv[:1]
+    line = [*LINE, f"--data_path={data_path}"]
+    with joined_processes("cpu", "") as launch:
+        main([*line, "--epochs=3", "--run_name=shared"])
+        if launch.rank == 1:
+            recbole_trainer.get_local_time = lambda: "another-second"
+            searching.search = find_another
+            EpochLines.__call__ = die  # type: ignore[method-assign]
+        outcomes = distributed.from_all(everything(data_path))
+        if launch.rank == 0:
+            torch.save(outcomes, results)
+        main([*line, "--epochs=1000", "--stopping_step=1000", "--run_name=lost"])

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.trainer.averaging import WeightAverage
+
+Assemble = Callable[..., SimpleNamespace]
+
+
+def weight_of(value: float) -> nn.Parameter:
+    return nn.Parameter(torch.tensor([value]))
+
+
+def after_steps(average: WeightAverage, weight: nn.Parameter, values: list[float]) -> None:
+    for value in values:
+        weight.data.fill_(value)
+        average.update()
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"),
+    [
+        (0.999, [11 * 9 / 11, 9 + (23 - 9) * 9 / 12]),  # keeps 2/11, then 3/12
+        (0.2, [11 * 9 / 11, 9 + (23 - 9) * 0.8]),
+    ],
+)
+def test_the_average_moves_most_of_the_way_at_first(decay: float, expected: list[float]) -> None:
+    weight = weight_of(0.0)
+    average = WeightAverage([weight], decay)
+    for value, mean in zip([11.0, 23.0], expected, strict=True):
+        after_steps(average, weight, [value])
+        average.lend()
+        assert weight.item() == pytest.approx(mean)
+        average.take_back()
+        assert weight.item() == value
+
+
+def test_lending_twice_is_lending_once() -> None:
+    weight = weight_of(1.0)
+    average = WeightAverage([weight], 0.5)
+    after_steps(average, weight, [4.0])
+    average.lend()
+    average.lend()
+    lent = weight.item()
+    average.take_back()
+    average.take_back()
+    assert (lent, weight.item()) == (pytest.approx(1 + 3 * 9 / 11), 4.0)
+
+
+def test_a_restored_average_goes_on_as_if_nothing_had_happened() -> None:
+    weight, other = weight_of(0.0), weight_of(0.0)
+    average = WeightAverage([weight], 0.9)
+    after_steps(average, weight, [1.0, 2.0])
+    average.lend()
+    other.data.copy_(weight)
+    again = WeightAverage([other], 0.9)
+    again.restore(average.state())
+    for each, parameter in ((average, weight), (again, other)):
+        each.take_back()
+        after_steps(each, parameter, [parameter.item() + 1])
+        each.lend()
+    assert other.item() == weight.item() != 3.0
+
+
+@pytest.mark.parametrize("scheme", ["autoregressive", "prefix"])
+def test_training_goes_on_from_the_last_step_and_evaluates_the_average(
+    scheme: str, assemble: Assemble, toy: Path
+) -> None:
+    plain, averaged = (
+        assemble("NASR", toy, train_scheme=scheme, epochs=3, weight_average_decay=decay) for decay in (0, 0.999)
+    )
+    for run in (plain, averaged):
+        run.trainer.fit(run.train, run.valid, saved=False)
+    assert plain.trainer.train_loss_dict == averaged.trainer.train_loss_dict
+    last = [parameter.detach() for parameter in plain.model.parameters()]
+    assert all(map(torch.equal, averaged.model.unaveraged["weights"], last))
+    assert not any(map(torch.equal, averaged.model.parameters(), last))
+    steps_of_an_epoch = len(plain.train)
+    assert averaged.model.unaveraged["n_steps"] == 3 * steps_of_an_epoch
+
+
+def test_a_resumed_training_equals_an_uninterrupted_one(assemble: Assemble, toy: Path) -> None:
+    whole, begun, resumed = (assemble("NASR", toy, epochs=epochs, eval_step=1) for epochs in (4, 2, 4))
+    whole.trainer.fit(whole.train, whole.valid)
+    begun.trainer.fit(begun.train)  # without validation, the last epoch is the one that is kept
+    resumed.trainer.resume_checkpoint(begun.trainer.saved_model_file)
+    resumed.trainer.fit(resumed.train, resumed.valid)
+    for epoch in (2, 3):
+        assert resumed.trainer.train_loss_dict[epoch] == whole.trainer.train_loss_dict[epoch]
+    assert all(map(torch.equal, resumed.model.parameters(), whole.model.parameters()))
+
+
+@pytest.mark.parametrize("value", [1, -0.1, "high"])
+def test_a_decay_out_of_range_is_refused(value: Any, assemble: Assemble, toy: Path) -> None:
+    with pytest.raises(ConfigError, match="`weight_average_decay` must be"):
+        assemble("NASR", toy, weight_average_decay=value)
