@@ -27,11 +27,17 @@ TEXT_KEYS = frozenset(
         "run_name",
         "runs_dir",
         "data_path",
+        "source",
+        "ml_release",
+        "user_column",
+        "item_column",
+        "time_column",
+        "source_separator",
     }
 )
 """Keys whose value is text, whatever it looks like."""
 
-FLAGS = ("help", "version", "quick")
+FLAGS = ("help", "version", "quick", "prepare")
 """Keys that may stand without a value."""
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -51,6 +57,7 @@ class Request:
         run_name: Ending of the run folder's name; may be empty.
         runs_dir: Folder of all run folders.
         quick: Whether to take the small settings of :data:`recbole_nasr.defaults.QUICK`.
+        prepare: Whether to stop after the preparation of the data and its report.
         file_settings: Keys for the models that stand in configuration files.
         line_settings: Keys for the models that stand on the command line.
     """
@@ -61,6 +68,7 @@ class Request:
     run_name: str = ""
     runs_dir: Path = Path("runs")
     quick: bool = False
+    prepare: bool = False
     file_settings: dict[str, Any] = field(default_factory=dict)
     line_settings: dict[str, Any] = field(default_factory=dict)
 
@@ -143,7 +151,8 @@ def build_request(line: dict[str, Any]) -> Request:
         from_file = in_files.pop(key, default)
         return on_line.pop(key, from_file)
 
-    models = take("model", "")
+    prepare = _boolean("prepare", take("prepare", default=False))
+    models = take("model", "") or ("NASR" if prepare else "")  # the data are the same for every model
     names = models if isinstance(models, (list, tuple)) else str(models or "").split(",")
     return Request(
         models=_distinct([str(name).strip() for name in names if str(name).strip()]),
@@ -152,6 +161,7 @@ def build_request(line: dict[str, Any]) -> Request:
         run_name=_folder_part("run_name", str(take("run_name", None) or "")),
         runs_dir=Path(str(take("runs_dir", None) or "runs")),
         quick=_boolean("quick", take("quick", default=False)),
+        prepare=prepare,
         file_settings=in_files,
         line_settings=on_line,
     )

@@ -5,14 +5,18 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from recbole_nasr import preflight
 from recbole_nasr.arguments import Request, build_request, parse_line
+from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
+from recbole_nasr.distributed import first_process_first
 from recbole_nasr.errors import NASRError
 from recbole_nasr.help import help_text
+from recbole_nasr.launch import Launch, joined_processes, output_folder
 from recbole_nasr.machine import keep_freed_memory, program, versions
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
@@ -22,6 +26,8 @@ from recbole_nasr.runs import RunFolder
 from recbole_nasr.settings_file import settings_text
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+
+_KEPT = ("data_path", "device", *(key for key in DATASET_ARGUMENTS if key != "train_scheme"))  # by the next commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,9 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif line.get("version"):
             show("  ".join(f"{package} {version}" for package, version in versions().items()))
         else:
-            _run(build_request(line), [*program().split(), *words])
+            request = build_request(line)
+            gpu_id = str(request.settings.get("gpu_id", ""))
+            with joined_processes(request.device, gpu_id), output_folder(request.runs_dir) as runs_dir:
+                _run(replace(request, runs_dir=runs_dir), [*program().split(), *words])
     except NASRError as error:
-        show_error(str(error))
+        show_error(Launch.of_this_process().name() + str(error))
         return USER_ERROR
     except KeyboardInterrupt:
         show_error("interrupted; the run folder keeps what was there so far.")
@@ -58,9 +67,12 @@ def _run(request: Request, command: list[str]) -> None:
         warnings.simplefilter("ignore")  # RecBole's own, while no log file takes them
         settings = preflight.check_request(request)
         first = request.models[0]
-        prepared = preflight.prepare_data(first, request.dataset, settings[first])
+        with first_process_first(), shown_on_screen():
+            prepared = preflight.prepare_data(first, request.dataset, settings[first])
     if prepared:
         show(prepared + "\n")
+    if request.prepare:
+        return
     results: list[RunResult] = []
     with shown_on_screen():
         for number, (model, keys) in enumerate(settings.items(), start=1):
@@ -70,7 +82,7 @@ def _run(request: Request, command: list[str]) -> None:
                 show(f"--quick: a first look, not a result; {small}")
             results.append(_run_one(model, request, keys, command))
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
-    kept = [word for word in command if word.startswith(("--data_path=", "--device="))]
+    kept = [word for word in command if word.partition("=")[0].removeprefix("--") in _KEPT]
     show(last_screen(results, comparison, kept))
 
 

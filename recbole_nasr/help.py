@@ -26,6 +26,11 @@ What to run
                   several with commas, one after the other
   --dataset       {datasets}, a name that RecBole can download, or your own
                   <data_path>/<name>/<name>.inter (--data_path=dataset/ unless you say so)
+  --ml_release    for ml: 100k, 1m, 10m, 20m, 25m, 32m, latest or latest-small; found in data_path,
+                  else downloaded
+  --source        the original file, folder or archive of ml or lastfm, or a file of your own
+                  (csv, tsv, parquet, inter) for --dataset=ANY_NAME; docs/data.md has the keys
+  --prepare       stop after the preparation of the data and its report; needs no --model
   --architecture  for NASR: the folder of an earlier run, or a file architecture.json; a preset
 {presets};
                   or operation names, "," between layers and "/" between blocks:
@@ -46,7 +51,8 @@ evaluated. A key that nothing reads is an error that names the nearest one. In a
 goes to every model that reads it, --SASRec.epochs=5 to one.
   training        epochs, learning_rate, train_batch_size, stopping_step, eval_step, seed
   evaluation      metrics, topk, valid_metric, eval_batch_size, eval_args
-  data            MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
+  data            window_length, min_item_interactions, split_by, ...: all in dataset_configs/
+                  MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
   network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml
   search          search_space ({spaces}), search_preset ({searches}), n_blocks,
                   search_epochs, ...: all in properties/search/paper.yaml

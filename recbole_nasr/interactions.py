@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.data.atomic import check_interaction_file
-from recbole_nasr.errors import DataError, NASRError
+from recbole_nasr.data.atomic import check_interaction_file, first_bad_row
+from recbole_nasr.errors import DataError
 
 
 def check_interactions(path: Path, config: Any, *, with_time: bool = True) -> None:
@@ -27,34 +25,10 @@ def check_interactions(path: Path, config: Any, *, with_time: bool = True) -> No
     fields = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], config["TIME_FIELD"]][: 3 if with_time else 2]
     check_interaction_file(path, separator=separator, fields=fields, encoding=encoding)
     try:
-        with path.open(encoding=encoding) as lines:
-            header = next(lines).rstrip("\n").split(separator)
-            _check_rows(path, lines, header, separator, fields[2:])
+        bad = first_bad_row(path, separator=separator, encoding=encoding, finite=fields[2:])
     except UnicodeDecodeError as error:
         msg = f"{path}: the file must be {encoding} text, but {error}; set `encoding` or convert the file."
         raise DataError(msg) from None
-
-
-def _check_rows(path: Path, lines: Iterable[str], header: list[str], separator: str, finite: list[str]) -> None:
-    """Check what follows the header; values of the fields ``finite`` may not be missing, nan or inf."""
-    floats = [
-        (index, column.partition(":")[0] in finite) for index, column in enumerate(header) if column.endswith(":float")
-    ]
-    for number, line in enumerate(lines, start=2):
-        if line.isspace():
-            continue
-        cells = line.rstrip("\n").split(separator)
-        try:
-            if len(cells) != len(header):
-                msg = f"{path}, line {number}: {len(header)} columns are expected, {len(cells)} found."
-                raise DataError(msg)
-            for index, needed in floats:
-                text = cells[index]
-                if (text or needed) and not math.isfinite(float(text or "nan")) and needed:
-                    msg = f"{path}, line {number}: {header[index]} needs a finite number, but is {text!r}."
-                    raise DataError(msg)
-        except NASRError:
-            raise
-        except ValueError:
-            msg = f"{path}, line {number}: {header[index]} needs a number, but is {text!r}."
-            raise DataError(msg) from None
+    if bad:
+        msg = f"{path}, {bad}."
+        raise DataError(msg)

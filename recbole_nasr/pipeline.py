@@ -23,8 +23,10 @@ from torch import Tensor
 
 from recbole_nasr.configuration import effective
 from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
+from recbole_nasr.distributed import from_first, world_size
 from recbole_nasr.errors import ConfigError, DataError, NASRError
 from recbole_nasr.isolation import isolated_run
+from recbole_nasr.launch import process_settings
 from recbole_nasr.machine import device_name
 from recbole_nasr.results import DataCounts, RunResult, save_ranks, save_result
 from recbole_nasr.runs import RunFolder, RunRecord
@@ -66,11 +68,14 @@ def run_model(
     """
     record = RunRecord(folder, model, dataset, command)
     with record.running(), isolated_run(folder.path):
-        config = Config(model=model, dataset=dataset, config_file_list=[str(path) for path in config_files])
+        config = Config(model, dataset, [str(path) for path in config_files], process_settings() or None)
         config["checkpoint_dir"] = str(folder.path)
         folder.write_text("config.yaml", settings_text(effective(config)))
         record.facts.update(
-            seed=config["seed"], device=str(config["device"]), device_name=device_name(config["device"])
+            seed=config["seed"],
+            processes=world_size(),
+            device=str(config["device"]),
+            device_name=device_name(config["device"]),
         )
         result = _run(config, record)
         save_result(result)
@@ -91,7 +96,7 @@ def _run(config: Config, record: RunRecord) -> RunResult:
         network = get_model(config["model"])(config, train_data.dataset).to(config["device"])
     logging.getLogger().info(network)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
-    trainer.saved_model_file = str(record.folder.path / CHECKPOINT)
+    trainer.saved_model_file = from_first(str(record.folder.path / CHECKPOINT))
     bars = bool(sys.stderr.isatty() and config["show_progress"])
     epochs = EpochLines(trainer, config)
     with record.stage("training"):

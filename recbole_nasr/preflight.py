@@ -16,12 +16,14 @@ from recbole_nasr import defaults
 from recbole_nasr.arguments import Request, split_key
 from recbole_nasr.configuration import MODELS, check_keys, known_keys
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
+from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.limits import check_limits, check_measures
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import search_settings, search_space, switch
+from recbole_nasr.ops import locate_operations
 from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
 from recbole_nasr.settings_file import settings_text
@@ -54,8 +56,9 @@ def check_request(request: Request) -> dict[str, dict[str, Any]]:
     known = {model: _known_keys(model, request) for model in request.models}
     _check_keys(request, known)
     settings = {model: _settings(model, request, known[model]) for model in request.models}
+    checked: set[tuple[object, ...]] = set()
     for model in request.models:
-        _check_run(model, request.dataset, settings[model])
+        _check_run(model, request.dataset, settings[model], checked)
     return settings
 
 
@@ -92,7 +95,8 @@ def _check_combination(request: Request) -> None:
 
 
 def _known_keys(model: str, request: Request) -> set[str]:
-    with _configuration(model, request.dataset, defaults.full_softmax(model, {})) as config:
+    source = {key: request.settings[key] for key in ("source",) if key in request.settings}  # it brings keys of its own
+    with _configuration(model, request.dataset, {**defaults.full_softmax(model, {}), **source}) as config:
         return known_keys(config)
 
 
@@ -122,19 +126,21 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
     chosen = {key: value for key, value in merged.items() if key in known}
     if model != "NASR":  # the search fills it in
         chosen.pop("architecture", None)
+    if chosen.get("ops_module") is not None:  # so that the settings of a run mean the same in every folder
+        chosen["ops_module"] = locate_operations(chosen["ops_module"])
     chosen.update(defaults.full_softmax(model, chosen))
     check_measures(chosen)
     chosen.setdefault("valid_metric", defaults.valid_metric(chosen))
     return chosen
 
 
-def _check_run(model: str, dataset: str, settings: Mapping[str, Any]) -> None:
+def _check_run(model: str, dataset: str, settings: Mapping[str, Any], checked: set[tuple[object, ...]]) -> None:
     with _configuration(model, dataset, settings) as config:
         check_keys(config, strict=True)
         check_limits(config)
         _check_valid_metric(config)
         _check_network(config)
-        _check_dataset(config)
+        _check_dataset(config, checked)
 
 
 def prepare_data(model: str, dataset: str, settings: Mapping[str, Any]) -> str:
@@ -144,9 +150,10 @@ def prepare_data(model: str, dataset: str, settings: Mapping[str, Any]) -> str:
         DataError: If its source cannot be read or nothing is left of it.
     """
     with _configuration(model, dataset, settings) as config:
-        if is_prepared_dataset(dataset) and not Path(config["data_path"]).is_dir():
-            ensure_prepared(config)
-        return preparation_text(Path(config["data_path"]))
+        folder = Path(config["data_path"])
+        if _is_prepared(config):
+            folder = ensure_prepared(config)
+        return preparation_text(folder)
 
 
 def _check_network(config: Config) -> None:
@@ -185,11 +192,20 @@ def _check_valid_metric(config: Config) -> None:
         raise ConfigError(msg)
 
 
-def _check_dataset(config: Config) -> None:
+def _is_prepared(config: Config) -> bool:
+    """Return whether the data are prepared here; those of a user's own folder of that name are not."""
     folder, name = Path(config["data_path"]), config["dataset"]
+    return is_prepared_dataset(name, config) and (not folder.is_dir() or (folder / REPORT_FILE).is_file())
+
+
+def _check_dataset(config: Config, checked: set[tuple[object, ...]]) -> None:
+    """Check that there are data, and that a user's files can be read; what is in ``checked`` is not read again."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    if _is_prepared(config):
+        return
     if not folder.is_dir():
         if name in known_datasets():
-            return  # prepared or downloaded when the run loads it
+            return  # downloaded when the run loads it
         own = [path.name for path in folder.parent.glob("*") if (path / f"{path.name}.inter").is_file()]
         msg = (
             f"There is no data set {name!r}: no file {folder / f'{name}.inter'}, and no data set that comes "
@@ -197,5 +213,9 @@ def _check_dataset(config: Config) -> None:
         )
         raise DataError(msg)
     files = [f"{name}.{part}.inter" for part in config["benchmark_filename"] or ()] or [f"{name}.inter"]
+    reading = [config[key] for key in ("field_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     for file in files:
-        check_interactions(folder / file, config, with_time=not config["benchmark_filename"])
+        check = (folder / file, not config["benchmark_filename"], *reading)
+        if check not in checked:
+            check_interactions(folder / file, config, with_time=not config["benchmark_filename"])
+            checked.add(check)

@@ -1,13 +1,44 @@
-"""A first look at a RecBole atomic file: bad input is one clear line, not a parser's stack trace."""
+"""RecBole's atomic files: a first look at one, so that bad input is one clear line, and writing one."""
 
 from __future__ import annotations
 
+import functools
+import operator
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from recbole_nasr.data.lines import finite_number, first_bad_line, number
+from recbole_nasr.data.table import Column
 from recbole_nasr.errors import DataError, did_you_mean
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
+_BLOCK_ROWS = 500_000
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f"%\x85\u2028\u2029]')
+_MISSING = frozenset(
+    [
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
+)
 
 
 def check_interaction_file(
@@ -47,34 +78,68 @@ def check_interaction_file(
         raise DataError(msg)
 
 
-def first_bad_line(path: Path, *, separator: str = "\t", encoding: str | None = None) -> str:
+def first_bad_row(
+    path: Path,
+    *,
+    separator: str = "\t",
+    encoding: str | None = None,
+    finite: Sequence[str] = (),
+    errors: str = "strict",
+) -> str:
     """Describe the first row of an atomic file that does not fit its header; empty where every row does.
-
-    Reads the whole file in plain Python: for the message after a reader has failed.
 
     Args:
         path: A file that passed `check_interaction_file`.
         separator: Column separator.
         encoding: Text encoding; UTF-8 without it.
+        finite: Fields whose values may not be missing, nan or inf.
+        errors: What is done about bytes that cannot be decoded, as for `open`.
+
+    Raises:
+        UnicodeDecodeError: If the file cannot be decoded.
     """
-    with path.open(encoding=encoding or "utf-8", errors="backslashreplace") as file:
-        columns = file.readline().rstrip("\r\n").split(separator)
-        for number, line in enumerate(file, start=2):
-            values = line.rstrip("\r\n").split(separator)
-            if len(values) != len(columns):
-                return f"line {number} has {len(values)} columns, the header {len(columns)}"
-            for column, value in zip(columns, values, strict=True):
-                if column.endswith(":float") and not _is_number(value):
-                    return f"line {number}: {column} is {value[:40]!r}, which is not a number"
-    return ""
+    with path.open(encoding=encoding or "utf-8", errors=errors) as file:
+        header = file.readline().rstrip("\r\n").split(separator)
+        numbers = {place: column for place, column in enumerate(header) if column.endswith(":float")}
+        checks = {
+            place: finite_number if column.partition(":")[0] in finite else number for place, column in numbers.items()
+        }
+        return first_bad_line(file, header, separator, checks, start=2, quoted=False)
 
 
-def _is_number(value: str) -> bool:
-    try:
-        float(value or "nan")  # a missing value may be left empty
-    except ValueError:
-        return False
-    return True
+def safe_names(names: Column) -> Column:
+    """Write names so that every reader of an atomic file returns them unchanged.
+
+    Characters that end a cell, quotes and ``%`` become ``%`` and two digits, as in a URL; so does the first letter of
+    what pandas holds to be a missing value, such as ``NA``.
+    """
+    return np.array([_safe_name(name) for name in names], dtype=object)
+
+
+def write_atomic(path: Path, header: Sequence[str], columns: Sequence[tuple[Column, Column]]) -> None:
+    """Write an atomic file.
+
+    Args:
+        path: The file.
+        header: ``name:type`` of every column.
+        columns: For every column its different values, as text, and ``(T,)`` codes that say which of them stand where.
+    """
+    ends = ["\t"] * (len(columns) - 1) + ["\n"]
+    values = [texts.astype(object) + end for (texts, _), end in zip(columns, ends, strict=True)]
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("\t".join(header) + "\n")
+        for start in range(0, len(columns[0][1]), _BLOCK_ROWS):
+            block = slice(start, start + _BLOCK_ROWS)
+            cells = [value[codes[block]] for value, (_, codes) in zip(values, columns, strict=True)]
+            file.write("".join(functools.reduce(operator.add, cells)))
+
+
+def _safe_name(name: str) -> str:
+    if not name:
+        return "%"
+    if name in _MISSING:
+        return f"%{ord(name[0]):02X}{name[1:]}"
+    return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
 def _check_header(path: Path, head: str, separator: str, fields: Sequence[str]) -> None:

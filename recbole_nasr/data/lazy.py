@@ -11,29 +11,48 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_nasr.data.atomic import check_interaction_file, first_bad_line
+from recbole_nasr.data.atomic import check_interaction_file, first_bad_row
+from recbole_nasr.data.compact import load_compact
+from recbole_nasr.data.compact_loading import fill_from_compact, reads_compact
 from recbole_nasr.data.gather import gather_windows
+from recbole_nasr.data.rows import TARGET_POSITION, FlatColumns, TargetRows
+from recbole_nasr.data.table import by_appearance
 from recbole_nasr.errors import DataError
 
-TARGET_POSITION = "__target_position__"
-"""Column of ``inter_feat`` with the flat position of a row's target; never part of a batch."""
+__all__ = ["TARGET_POSITION", "LazySequentialDataset"]
 
 
 class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole has no types
     """RecBole's ``SequentialDataset`` with lazily gathered histories.
 
     Every split of RecBole (leave-one-out, ratio, by time) works unchanged, since it only orders and picks
-    rows. With ``benchmark_filename`` the files already hold the histories, and everything is left to RecBole.
+    rows. With ``benchmark_filename`` the files already hold the histories, and everything is left to RecBole. Prepared
+    data are read as arrays, with the same result.
     """
 
     inter_feat: Any  # a DataFrame when loaded, an Interaction once built
     _flat: dict[str, Tensor] | None = None  # sorted columns, first dimension = interactions of all users
     _list_sources: dict[str, str]  # name of a history field -> name of its flat column
+    _from_arrays = False  # whether the prepared arrays were read, in which nothing is left to filter or to number
+
+    def _load_data(self, token: str, dataset_path: str) -> None:
+        self._from_arrays = reads_compact(self.config)
+        if self._from_arrays:
+            fill_from_compact(self, load_compact(Path(dataset_path)))
+        else:
+            super()._load_data(token, dataset_path)
+
+    def _data_processing(self) -> None:
+        if self._from_arrays:
+            self.feat_name_list = self._build_feat_name_list()
+        else:
+            super()._data_processing()
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is not None:
@@ -46,7 +65,8 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
         try:
             super()._load_inter_feat(token, dataset_path)
         except ValueError as error:  # also pandas' parser errors and undecodable bytes
-            where = first_bad_line(path, separator=separator, encoding=encoding) or str(error)
+            bad = first_bad_row(path, separator=separator, encoding=encoding, errors="backslashreplace")
+            where = bad or str(error)
             msg = f"{path} must be a table with the types of its header, but: {where}; correct the file."
             raise DataError(msg) from error
         for field in needed:
@@ -70,20 +90,31 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
         """Make one row of every interaction that has a predecessor, like RecBole, but without its history."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
-        self.sort(by=[self.uid_field, self.time_field], ascending=True)
-        columns: dict[str, Tensor] = dict(self.inter_feat.interaction)
+        columns: dict[str, Tensor] = self.inter_feat.interaction
+        if not _is_sorted(columns[self.uid_field], columns[self.time_field]):
+            self.sort(by=[self.uid_field, self.time_field], ascending=True)
+        columns = dict(self.inter_feat.interaction)
         users = columns[self.uid_field]
         self._flat = columns
         self._list_sources = {
             getattr(self, f"{field}_list_field"): field for field in columns if field != self.uid_field
         }
-        position = torch.arange(len(users))
-        offset = position - _first_position(users)
-        targets = position[offset > 0]
-        rows = {field: column[targets] for field, column in columns.items()}
-        rows[self.item_list_length_field] = offset[targets].clamp(max=self.max_item_list_len)
-        rows[TARGET_POSITION] = targets
-        self.inter_feat = Interaction(rows)
+        starts = torch.cat([torch.ones(min(1, len(users)), dtype=torch.bool), users[1:] != users[:-1]])
+        first = torch.zeros(self.num(self.uid_field), dtype=torch.int64)
+        first[users[starts]] = torch.nonzero(starts).squeeze(-1)
+        flat = FlatColumns(columns, first, self.uid_field, self.item_list_length_field, self.max_item_list_len)
+        self.inter_feat = TargetRows(flat, torch.nonzero(~starts).squeeze(-1), list(columns))
+
+    def leave_one_out(self, group_by: str, leave_one_mode: str) -> list[Any]:
+        """Split rows by leave-one-out: RecBole's result, without its list of row numbers per user."""
+        left_out = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
+        if self._flat is None or leave_one_mode not in left_out:
+            return super().leave_one_out(group_by, leave_one_mode)
+        parts = _leave_out(self.inter_feat[group_by].numpy(), left_out[leave_one_mode])
+        if leave_one_mode != "valid_and_test":
+            parts.insert(2 if leave_one_mode == "valid_only" else 1, np.zeros(0, np.int64))
+        self._drop_unused_col()
+        return [self.copy(self.inter_feat[index]) for index in parts]
 
     def _drop_unused_col(self) -> None:
         """Drop the columns named by ``unused_col``; a history field among them is no longer gathered."""
@@ -95,6 +126,8 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
 
     def _select(self, index: Any) -> dict[str, Tensor]:
         """Return the stored columns of the rows ``index`` (anything that indexes a tensor)."""
+        if isinstance(self.inter_feat, TargetRows):
+            return self.inter_feat[index].interaction
         # RecBole turns the index into a Python list and indexes every column with that, which is slow.
         position = index if isinstance(index, (int, slice)) else torch.as_tensor(index)
         if isinstance(position, Tensor) and position.numel() == 0:
@@ -171,6 +204,22 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
         return self._flat
 
 
-def _first_position(users: Tensor) -> Tensor:
-    """Return, for every entry of the sorted ``users``, the position of the first entry of the same user."""
-    return torch.searchsorted(users, users)
+def _is_sorted(users: Tensor, times: Tensor) -> bool:
+    later = (times[1:] if times.dim() == 1 else times[1:, 0]) >= (times[:-1] if times.dim() == 1 else times[:-1, 0])
+    return bool(((users[1:] > users[:-1]) | ((users[1:] == users[:-1]) & later)).all())
+
+
+def _leave_out(users: Any, number: int) -> list[Any]:
+    """Return the row numbers of the parts: the rest, then the ``number`` last rows of every user, oldest first.
+
+    A user with fewer rows gives up to all but one of them, to the last parts. Users come in the order in which they
+    first appear, as in RecBole.
+    """
+    kind = np.int32 if len(users) < 1 << 31 else np.int64  # half the memory
+    codes = by_appearance(users)[0]
+    order = np.argsort(codes, kind="stable").astype(kind)
+    sizes = np.bincount(codes)
+    ends = np.cumsum(sizes).astype(kind)
+    from_end = np.repeat(ends, sizes) - np.arange(1, len(users) + 1, dtype=kind)
+    leave = np.repeat(np.minimum(number, sizes - 1).astype(kind), sizes)
+    return [order[from_end >= leave], *(order[(from_end == n) & (n < leave)] for n in reversed(range(number)))]

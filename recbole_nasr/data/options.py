@@ -2,50 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from recbole_nasr.errors import ConfigError
-from recbole_nasr.resources import load_yaml
+from recbole_nasr.data.times import UNITS
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.resources import available, load_yaml
 
 SHORTEST_WINDOW = 4
 """Leave-one-out needs an item to start from and one each to train, validate and test."""
 
+EMPTY: tuple[Any, ...] = (None, False, [], {}, "[0,inf)")
+"""Values of a key of RecBole's with which it filters or changes nothing."""
+
+_CHOICES = {
+    "sequence_unit": ("window", "user"),
+    "split_by": ("leave_one_out", "time"),
+    "lastfm_item": ("id_or_name", "id", "name"),
+    "time_unit": ("auto", *UNITS),
+}
+
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How raw interactions become sequences; the fields are keys of ``dataset_configs/ml.yaml``.
+    """How raw interactions become sequences; the fields are keys of ``dataset_configs/*.yaml``.
 
     Attributes:
-        ml_release: Release of MovieLens.
+        sequence_unit: What RecBole's user is: a ``window`` of a history, or the ``user`` with the whole history.
         window_length: Items in a full window, at least 4.
         window_stride: Distance between the starts of two windows; ``window_length`` where the key is empty.
-        min_window_length: Shorter windows are dropped; ``4..window_length``.
-        min_item_interactions: Items with fewer interactions are dropped first, once.
-        min_user_interactions: Users with fewer remaining interactions are dropped next, once.
+        min_window_length: Shorter windows (or histories) are dropped; at least 4.
+        max_end_gap: Windows whose last two items lie more seconds apart are dropped; None for none.
+        min_item_interactions: Items with fewer interactions are dropped first.
+        min_user_interactions: Users with fewer remaining interactions are dropped next.
+        filter_until_stable: Whether both filters are repeated until nothing changes, not only once.
+        split_by: ``leave_one_out``, or ``time`` for one point in time for everybody.
+        time_quantiles: Shares of the interactions before validation and before test begin.
+        ml_release: Release of MovieLens.
+        lastfm_item: An item of Last.FM is its track id, or artist and track name where that is missing.
+        user_column: Column of the user in a file of the user's; None where it is to be recognised.
+        item_column: Column of the item.
+        time_column: Column of the time.
+        source_separator: What separates the columns; None for what the file's ending says.
+        time_unit: Unit of numeric times; ``auto`` for the magnitude.
+        max_undecodable_rows: Rows with bytes that are not UTF-8 which are accepted.
     """
 
-    ml_release: str
+    sequence_unit: str
     window_length: int
     window_stride: int
     min_window_length: int
+    max_end_gap: float | None
     min_item_interactions: int
     min_user_interactions: int
+    filter_until_stable: bool
+    split_by: str
+    time_quantiles: tuple[float, float]
+    ml_release: str = ""
+    lastfm_item: str = "id_or_name"
+    user_column: str | None = None
+    item_column: str | None = None
+    time_column: str | None = None
+    source_separator: str | None = None
+    time_unit: str = "auto"
+    max_undecodable_rows: int = 1000
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any] | Any) -> PrepareOptions:
-        """Read the options out of a RecBole ``Config`` or a dictionary; missing keys come from ``ml.yaml``.
+    def from_config(cls, config: Mapping[str, Any] | Any, dataset: str = "ml") -> PrepareOptions:
+        """Read the options out of a RecBole ``Config`` or a dictionary; missing keys have the data set's defaults.
 
         Raises:
             ConfigError: If a value cannot be used.
         """
-        defaults = load_yaml("dataset_configs", "ml")
-        chosen = {f.name: config[f.name] if f.name in config else defaults[f.name] for f in fields(cls)}
-        chosen["ml_release"] = str(chosen["ml_release"])
+        defaults = default_options(dataset)
+        chosen = {}
+        for field in fields(cls):
+            known = field.name in config and (config[field.name] is not None or field.name in defaults)
+            if known or field.name in defaults:
+                chosen[field.name] = config[field.name] if known else defaults[field.name]
+        chosen = {key: str(value) if key in _TEXT and value is not None else value for key, value in chosen.items()}
         if chosen["window_stride"] is None:
             chosen["window_stride"] = chosen["window_length"]
         _check(chosen)
+        chosen["time_quantiles"] = tuple(chosen["time_quantiles"])
         return cls(**chosen)
 
     def as_dict(self) -> dict[str, Any]:
@@ -53,22 +93,56 @@ class PrepareOptions:
         return asdict(self)
 
 
+_TEXT = ("ml_release", "user_column", "item_column", "time_column", "source_separator")
+
+
+def default_options(dataset: str) -> dict[str, Any]:
+    """Return the defaults of a data set: those of its own YAML, or those of anybody's file."""
+    if dataset in available("dataset_configs"):
+        return load_yaml("dataset_configs", dataset)
+    return load_yaml("properties/data", "own")
+
+
 def _check(chosen: dict[str, Any]) -> None:
-    for name, value in chosen.items():
-        if name != "ml_release" and (not isinstance(value, int) or isinstance(value, bool)):
-            msg = f"{name} must be a whole number, not {value!r}; correct it."
+    for name, choices in _CHOICES.items():
+        value = chosen.get(name, choices[0])
+        if value not in choices:
+            msg = f"{name} must be one of {', '.join(choices)}, not {value!r}.{did_you_mean(str(value), choices)}"
             raise ConfigError(msg)
-    for name, least in (
-        ("min_window_length", SHORTEST_WINDOW),
-        ("window_length", chosen["min_window_length"]),
-        ("window_stride", 1),
-        ("min_item_interactions", 0),
-        ("min_user_interactions", 0),
-    ):
-        if chosen[name] < least:
-            reason = {
-                "min_window_length": " (one item to start from, one each to train, validate and test)",
-                "window_length": " (min_window_length)",
-            }.get(name, "")
-            msg = f"{name} must be at least {least}{reason}, it is {chosen[name]}; raise it."
+    for name, holds, rule in _RULES:
+        if name in chosen and not holds(chosen[name]):
+            msg = f"{name} must be {rule}, it is {chosen[name]!r}; correct it."
             raise ConfigError(msg)
+    if chosen["sequence_unit"] == "window" and chosen["window_length"] < chosen["min_window_length"]:
+        least, length = chosen["min_window_length"], chosen["window_length"]
+        msg = f"window_length must be at least {least} (min_window_length), it is {length}; raise it."
+        raise ConfigError(msg)
+
+
+def _whole(least: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _are_quantiles(value: Any) -> bool:
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(map(_is_number, value)):
+        return False
+    return bool(0 < value[0] < value[1] < 1)
+
+
+_SHORTEST_WHY = "(one item to start from, one each to train, validate and test)"
+
+_RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("min_window_length", _whole(SHORTEST_WINDOW), f"a whole number, at least {SHORTEST_WINDOW} {_SHORTEST_WHY}"),
+    ("window_length", _whole(SHORTEST_WINDOW), f"a whole number, at least {SHORTEST_WINDOW} {_SHORTEST_WHY}"),
+    ("window_stride", _whole(1), "a whole number, at least 1"),
+    ("min_item_interactions", _whole(0), "a whole number, at least 0"),
+    ("min_user_interactions", _whole(0), "a whole number, at least 0"),
+    ("max_undecodable_rows", _whole(0), "a whole number, at least 0"),
+    ("max_end_gap", lambda value: value is None or (_is_number(value) and value >= 0), "empty or seconds, at least 0"),
+    ("filter_until_stable", lambda value: isinstance(value, bool), "True or False"),
+    ("time_quantiles", _are_quantiles, "two rising shares between 0 and 1, such as [0.8, 0.9]"),
+)

@@ -1,7 +1,8 @@
-"""Raw interactions -> a folder with RecBole's atomic files and the data report.
+"""Raw interactions -> a folder with RecBole's atomic files, the same as arrays, and the data report.
 
-The folder's name holds a key of the source and the options, so that a change of either prepares anew and a
-folder that exists is complete: it is written under another name and renamed when it is done.
+The folder's name holds a key of the source and the options, so that a change of either prepares anew and a folder that
+exists is complete: it is written under another name and renamed when it is done. Of several processes one prepares and
+the others wait; what a killed one left behind is removed by the next.
 """
 
 from __future__ import annotations
@@ -9,135 +10,206 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import secrets
+import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from recbole_nasr.data import download
+from recbole_nasr.data.checksums import checksum
+from recbole_nasr.data.compact import load_compact, save_compact
+from recbole_nasr.data.locking import only_process
+from recbole_nasr.data.options import EMPTY, PrepareOptions
+from recbole_nasr.data.order_signal import order_signal
+from recbole_nasr.data.output import as_compact, write_atomic_files
+from recbole_nasr.data.raw import Raw, Reading, read_raw
+from recbole_nasr.data.report import (
+    load_report,
+    make_report,
+    report_text,
+    save_report,
+    with_order_signal,
+)
+from recbole_nasr.data.sources import (
+    PUBLISHED_SETS,
+    given_source,
+    local_release,
+    release_of,
+    wanted_files,
+)
+from recbole_nasr.data.splits import split_sequences
+from recbole_nasr.data.windows import Sequences, cut_sequences
+from recbole_nasr.errors import ConfigError, DataError
 
-from recbole_nasr.data.options import PrepareOptions
-from recbole_nasr.data.report import make_report, report_text, save_report
-from recbole_nasr.data.sources import checksum, movielens
-from recbole_nasr.data.windows import Windows, cut_windows
-from recbole_nasr.errors import DataError
-
-PREPARED = ("ml",)
-"""Names of the data sets that are made here, not found in a folder of the user."""
-
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when the same source and options give other files."""
 
+_RECBOLE_FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 
-def is_prepared_dataset(name: str) -> bool:
-    """Return whether ``--dataset=name`` is made by `ensure_prepared`, not read from a folder of the user."""
-    return name in PREPARED
+_LOG = logging.getLogger("recbole_nasr")
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be prepared: ``source`` is None where it must be downloaded first."""
+
+    dataset: str
+    options: PrepareOptions
+    place: Path
+    source: Path | None
+
+    def folder(self, key: str) -> Path:
+        text = json.dumps([FORMAT_VERSION, key, self.options.as_dict()], sort_keys=True)
+        short = hashlib.sha256(text.encode()).hexdigest()[:8]
+        return self.place / "-".join(filter(None, (self.dataset, self.options.ml_release, short)))
+
+
+def is_prepared_dataset(name: str, options: Mapping[str, Any] | Any = ()) -> bool:
+    """Return whether ``--dataset=name`` is made by `ensure_prepared`, not read from a folder of the user.
+
+    Args:
+        name: Name of the data set.
+        options: A RecBole ``Config`` or a dictionary, where ``source`` names a file to prepare.
+    """
+    return name in PUBLISHED_SETS or _value(options, "source") is not None
 
 
 def prepared_folder(options: Mapping[str, Any] | Any) -> Path:
     """Return the folder for these options, to be used as RecBole's ``data_path``; it need not exist yet.
 
-    The folder is ``<data_path>/ml-<release>-<key>`` with the file ``ml.inter`` in it. RecBole has one key for two
-    things: what the user gives is the parent of all data sets, what a data set reads is the parent with the name
-    of the data set joined to it. Both are understood here, and so is the result of an earlier call: a last
+    The folder is ``<data_path>/<dataset>-<release>-<key>`` with the file ``<dataset>.inter`` in it. RecBole has one key
+    for two things: what the user gives is the parent of all data sets, what a data set reads is the parent with the
+    name of the data set joined to it. Both are understood here, and so is the result of an earlier call: a last
     component that is the name of the data set or of a prepared folder is replaced.
 
     Args:
-        options: A RecBole ``Config`` or a dictionary with ``data_path``, and the keys of
-            ``dataset_configs/ml.yaml``; keys that are missing have the values of that file.
+        options: A RecBole ``Config`` or a dictionary with ``data_path``, ``dataset`` (``ml`` without it) and the keys
+            of ``dataset_configs/<dataset>.yaml``; keys that are missing have the values of that file.
 
     Raises:
         ConfigError: If an option cannot be used.
-        DataError: If the release cannot be read.
+        DataError: If the source that was given does not exist.
     """
-    chosen = PrepareOptions.from_config(options)
-    return _folder(options, chosen, checksum(movielens(chosen.ml_release).locate()))
+    plan = _plan(options)
+    return plan.folder("to be downloaded" if plan.source is None else _checksum(plan.source, plan.place))
 
 
 def ensure_prepared(config: Mapping[str, Any] | Any) -> Path:
-    """Prepare the data set unless that is done, and return its folder.
-
-    Two processes may do it at once: each writes a folder of its own, the first rename wins, the other is
-    discarded.
+    """Prepare the data set unless that is done, and return its folder; download the source where it is not here.
 
     Args:
-        config: As for `prepared_folder`.
+        config: As for `prepared_folder`. Where ``order_signal`` is true, the report says how much the order tells.
 
     Raises:
         ConfigError: If an option cannot be used.
-        DataError: If the source cannot be read, no window is left, or the folder cannot be written.
+        DataError: If the source cannot be read, nothing is left of it, or the folder cannot be written.
     """
-    chosen = PrepareOptions.from_config(config)
-    release = movielens(chosen.ml_release)
-    source = release.locate()
-    key = checksum(source)
-    folder = _folder(config, chosen, key)
-    if folder.is_dir():
-        return folder
-    raw = release.read(source)
-    result = cut_windows(raw, chosen)
-    _check_not_empty(raw, result)
-    report = make_report(raw, result, chosen, source=source.name, checksum=key)
-    draft = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    plan = _plan(config)
+    source = plan.source
+    if source is None:
+        source = download.fetch(release_of(plan.dataset, plan.options.ml_release).archive, plan.place)
+    key = _checksum(source, plan.place)
+    folder = plan.folder(key)
     try:
-        draft.mkdir(parents=True)
-        _write_atomic_files(result.windows, draft)
-        save_report(report, draft)
-        _publish(draft, folder)
+        if not folder.is_dir():
+            plan.place.mkdir(parents=True, exist_ok=True)
+            with only_process(folder):
+                if not folder.is_dir():
+                    _prepare(plan, source, folder, key)
+        if _value(config, "order_signal"):
+            _add_order_signal(folder)
     except OSError as error:
         msg = f"The prepared data are written to {folder}, but: {error}; free space there or set data_path."
         raise DataError(msg) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    logging.getLogger().info("Prepared %s\n%s", folder, report_text(report))
     return folder
 
 
-def _folder(options: Mapping[str, Any] | Any, chosen: PrepareOptions, source_key: str) -> Path:
-    text = json.dumps([FORMAT_VERSION, source_key, chosen.as_dict()], sort_keys=True)
-    key = hashlib.sha256(text.encode()).hexdigest()[:8]
-    name = f"ml-{chosen.ml_release}-{key}"
+def split_settings(options: Mapping[str, Any] | Any) -> dict[str, Any]:
+    """Return the part of ``eval_args`` that the preparation decides: the split by time, once the data are prepared.
+
+    Args:
+        options: A RecBole ``Config`` or a dictionary whose ``data_path`` is the prepared folder.
+
+    Raises:
+        ConfigError: If RecBole would drop rows: the cut is given by numbers of rows.
+    """
+    if options["split_by"] != "time" or not Path(options["data_path"]).is_dir():
+        return {}
+    for key in _RECBOLE_FILTERS:
+        if _value(options, key) not in EMPTY:
+            msg = f"`{key}` would move the cut of split_by=time; set the filters of the preparation instead."
+            raise ConfigError(msg)
+    return dict(load_report(Path(options["data_path"])).split["eval_args"])
+
+
+def _value(options: Mapping[str, Any] | Any, key: str) -> Any:
+    """Return a value; None where it is missing. A RecBole ``Config`` has no ``get``."""
+    return options[key] if key in options else None  # noqa: SIM401
+
+
+def _plan(options: Mapping[str, Any] | Any) -> _Plan:
+    dataset = _value(options, "dataset") or PUBLISHED_SETS[0]
+    if dataset == "ml-100k":
+        msg = "source prepares a data set of your own, and ml-100k is RecBole's; choose another name for --dataset."
+        raise ConfigError(msg)
+    chosen = PrepareOptions.from_config(options, dataset)
     given = Path(options["data_path"])
-    parent = given.parent if given.name in (*PREPARED, name) else given
-    return parent / name
+    ours = re.fullmatch(rf"{re.escape(dataset)}(-[\w.-]+)?-[0-9a-f]{{8}}", given.name)
+    place = given.parent if given.name == dataset or ours else given
+    if _value(options, "source") is not None:
+        source = given_source(Path(str(options["source"])).expanduser(), dataset)
+        return _Plan(dataset, replace(chosen, ml_release=""), place, source)
+    return _Plan(dataset, chosen, place, local_release(release_of(dataset, chosen.ml_release), place))
 
 
-def _check_not_empty(raw: pd.DataFrame, result: Windows) -> None:
-    if len(result.windows):
+def _checksum(source: Path, place: Path) -> str:
+    try:
+        return checksum(source, place)
+    except OSError as error:
+        msg = f"The source {source} must be readable, but: {error}; check the file."
+        raise DataError(msg) from error
+
+
+def _prepare(plan: _Plan, source: Path, folder: Path, key: str) -> None:
+    options = plan.options
+    _LOG.info("preparing %s from %s", plan.dataset, source)
+    chosen = {role: getattr(options, f"{role}_column") for role in ("user", "item", "time")}
+    chosen["separator"] = options.source_separator
+    how = Reading(chosen, options.time_unit, options.lastfm_item, options.max_undecodable_rows)
+    raw = read_raw(source, wanted_files(plan.dataset), how)
+    sequences = cut_sequences(raw.table, options)
+    _check_not_empty(raw, sequences)
+    split = split_sequences(sequences, options)
+    report = make_report(raw, sequences, split, options, dataset=plan.dataset, source=source.name, checksum=key)
+    compact = as_compact(sequences, split, options)
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    try:
+        draft.mkdir()
+        save_compact(compact, draft)
+        write_atomic_files(compact, draft, plan.dataset)
+        save_report(report, draft)
+        draft.rename(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    logging.getLogger().info("Prepared %s\n%s", folder, report_text(report))
+
+
+def _check_not_empty(raw: Raw, sequences: Sequences) -> None:
+    if len(sequences.length):
         return
+    steps = ", ".join(f"{count:,} {step}" for step, count in sequences.dropped.items())
     msg = (
-        f"At least one window must be left, but of {len(raw):,} interactions {len(result.after_items):,} are "
-        f"left without rare items, {len(result.histories):,} without rare users, 0 in windows; "
-        "lower min_item_interactions, min_user_interactions or min_window_length."
+        f"At least one sequence must be left, but of {len(raw.table):,} interactions the filters drop {steps}; lower "
+        "min_item_interactions, min_user_interactions or min_window_length."
     )
     raise DataError(msg)
 
 
-def _write_atomic_files(windows: pd.DataFrame, folder: Path) -> None:
-    """Write ``ml.inter`` and ``ml.user``.
-
-    The time is the position in the window: RecBole holds times as float32, in which seconds since 1970 are
-    128 apart and neighbouring events tie, while small whole numbers are exact. A split by time would need the
-    time itself.
-    """
-    name = windows["user"] + "_" + windows["window"].astype(str)
-    inter = pd.DataFrame(
-        {
-            "user_id:token": name,
-            "item_id:token": windows["item"],
-            "timestamp:float": windows["position"],
-        }
-    )
-    inter.to_csv(folder / "ml.inter", sep="\t", index=False)
-    users = pd.DataFrame({"user_id:token": name, "source_user:token": windows["user"]}).drop_duplicates()
-    users.to_csv(folder / "ml.user", sep="\t", index=False)
-
-
-def _publish(draft: Path, folder: Path) -> None:
-    try:
-        draft.rename(folder)
-    except OSError:
-        if not folder.is_dir():  # else another process was first, with the same content
-            raise
+def _add_order_signal(folder: Path) -> None:
+    report = load_report(folder)
+    if report.order_signal is None:
+        signal = order_signal(load_compact(folder))
+        save_report(with_order_signal(report, signal), folder)

@@ -1,22 +1,32 @@
-"""What the data are: counts in the columns of the paper's Table 1, what each step dropped, ties, lengths."""
+"""What the data are: counts in the columns of the paper's Table 1, what each step dropped, ties, lengths, the split."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import secrets
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
+from recbole_nasr.data.counts import n_duplicates, repeated_share, tied_with_previous
 from recbole_nasr.data.options import PrepareOptions
-from recbole_nasr.data.windows import Windows
+from recbole_nasr.data.raw import Raw
+from recbole_nasr.data.splits import TEST, TRAIN, VALID, Split
+from recbole_nasr.data.table import Column, n_distinct
+from recbole_nasr.data.windows import Sequences
 from recbole_nasr.errors import DataError
 
 REPORT_FILE = "report.json"
+TEXT_FILE = "report.txt"
 
-PAPER_MOVIELENS = ("MovieLens (paper, Table 1)", 25_417_546, 876_162, 23_515, 30)
-"""Name, actions, sequences, items and length of MovieLens in Cheng et al., WWW 2022, Table 1."""
+PAPER = {
+    "ml": ("MovieLens (paper, Table 1)", 25_417_546, 876_162, 23_515, 30),
+    "lastfm": ("Last.FM (paper, Table 1)", 10_699_640, 534_982, 199_013, 20),
+}
+"""Name, actions, sequences, items and length of the data sets in Cheng et al., WWW 2022, Table 1."""
 
 
 @dataclass(frozen=True)
@@ -24,24 +34,31 @@ class DataReport:
     """Counts of one preparation.
 
     Attributes:
+        dataset: Name of the data set.
         name: What was prepared, such as ``ml (100k)``.
         source: File name of the raw interactions.
         checksum: SHA-256 of that file.
         options: The options of the preparation.
-        actions: Interactions in the windows.
-        sequences: Windows.
-        items: Different items in the windows.
-        persons: Users with at least one window.
-        length: Items in a full window.
+        actions: Items of all sequences.
+        sequences: Windows, or users.
+        items: Different items in the sequences.
+        persons: Users with at least one sequence.
+        length: Items in a full window; in the longest history where there are no windows.
         raw: Interactions, users and items in the file.
+        unreadable: Rows without an item, and rows with bytes that are not UTF-8.
+        times: Unit of the times in the file, the first and the last of them.
         dropped: Interactions dropped by each step, in the order of the steps.
         persons_with_tied_end: Users, after the filters, whose last two interactions have the same time.
-        tied_share: Share of the interactions that have the same time as the one before of the same user,
-            0..1.
+        tied_share: Share of the interactions that have the same time as the one before of the same user, 0..1.
         repeated_share: Share of the interactions with an item that the user had before, 0..1.
-        length_quantiles: Length of the windows at 0, 25, 50, 75 and 100 %.
+        duplicates: Interactions with the user, item and time of another; they are kept.
+        length_quantiles: Length of the sequences at 0, 25, 50, 75 and 100 %.
+        split: ``by``, ``cases`` to train, validate and test, ``cuts`` in time, ``eval_args`` for RecBole.
+        unseen_test_share: Share of the test cases whose item is not in training, 0..1.
+        order_signal: Result of `order_signal`; None unless asked for.
     """
 
+    dataset: str
     name: str
     source: str
     checksum: str
@@ -52,58 +69,68 @@ class DataReport:
     persons: int
     length: int
     raw: dict[str, int]
+    unreadable: dict[str, int]
+    times: dict[str, str]
     dropped: dict[str, int]
     persons_with_tied_end: int
     tied_share: float
     repeated_share: float
+    duplicates: int
     length_quantiles: dict[str, float]
+    split: dict[str, Any]
+    unseen_test_share: float
+    order_signal: dict[str, float] | None = None
 
 
 def make_report(
-    raw: pd.DataFrame, result: Windows, options: PrepareOptions, *, source: str, checksum: str
+    raw: Raw, sequences: Sequences, split: Split, options: PrepareOptions, *, dataset: str, source: str, checksum: str
 ) -> DataReport:
     """Count what a preparation did.
 
     Args:
-        raw: The interactions that were read.
-        result: What became of them.
+        raw: What was read.
+        sequences: What became of it.
+        split: Which items train, validate and test.
         options: Options of the preparation.
+        dataset: Name of the data set.
         source: File name of the raw interactions.
         checksum: SHA-256 of that file.
     """
-    histories, windows = result.histories, result.windows
-    tied = (histories["time"] == histories["time"].shift()) & (histories["user"] == histories["user"].shift())
-    last = ~histories["user"].duplicated(keep="last")
-    lengths = windows.groupby(["user", "window"], sort=False).size()
-    quantiles = lengths.quantile([0.0, 0.25, 0.5, 0.75, 1.0])
+    histories, item, length = sequences.histories, sequences.item, sequences.length
+    tied = tied_with_previous(histories)
+    is_last = np.append(histories.user[1:] != histories.user[:-1], True)
+    quantiles = np.quantile(length, shares := [0.0, 0.25, 0.5, 0.75, 1.0])
     return DataReport(
-        name=f"ml ({options.ml_release})",
+        dataset=dataset,
+        name=f"{dataset} ({options.ml_release})" if options.ml_release else dataset,
         source=source,
         checksum=checksum,
         options=options.as_dict(),
-        actions=len(windows),
-        sequences=len(lengths),
-        items=windows["item"].nunique(),
-        persons=windows["user"].nunique(),
-        length=options.window_length,
-        raw={"interactions": len(raw), "users": raw["user"].nunique(), "items": raw["item"].nunique()},
-        dropped={
-            "rare items": len(raw) - len(result.after_items),
-            "rare users": len(result.after_items) - len(histories),
-            "in no window": len(histories) - windows["row"].nunique(),
-        },
-        persons_with_tied_end=int((tied & last).sum()),
+        actions=len(item),
+        sequences=len(length),
+        items=n_distinct(item),
+        persons=n_distinct(sequences.user),
+        length=options.window_length if options.sequence_unit == "window" else int(length.max()),
+        raw=raw.table.counts(),
+        unreadable={"without an item": raw.without_item, "not UTF-8": raw.undecodable},
+        times={"unit": raw.time_unit, "first": _date(raw.table.time.min()), "last": _date(raw.table.time.max())},
+        dropped=sequences.dropped,
+        persons_with_tied_end=int(np.count_nonzero(tied & is_last)),
         tied_share=float(tied.mean()),
-        repeated_share=float(histories.duplicated(["user", "item"]).mean()),
-        length_quantiles={f"{share:.0%}": float(length) for share, length in quantiles.items()},
+        repeated_share=repeated_share(histories),
+        duplicates=n_duplicates(histories, tied),
+        length_quantiles={f"{share:.0%}": float(size) for share, size in zip(shares, quantiles, strict=True)},
+        split=_split_facts(split, sequences, options),
+        unseen_test_share=_unseen_share(item, split.part),
     )
 
 
 def report_text(report: DataReport) -> str:
-    """Return the report as a plain table with the paper's MovieLens beside it, and the counts below."""
+    """Return the report as a plain table, the paper's data beside ours, and the counts below."""
     ours = (report.name, report.actions, report.sequences, report.items, report.length)
     rows: list[tuple[str, ...]] = [("data", "# actions", "# sequences", "# items", "length")]
-    rows += [(row[0], *(f"{count:,}" for count in row[1:])) for row in (ours, PAPER_MOVIELENS)]
+    known = [PAPER[report.dataset]] if report.dataset in PAPER else []
+    rows += [(row[0], *(f"{count:,}" for count in row[1:])) for row in (ours, *known)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -112,23 +139,7 @@ def report_text(report: DataReport) -> str:
         )
         for row in rows
     ]
-    dropped = ", ".join(f"{count:,} {step}" for step, count in report.dropped.items())
-    quantiles = ", ".join(f"{share} {length:g}" for share, length in report.length_quantiles.items())
-    raw = report.raw
-    lines += [
-        "",
-        f"raw       {raw['interactions']:,} interactions, {raw['users']:,} users, {raw['items']:,} items "
-        f"({report.source})",
-        f"dropped   interactions: {dropped}",
-        f"kept      {report.persons:,} persons; histories are cut into windows, RecBole's user is a window",
-        f"lengths   {quantiles}",
-        f"ties      {report.tied_share:.1%} of the interactions have the time of the one before "
-        f"(kept in file order); {report.persons_with_tied_end:,} histories end in a tie",
-        f"repeats   {report.repeated_share:.1%} of the interactions are with an item the person had before",
-    ]
-    if report.options["window_stride"] < report.length:
-        lines.append("warning   the windows overlap: an item tested in one window is trained on in another")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *(f"{name:9} {text}" for name, text in _facts(report))])
 
 
 def load_report(folder: Path) -> DataReport:
@@ -146,5 +157,82 @@ def load_report(folder: Path) -> DataReport:
 
 
 def save_report(report: DataReport, folder: Path) -> None:
-    """Write the report into ``folder``."""
-    (folder / REPORT_FILE).write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+    """Write the report into ``folder``, for programs and for people; an earlier one is replaced in one step."""
+    for name, text in ((REPORT_FILE, json.dumps(asdict(report), indent=2)), (TEXT_FILE, report_text(report))):
+        draft = folder / f".{name}.{secrets.token_hex(4)}"
+        draft.write_text(text + "\n", encoding="utf-8")
+        draft.replace(folder / name)
+
+
+def with_order_signal(report: DataReport, signal: dict[str, float]) -> DataReport:
+    """Return the report with the result of `order_signal`."""
+    return replace(report, order_signal=signal)
+
+
+def _facts(report: DataReport) -> list[tuple[str, str]]:
+    """Return the lines below the table, each with its name."""
+    raw, cases, unreadable = report.raw, report.split["cases"], report.unreadable
+    windows = report.options["sequence_unit"] == "window"
+    unit = "histories are cut into windows, RecBole's user is a window" if windows else "a sequence is a whole history"
+    facts = [
+        (
+            "raw",
+            f"{raw['interactions']:,} interactions, {raw['users']:,} users, {raw['items']:,} items ({report.source})",
+        ),
+        ("times", f"{report.times['first']} to {report.times['last']}, in the file as {report.times['unit']}"),
+        ("dropped", "interactions: " + ", ".join(f"{count:,} {step}" for step, count in report.dropped.items())),
+        ("kept", f"{report.persons:,} persons; {unit}"),
+        ("lengths", ", ".join(f"{share} {length:g}" for share, length in report.length_quantiles.items())),
+        (
+            "ties",
+            f"{report.tied_share:.1%} of the interactions have the time of the one before (kept in file order); "
+            f"{report.persons_with_tied_end:,} histories end in a tie",
+        ),
+        (
+            "repeats",
+            f"{report.repeated_share:.1%} of the interactions are with an item the person had before; "
+            f"{report.duplicates:,} rows repeat user, item and time of another (kept)",
+        ),
+        (
+            "split",
+            f"{report.split['by']}: {cases[TRAIN]:,} training, {cases[VALID]:,} validation, {cases[TEST]:,} test "
+            f"cases; the item of {report.unseen_test_share:.1%} of the test cases is not in training",
+        ),
+    ]
+    if any(unreadable.values()):
+        facts.append(("unread", ", ".join(f"{count:,} rows {what}" for what, count in unreadable.items())))
+    if report.order_signal:
+        facts.append(("order", _order_text(report.order_signal)))
+    if windows and report.options["window_stride"] < report.length:
+        facts.append(("warning", "the windows overlap: an item tested in one window is trained on in another"))
+    return facts
+
+
+def _order_text(signal: dict[str, float]) -> str:
+    true, shuffled, cases = signal["true"], signal["shuffled"], signal["cases"]
+    error = float(np.sqrt((true * (1 - true) + shuffled * (1 - shuffled)) / max(cases, 1)))
+    return (
+        f"a first-order Markov model has {true:.4f} of the test items among its first ten, {shuffled:.4f} after "
+        f"shuffling every sequence (standard error of the difference {error:.4f})"
+    )
+
+
+def _date(seconds: float, form: str = "%Y-%m-%d") -> str:
+    try:
+        return datetime.fromtimestamp(float(seconds), timezone.utc).strftime(form)
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:g} s"
+
+
+def _split_facts(split: Split, sequences: Sequences, options: PrepareOptions) -> dict[str, Any]:
+    cases = np.bincount(split.part, minlength=3) - np.bincount(split.part[sequences.start], minlength=3)
+    by = f"leave-one-out per {options.sequence_unit}"
+    if split.cuts:
+        cuts = " and ".join(_date(cut, "%Y-%m-%d %H:%M") for cut in split.cuts)
+        by = f"by time at {cuts} UTC, a sequence per {options.sequence_unit}"
+    return {"by": by, "cases": cases.tolist(), "cuts": list(split.cuts), "eval_args": split.eval_args}
+
+
+def _unseen_share(item: Column, part: Column) -> float:
+    trained = np.bincount(item[part == TRAIN], minlength=int(item.max()) + 1) > 0
+    return float((~trained[item[part == TEST]]).mean())

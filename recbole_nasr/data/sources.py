@@ -1,69 +1,109 @@
-"""Where raw interactions come from: the one place that knows releases, files and their readers.
+"""Where raw interactions come from: the one place that knows releases, their files and where they are looked for.
 
-A new release is one more entry of `RELEASES`: how to find its file and how to read it into the three columns.
+A new release of MovieLens is one more entry of `RELEASES`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-import pandas as pd
-
+from recbole_nasr.data import download
+from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 
-COLUMNS = ("user", "item", "time")
-"""Columns of a table of raw interactions; user and item are text, time is seconds since 1970 (float64)."""
+PUBLISHED_SETS = ("ml", "lastfm")
+"""Data sets whose original files are known here."""
 
-MOVIELENS_RELEASES = ("100k", "1m", "10m", "20m", "25m", "32m", "latest", "latest-small")
-"""The releases of MovieLens that the publisher names."""
+_LASTFM_FILE = "userid-timestamp-artid-artname-traid-traname.tsv"
+_COMPRESSED = ("", ".gz")
+_ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
 
 
 @dataclass(frozen=True)
 class Release:
-    """A file with raw interactions.
+    """A published data set.
 
     Attributes:
-        locate: Returns its path.
-        read: Returns its interactions with the columns `COLUMNS`, in the order of the file.
+        archive: Its name in `download.ARCHIVES`.
+        folder: The folder inside the archive.
+        file: The file with the interactions in that folder.
     """
 
-    locate: Callable[[], Path]
-    read: Callable[[Path], pd.DataFrame]
+    archive: str
+    folder: str
+    file: str
 
 
-def movielens(name: str) -> Release:
-    """Return a release of MovieLens.
+RELEASES = {
+    "100k": Release("ml-100k", "ml-100k", "u.data"),
+    "1m": Release("ml-1m", "ml-1m", "ratings.dat"),
+    "10m": Release("ml-10m", "ml-10M100K", "ratings.dat"),
+    **{
+        name: Release(f"ml-{name}", f"ml-{name}", "ratings.csv")
+        for name in ("20m", "25m", "32m", "latest", "latest-small")
+    },
+}
+"""The releases of MovieLens by the value of ``ml_release``."""
 
-    Args:
-        name: Value of ``ml_release``.
+LASTFM = Release("lastfm-1k", "lastfm-dataset-1K", _LASTFM_FILE)
+
+
+def release_of(dataset: str, ml_release: str) -> Release:
+    """Return the release of a published data set.
 
     Raises:
         ConfigError: If MovieLens has no such release.
-        DataError: If the release cannot be read yet.
     """
-    if name in RELEASES:
-        return RELEASES[name]
-    if name not in MOVIELENS_RELEASES:
-        msg = f"ml_release names a release of MovieLens, not {name!r}; set ml_release={', '.join(RELEASES)}."
-        raise ConfigError(msg + did_you_mean(name, MOVIELENS_RELEASES))
-    msg = (
-        f"The MovieLens release {name!r} is not among those this version can prepare: {', '.join(RELEASES)}; "
-        f"set ml_release={next(iter(RELEASES))}."
-    )
-    raise DataError(msg)
+    if dataset == "lastfm":
+        return LASTFM
+    if ml_release not in RELEASES:
+        msg = f"ml_release names a release of MovieLens, not {ml_release!r}; set ml_release={', '.join(RELEASES)}."
+        raise ConfigError(msg + did_you_mean(ml_release, RELEASES))
+    return RELEASES[ml_release]
 
 
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal text."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+def wanted_files(dataset: str) -> tuple[str, ...]:
+    """Return the names of the files that hold a data set's interactions; patterns for a file of the user's."""
+    if dataset == "ml":
+        return ("ratings.csv", "ratings.dat", "u.data", "*.inter")
+    if dataset == "lastfm":
+        return (_LASTFM_FILE, "*.tsv")
+    return tuple(f"*{ending}" for ending in SEPARATORS)
+
+
+def given_source(path: Path, dataset: str) -> Path:
+    """Return the file or archive that ``--source`` names, or the one in the folder that it names.
+
+    Raises:
+        DataError: If there is none.
+    """
+    if path.is_file():
+        return path
+    if not path.exists():
+        msg = f"source={path} does not exist; correct the path."
+        raise DataError(msg)
+    wanted = (*wanted_files(dataset), *(("*.parquet",) if dataset not in PUBLISHED_SETS else ()))
+    patterns = [f"{name}{ending}" for name in wanted for ending in _COMPRESSED] + [f"*{ending}" for ending in _ARCHIVES]
+    found = next((file for pattern in patterns for file in sorted(path.glob(pattern)) if file.is_file()), None)
+    if found is None:
+        msg = f"source={path} is a folder without {', '.join(wanted)} or an archive; name the file itself."
+        raise DataError(msg)
+    return found
+
+
+def local_release(release: Release, place: Path) -> Path | None:
+    """Return the file of a release below ``place``, plain or in its archive; None where it must be downloaded.
+
+    MovieLens 100K is also part of RecBole.
+    """
+    archive = download.ARCHIVES[release.archive].file_name
+    folders = [place / release.folder, place / release.archive]
+    paths = [folder / f"{release.file}{ending}" for folder in folders for ending in _COMPRESSED]
+    paths += [folder / archive for folder in (place, *folders)]
+    found = next((path for path in paths if path.is_file()), None)
+    return _recbole_100k() if found is None and release.archive == "ml-100k" else found
 
 
 def _recbole_100k() -> Path:
@@ -77,18 +117,3 @@ def _recbole_100k() -> Path:
         msg = f"MovieLens 100K is read from {path}, RecBole's own copy, which is missing; reinstall recbole."
         raise DataError(msg)
     return path
-
-
-def _read_atomic(path: Path) -> pd.DataFrame:
-    names = {"user_id:token": "user", "item_id:token": "item", "timestamp:float": "time"}
-    types = {"user_id:token": str, "item_id:token": str, "timestamp:float": float}
-    try:
-        table = pd.read_csv(path, sep="\t", usecols=list(names), dtype=types)
-    except (ValueError, OSError) as error:
-        msg = f"{path} must have the columns {', '.join(names)}, but: {error}; reinstall or replace the file."
-        raise DataError(msg) from error
-    return table.rename(columns=names)[list(COLUMNS)]
-
-
-RELEASES = {"100k": Release(locate=_recbole_100k, read=_read_atomic)}
-"""The releases this version reads, by the value of ``ml_release``."""

@@ -5,65 +5,122 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from recbole_nasr.data.options import PrepareOptions
+from recbole_nasr.data.table import Column, Interactions, by_appearance, starts_of_runs
 
 
 @dataclass(frozen=True)
-class Windows:
-    """Interactions after each step of the protocol.
+class Sequences:
+    """What becomes RecBole's users: windows of the histories, or whole histories.
 
     Attributes:
-        after_items: Without the rare items.
-        histories: Also without the users who have too few left; stably sorted by user and time.
-        windows: One row per interaction of a window: ``user``, ``item``, ``window`` (number of the window
-            within its user, from 0) and ``position`` (place within the window, from 0), ``row`` (row of
-            ``histories``).
+        histories: Interactions without rare items and users, stably sorted by user and time.
+        row: ``(T,)`` row of ``histories`` of every item, one sequence after the other.
+        length: ``(N,)`` items of every sequence.
+        window: ``(N,)`` number of the sequence within its user, from 0; windows that are dropped count.
+        dropped: Interactions dropped by each step, in the order of the steps.
     """
 
-    after_items: pd.DataFrame
-    histories: pd.DataFrame
-    windows: pd.DataFrame
+    histories: Interactions
+    row: Column
+    length: Column
+    window: Column
+    dropped: dict[str, int]
+
+    @property
+    def start(self) -> Column:
+        """Place of every sequence's first item in ``row``."""
+        return np.cumsum(self.length) - self.length
+
+    @property
+    def item(self) -> Column:
+        """``(T,)`` code of every item."""
+        return self.histories.item[self.row]
+
+    @property
+    def position(self) -> Column:
+        """``(T,)`` place of every item within its sequence, from 0."""
+        return _ranges(self.length)
+
+    @property
+    def user(self) -> Column:
+        """``(N,)`` code of the person behind every sequence."""
+        return self.histories.user[self.row[self.start]]
 
 
-def cut_windows(raw: pd.DataFrame, options: PrepareOptions) -> Windows:
+def cut_sequences(raw: Interactions, options: PrepareOptions) -> Sequences:
     """Apply the protocol to raw interactions.
 
-    Items are filtered first and users second, once each: on MovieLens 100K this order gives the numbers of
-    sequences, actions and items that the README names. Interactions of one user with equal times keep the
-    order of the file. A window number counts windows that are dropped, so that names do not depend on the
-    shortest length.
+    Items are filtered first and users second: on MovieLens 100K this order, once, gives the numbers of sequences,
+    actions and items that the README names. Interactions of one user with equal times keep the order of the file. A
+    window number counts windows that are dropped, so that names do not depend on the shortest length.
 
     Args:
-        raw: Columns ``user``, ``item``, ``time``.
+        raw: The interactions as they were read.
         options: Thresholds and window sizes.
     """
-    after_items = _with_at_least(raw, "item", options.min_item_interactions)
-    histories = _with_at_least(after_items, "user", options.min_user_interactions)
+    kept, dropped = _without_rare(raw, options)
     # Users keep the order in which they first appear, so that the result does not depend on how names sort.
-    order = pd.factorize(histories["user"])[0]
-    histories = histories.iloc[np.lexsort((histories["time"].to_numpy(), order))].reset_index(drop=True)
-    return Windows(after_items, histories, _windows(histories, options))
+    histories = kept.take(np.lexsort((kept.time, by_appearance(kept.user)[0])))
+    row, length, window = _windows(histories.user, options)
+    fits = length >= options.min_window_length
+    row, length, window = row[np.repeat(fits, length)], length[fits], window[fits]
+    left = _n_covered(row, len(histories))
+    dropped["in no window"] = len(histories) - left
+    if options.max_end_gap is not None and options.sequence_unit == "window":
+        end = np.cumsum(length) - 1
+        close = histories.time[row[end]] - histories.time[row[end - 1]] <= options.max_end_gap
+        row, length, window = row[np.repeat(close, length)], length[close], window[close]
+        dropped["windows with a late end"] = left - _n_covered(row, len(histories))
+    return Sequences(histories, row, length, window, dropped)
 
 
-def _with_at_least(table: pd.DataFrame, column: str, least: int) -> pd.DataFrame:
-    return table[table.groupby(column)[column].transform("size") >= least]
+def _without_rare(raw: Interactions, options: PrepareOptions) -> tuple[Interactions, dict[str, int]]:
+    keep = np.ones(len(raw), bool)
+    dropped = {"rare items": 0, "rare users": 0}
+    filters = (
+        ("rare items", raw.item, options.min_item_interactions),
+        ("rare users", raw.user, options.min_user_interactions),
+    )
+    while True:
+        before = sum(dropped.values())
+        for step, codes, least in filters:
+            rare = keep & (np.bincount(codes[keep], minlength=1 + codes.max(initial=0)) < least)[codes]
+            dropped[step] += int(np.count_nonzero(rare))
+            keep &= ~rare
+        if not options.filter_until_stable or sum(dropped.values()) == before:
+            return raw.take(keep), dropped
 
 
-def _windows(histories: pd.DataFrame, options: PrepareOptions) -> pd.DataFrame:
-    place = histories.groupby("user", sort=False).cumcount().to_numpy()
+def _windows(user: Column, options: PrepareOptions) -> tuple[Column, Column, Column]:
+    """Return rows, lengths and numbers of all windows of the sorted ``user`` column, short ones included."""
+    starts = starts_of_runs(user)
+    sizes = np.diff(np.append(starts, len(user)))
+    if options.sequence_unit == "user":
+        return np.arange(len(user)), sizes, np.zeros_like(sizes)
+    place = _ranges(sizes)
     parts = []
     # An interaction is in several windows only where the stride is shorter than the window.
     for back in range(-(-options.window_length // options.window_stride)):
         window = place // options.window_stride - back
-        position = place - window * options.window_stride
-        inside = (window >= 0) & (position < options.window_length)
-        part = histories.loc[inside, ["user", "item"]]
-        rows = np.flatnonzero(inside)
-        parts.append(part.assign(window=window[inside], position=position[inside], row=rows))
-    table = pd.concat(parts, ignore_index=True)
-    order = np.lexsort((table["position"], table["window"], pd.factorize(table["user"])[0]))
-    table = table.iloc[order].reset_index(drop=True)
-    length = table.groupby(["user", "window"], sort=False)["item"].transform("size")
-    return table[length >= options.min_window_length].reset_index(drop=True)
+        inside = (window >= 0) & (place - window * options.window_stride < options.window_length)
+        parts.append((np.flatnonzero(inside), window[inside]))
+    row, window = (np.concatenate(column) for column in zip(*parts, strict=True))
+    owner = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[row]
+    if len(parts) > 1:
+        order = np.lexsort((row, window, owner))
+        row, window, owner = row[order], window[order], owner[order]
+    first = np.union1d(starts_of_runs(owner), starts_of_runs(window))
+    return row, np.diff(np.append(first, len(row))), window[first]
+
+
+def _ranges(sizes: Column) -> Column:
+    """Count from 0 within every run of the given sizes."""
+    return np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+
+
+def _n_covered(rows: Column, size: int) -> int:
+    covered = np.zeros(size, bool)
+    covered[rows] = True
+    return int(np.count_nonzero(covered))

@@ -132,6 +132,34 @@ def test_help_teaches_the_commands_and_fits_a_terminal(words: list[str], capsys:
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
+def test_prepare_stops_after_the_data_report_of_a_file_of_the_users(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"{user},{(user + step) % 10},{1_600_000_000 + step}" for user in range(12) for step in range(8)]
+    (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,ts", *rows]) + "\n")
+    given = ["--dataset=mine", "--source=log.csv", "--data_path=data", "--prepare", "--order_signal=true"]
+    assert main(given) == cli.OK
+    screen = capsys.readouterr().out
+    assert ["mine", "96", "12", "10", "8"] in [line.split() for line in screen.splitlines()]
+    assert "a first-order Markov model has 1.0000 of the test items" in screen
+    assert not Path("runs").exists()
+    (folder,) = Path("data").glob("mine-*")
+    assert (folder / "report.txt").read_text() in screen
+    assert main(["--dataset=mine", "--source=log.csv", "--data_path=data", "--prepare", "--user_column=who"]) == 2
+    assert "user_column='who' is not a column" in capsys.readouterr().err
+
+
+def test_a_file_of_the_users_is_prepared_and_compared_split_by_time(tmp_path: Path) -> None:
+    rows = [
+        f"{user}\t{(user + step) % 10}\t{1_600_000_000 + 90 * step + user}" for user in range(12) for step in range(8)
+    ]
+    (tmp_path / "log.tsv").write_text("\n".join(["user\titem\ttime", *rows]) + "\n")
+    words = ("--source=log.tsv", "--split_by=time", "--architecture=gru4rec", "--train_neg_sample_args=None")
+    assert command(*words, models="GRU4Rec,NASR", dataset="mine") == cli.OK
+    metrics = [json.loads(path.read_text()) for path in Path("runs/mine").glob("*/metrics.json")]
+    assert [found["data"]["test_cases"] for found in metrics] == [10, 10]
+
+
 def test_quick_is_said_on_the_screen(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--quick", "--architecture=gru4rec") == cli.OK
     assert "--quick: a first look, not a result; n_layers=4, n_blocks=2, epochs=2" in capsys.readouterr().out

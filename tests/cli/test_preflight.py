@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_nasr import defaults
+from recbole_nasr import defaults, preflight
 from recbole_nasr.arguments import build_request, parse_line
 from recbole_nasr.errors import ArchitectureError, ConfigError, DataError, NASRError
 from recbole_nasr.preflight import check_request, prepare_data, sequential_models
@@ -174,6 +174,28 @@ def test_interactions_that_cannot_be_read_are_refused_with_file_and_line(
     with pytest.raises(DataError, match=message) as caught:
         check(dataset="bad")
     assert "bad.inter" in str(caught.value)
+
+
+def test_a_users_file_is_read_once_for_all_models_of_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(preflight, "check_interactions", lambda path, *_, **__: read.append(path))
+    check(models="SASRec,GRU4Rec,NASR")
+    assert [path.name for path in read] == ["toy.inter"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--source=none.csv"], r"none\.csv does not exist"),
+        (["--window_length=thirty"], "window_length must be a whole number"),
+        (["--split_by=tim"], "Did you mean 'time'"),
+        (["--ml_release=100kb"], "Did you mean '100k'"),
+    ],
+)
+def test_what_a_preparation_cannot_use_is_refused_before_any_work(words: list[str], message: str) -> None:
+    with pytest.raises(NASRError, match=message):
+        check(*words, dataset="ml")
+    assert not list(Path("data").glob("ml-*"))
 
 
 def test_a_missing_rating_is_no_error(data: Path) -> None:

@@ -35,6 +35,7 @@ def make_config() -> Callable[..., Any]:
             with mock.patch.object(sys, "argv", ["test"]):
                 bases[dataset] = Config("SASRec", dataset, config_dict={"train_neg_sample_args": None})
         config = copy.deepcopy(bases[dataset])
+        config["train_scheme"] = None  # what our data set class does where the key is not set
         if folder is not None:
             config["data_path"] = str(folder)
             config["load_col"] = LOAD_COL

@@ -14,6 +14,7 @@ from recbole_nasr.data import prepare
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset, prepared_folder
 from recbole_nasr.data.report import load_report, report_text
+from recbole_nasr.data.sources import RELEASES, local_release
 from recbole_nasr.errors import ConfigError, DataError
 from recbole_nasr.resources import load_yaml
 
@@ -57,8 +58,9 @@ def test_the_user_file_names_the_person_of_every_window(folder: Path) -> None:
 
 
 def test_the_windows_of_a_person_follow_the_history_of_ml_100k(folder: Path) -> None:
-    source = Path(prepare.movielens("100k").locate())
-    raw = pd.read_csv(source, sep="\t", names=["user", "item", "rating", "time"], skiprows=1)
+    raw = pd.read_csv(
+        local_release(RELEASES["100k"], folder), sep="\t", names=["user", "item", "rating", "time"], skiprows=1
+    )
     raw = raw[raw.groupby("item")["item"].transform("size") >= 5]
     history = raw[raw["user"] == 196].sort_values("time", kind="stable")["item"].tolist()
     inter = pd.read_csv(folder / "ml.inter", sep="\t")
@@ -78,7 +80,7 @@ def test_recboles_rows_on_the_prepared_data_are_ours(folder: Path, make_config: 
 
 
 def test_a_second_call_does_no_work(folder: Path, parent: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prepare, "cut_windows", lambda *_: pytest.fail("prepared again"))
+    monkeypatch.setattr(prepare, "read_raw", lambda *_: pytest.fail("prepared again"))
     assert ensure_prepared({"data_path": str(parent)}) == folder
 
 
@@ -101,18 +103,16 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(prepare, "save_report", full)
     with pytest.raises(DataError, match="No space left"):
         ensure_prepared({"data_path": str(tmp_path)})
-    assert list(tmp_path.iterdir()) == []
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
-def test_the_loser_of_a_race_keeps_the_winners_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def another_process_is_first(report: Any, draft: Path) -> None:
-        winner = prepared_folder({"data_path": str(tmp_path)})
-        winner.mkdir()
-        (winner / "mark").write_text("winner")
-
-    monkeypatch.setattr(prepare, "save_report", another_process_is_first)
-    folder = ensure_prepared({"data_path": str(tmp_path)})
-    assert [path.name for path in folder.iterdir()] == ["mark"]
+def test_what_a_killed_preparation_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    folder = prepared_folder({"data_path": str(tmp_path)})
+    left = tmp_path / f".{folder.name}.draft"
+    left.mkdir()
+    (left / "ml.inter").write_text("half a li")
+    (tmp_path / f".{folder.name}.lock").touch()
+    assert ensure_prepared({"data_path": str(tmp_path)}) == folder
     assert list(tmp_path.iterdir()) == [folder]
 
 
@@ -120,18 +120,14 @@ def test_several_at_once_make_one_complete_folder(tmp_path: Path) -> None:
     with ThreadPoolExecutor(3) as pool:
         folders = set(pool.map(ensure_prepared, [{"data_path": str(tmp_path)}] * 3))
     assert set(tmp_path.iterdir()) == folders
-    assert {path.name for path in folders.pop().iterdir()} == {"ml.inter", "ml.user", "report.json"}
+    names = {path.name for path in folders.pop().iterdir()}
+    assert names == {"ml.inter", "ml.user", "compact", "report.json", "report.txt"}
 
 
 def test_filters_that_leave_nothing_give_the_counts_of_each(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"100,000 interactions 0 are left without rare items"):
+    with pytest.raises(DataError, match=r"100,000 interactions the filters drop 100,000 rare items, 0"):
         ensure_prepared({"data_path": str(tmp_path), "min_item_interactions": 10**6})
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_release_that_cannot_be_read_yet_names_those_that_can(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'1m'.*100k"):
-        prepared_folder({"data_path": str(tmp_path), "ml_release": "1m"})
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
 def test_a_release_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None:
@@ -141,7 +137,9 @@ def test_a_release_that_does_not_exist_names_the_nearest(tmp_path: Path) -> None
 
 def test_only_our_own_names_are_prepared() -> None:
     assert is_prepared_dataset("ml")
-    assert not is_prepared_dataset("ml-100k")
+    assert is_prepared_dataset("lastfm", {"source": None})
+    assert is_prepared_dataset("mine", {"source": "a.csv"})
+    assert not is_prepared_dataset("ml-100k", {"source": None})
 
 
 def test_the_report_is_logged_and_has_the_papers_numbers_beside_ours(
@@ -151,6 +149,7 @@ def test_the_report_is_logged_and_has_the_papers_numbers_beside_ours(
         folder = ensure_prepared({"data_path": str(tmp_path), "window_stride": 15})
     text = report_text(load_report(folder))
     assert text in caplog.text
+    assert (folder / "report.txt").read_text() == text + "\n"
     lines = text.splitlines()
     assert lines[0].split("  ")[0] == "data"
     assert lines[2].split()[-4:] == ["25,417,546", "876,162", "23,515", "30"]

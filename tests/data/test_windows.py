@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_nasr.data.options import PrepareOptions
-from recbole_nasr.data.windows import cut_windows
+from recbole_nasr.data.table import Interactions, Names
+from recbole_nasr.data.windows import Sequences, cut_sequences
 from recbole_nasr.errors import ConfigError
 
 
@@ -23,16 +24,27 @@ def options(**changes: Any) -> PrepareOptions:
     return PrepareOptions.from_config({**loose, **changes})
 
 
-def table(events: list[tuple[str, str, float]]) -> pd.DataFrame:
-    return pd.DataFrame(events, columns=["user", "item", "time"])
+def table(events: list[tuple[str, str, float]]) -> Interactions:
+    users, items = Names(), Names()
+    user = [users.codes([name])[0] for name, _, _ in events]
+    item = [items.codes([name])[0] for _, name, _ in events]
+    time = np.array([time for _, _, time in events], np.float64)
+    return Interactions(np.array(user), np.array(item), time, users.as_array(), items.as_array())
 
 
-def windows_of(raw: pd.DataFrame, **changes: Any) -> dict[tuple[str, int], str]:
-    result = cut_windows(raw, options(**changes)).windows
-    return {key: "".join(part["item"]) for key, part in result.groupby(["user", "window"], sort=False)}
+def listed(found: Sequences) -> list[tuple[str, int, list[str]]]:
+    """User, number and items of every sequence."""
+    items = np.split(found.histories.items[found.item], found.start[1:])
+    users = found.histories.users[found.user].tolist()
+    return [(user, *rest) for user, *rest in zip(users, found.window.tolist(), map(list, items), strict=False)]
 
 
-def one_user(items: str) -> pd.DataFrame:
+def windows_of(raw: Interactions, **changes: Any) -> dict[tuple[str, int], str]:
+    found = listed(cut_sequences(raw, options(**changes)))
+    return {(user, window): "".join(items) for user, window, items in found}
+
+
+def one_user(items: str) -> Interactions:
     return table([("u", item, time) for time, item in enumerate(items)])
 
 
@@ -63,8 +75,36 @@ def test_items_are_filtered_before_users_and_only_once() -> None:
 
 
 def test_positions_count_from_zero_in_every_window() -> None:
-    result = cut_windows(one_user("abcdefgh"), options()).windows
-    assert result["position"].tolist() == [0, 1, 2, 3] * 2
+    assert cut_sequences(one_user("abcdefgh"), options()).position.tolist() == [0, 1, 2, 3] * 2
+
+
+def test_filters_repeated_until_stable_leave_nothing_rare() -> None:
+    # After "z" and "v", "b" has one interaction left and goes; "u" keeps three and goes; nothing is left.
+    raw = table([("u", item, t) for t, item in enumerate("aaab")] + [("v", item, t) for t, item in enumerate("aabz")])
+    changes = {"min_item_interactions": 2, "min_user_interactions": 4, "filter_until_stable": True}
+    assert windows_of(raw, **changes) == {}
+    assert cut_sequences(raw, options(**changes)).dropped == {"rare items": 2, "rare users": 6, "in no window": 0}
+
+
+def test_windows_whose_last_two_items_lie_too_far_apart_are_dropped() -> None:
+    events = [
+        ("u", item, time)
+        for item, time in zip("abcdefgh", (0, 9999, 9999, 17199, 17200, 17201, 17202, 24403), strict=True)
+    ]
+    assert windows_of(table(events), max_end_gap=7200) == {("u", 0): "abcd"}  # 7,200 s is not longer than two hours
+    assert cut_sequences(table(events), options(max_end_gap=7200)).dropped["windows with a late end"] == 4
+
+
+def test_a_whole_history_is_one_sequence_of_the_user() -> None:
+    raw = table([*(("u", item, time) for time, item in enumerate("abcdef")), ("v", "a", 0), ("v", "b", 1)])
+    assert windows_of(raw, sequence_unit="user") == {("u", 0): "abcdef"}
+
+
+def test_users_come_in_the_order_in_which_they_first_appear_after_the_filters() -> None:
+    raw = table(
+        [("v", "rare", 0), *(("u", "a", time) for time in range(4)), *(("v", "a", time) for time in range(1, 5))]
+    )
+    assert [user for user, _ in windows_of(raw, min_item_interactions=2)] == ["u", "v"]
 
 
 @settings(deadline=None)
@@ -75,15 +115,16 @@ def test_positions_count_from_zero_in_every_window() -> None:
 )
 def test_every_window_is_a_stretch_of_one_history(sizes: list[int], length: int, stride: int) -> None:
     raw = table([(f"u{user}", f"{user}-{t}", t) for user, size in enumerate(sizes) for t in range(size)])
-    result = cut_windows(raw, options(window_length=length, window_stride=stride)).windows
+    found = cut_sequences(raw, options(window_length=length, window_stride=stride))
     expected = [
         (f"u{user}", start // stride, [f"{user}-{t}" for t in range(start, min(start + length, size))])
         for user, size in enumerate(sizes)
         for start in range(0, size, stride)
         if min(length, size - start) >= 4
     ]
-    groups = result.groupby(["user", "window"], sort=False)["item"]
-    assert [(*key, items.tolist()) for key, items in groups] == expected
+    assert listed(found) == expected
+    covered = {item for _, _, part in expected for item in part}
+    assert found.dropped["in no window"] == len(raw) - len(covered)
 
 
 @pytest.mark.parametrize(
@@ -96,6 +137,13 @@ def test_every_window_is_a_stretch_of_one_history(sizes: list[int], length: int,
         ("min_user_interactions", 2.5, "whole number"),
         ("window_length", "thirty", "whole number"),
         ("window_stride", True, "whole number"),
+        ("max_end_gap", -1, "at least 0"),
+        ("filter_until_stable", 1, "True or False"),
+        ("sequence_unit", "session", "one of window, user"),
+        ("split_by", "tim", "Did you mean 'time'"),
+        ("time_quantiles", [0.9, 0.8], "rising"),
+        ("time_quantiles", 0.8, "rising"),
+        ("time_unit", "minutes", "one of auto, s, ms"),
     ],
 )
 def test_an_impossible_option_is_refused_by_name(key: str, value: Any, words: str) -> None:
@@ -104,4 +152,9 @@ def test_an_impossible_option_is_refused_by_name(key: str, value: Any, words: st
 
 
 def test_missing_options_have_the_values_of_the_paper() -> None:
-    assert PrepareOptions.from_config({}) == PrepareOptions("100k", 30, 30, 10, 5, 10)
+    chosen = PrepareOptions.from_config({})
+    assert (chosen.ml_release, chosen.window_length, chosen.window_stride) == ("100k", 30, 30)
+    assert (chosen.min_window_length, chosen.min_item_interactions, chosen.min_user_interactions) == (10, 5, 10)
+    lastfm = PrepareOptions.from_config({}, "lastfm")
+    assert (lastfm.window_length, lastfm.window_stride, lastfm.min_window_length) == (20, 20, 20)
+    assert lastfm.max_end_gap == 2 * 3600

@@ -1,0 +1,102 @@
+"""Opening a raw file where it lies: plain, compressed, or inside an archive. Nothing is unpacked to disk."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import IO
+
+from recbole_nasr.errors import DataError
+
+_TAR = (".tar.gz", ".tgz", ".tar")
+
+
+@contextmanager
+def open_member(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Open a file, or the first of the ``wanted`` files inside an archive.
+
+    Args:
+        path: A plain file, ``.gz``, ``.zip`` or ``.tar.gz``.
+        wanted: File names, the most wanted first; patterns such as ``*.csv`` are understood.
+
+    Yields:
+        The name of the file without folders and without ``.gz``, and its bytes.
+
+    Raises:
+        DataError: If the archive is damaged or cut off, has none of the files, or names a path outside its folder.
+    """
+    try:
+        if path.name.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                name = _choose(path, archive.namelist(), wanted)
+                with archive.open(name) as file, _unzipped(name, file) as plain:
+                    yield _plain_name(name), plain
+        elif path.name.endswith(_TAR):
+            yield from _open_tar(path, wanted)
+        else:
+            with path.open("rb") as file, _unzipped(path.name, file) as plain:
+                yield _plain_name(path.name), plain
+    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile) as error:
+        msg = f"{path} must be a complete archive, but it is damaged or cut off ({error}); get it again."
+        raise DataError(msg) from error
+    except FileNotFoundError as error:
+        msg = f"{path} does not exist; check --source and data_path."
+        raise DataError(msg) from error
+
+
+def _open_tar(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(path, "r:*") as archive:
+        names = []
+        for member in archive:  # one by one: the end of a large archive is read only if it must be
+            names.append(member.name)
+            _check_inside(path, member.name)
+            if member.isfile() and _rank(member.name, wanted) == 0:
+                break
+        name = _choose(path, names, wanted)
+        file = archive.extractfile(name)
+        if file is None:
+            msg = f"{path}: {name!r} must be a file, it is a link or a folder; get the archive again."
+            raise DataError(msg)
+        with file, _unzipped(name, file) as plain:
+            yield _plain_name(name), plain
+
+
+@contextmanager
+def _unzipped(name: str, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    if not name.endswith(".gz"):
+        yield file
+        return
+    with gzip.open(file) as plain:
+        yield plain  # type: ignore[misc]  # a GzipFile reads like any binary file
+
+
+def _plain_name(name: str) -> str:
+    return PurePosixPath(name).name.removesuffix(".gz")
+
+
+def _rank(name: str, wanted: Sequence[str]) -> int:
+    """Return the place of a name among the wanted ones, from 0; their number where it is none of them."""
+    found = (place for place, pattern in enumerate(wanted) if PurePosixPath(_plain_name(name)).match(pattern))
+    return next(found, len(wanted))
+
+
+def _choose(path: Path, names: list[str], wanted: Sequence[str]) -> str:
+    for name in names:
+        _check_inside(path, name)
+    ranked = sorted((_rank(name, wanted), name.count("/"), name) for name in names if not name.endswith("/"))
+    if not ranked or ranked[0][0] == len(wanted):
+        msg = f"{path} must contain {' or '.join(wanted)}, it has {', '.join(names[:10]) or 'nothing'}; check --source."
+        raise DataError(msg)
+    return ranked[0][2]
+
+
+def _check_inside(path: Path, name: str) -> None:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or PureWindowsPath(name).drive:
+        msg = f"{path}: entries must lie inside the archive's folder, but one is {name!r}; do not trust this archive."
+        raise DataError(msg)

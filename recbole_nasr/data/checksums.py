@@ -1,0 +1,57 @@
+"""SHA-256 of files, remembered by size and time of change so that a large file is read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_LARGE = 64 << 20  # bytes; a smaller file is read again in well under a second
+_SETTLED_S = 2.0  # a file that has just changed may change once more within one tick of the file system's clock
+_BLOCK = 1 << 20
+
+
+def checksum(path: Path, memory: Path | None = None) -> str:
+    """Return the SHA-256 of a file as hexadecimal text.
+
+    Args:
+        path: The file.
+        memory: Folder in which the checksums of large files are remembered, in ``.checksums``; made if missing.
+
+    Raises:
+        OSError: If the file cannot be read.
+    """
+    facts = path.stat()
+    if memory is None or facts.st_size < _LARGE:
+        return _read(path)
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+    note = memory / ".checksums" / f"{name}.json"
+    seen = [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
+    with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged note is as good as none
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["file"] == seen:
+            return str(known["sha256"])
+    digest = _read(path)
+    if time.time() - facts.st_mtime > _SETTLED_S:
+        with suppress(OSError):  # without the note the file is read again next time
+            _write(note, json.dumps({"file": seen, "sha256": digest}))
+    return digest
+
+
+def _read(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _write(note: Path, text: str) -> None:
+    note.parent.mkdir(parents=True, exist_ok=True)
+    draft = note.with_suffix(f".{secrets.token_hex(4)}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(note)

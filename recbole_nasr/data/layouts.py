@@ -1,0 +1,164 @@
+"""What the columns of a raw file are: the published layouts, and any file whose header names them."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from recbole_nasr.data.lines import iso_time, number
+from recbole_nasr.errors import DataError, did_you_mean
+
+KNOWN_NAMES = {
+    "user": (
+        "user_id",
+        "user",
+        "uid",
+        "user_name",
+        "customer_id",
+        "visitor_id",
+        "reviewer_id",
+        "session_id",
+        "session",
+    ),
+    "item": ("item_id", "item", "iid", "movie_id", "track_id", "song_id", "product_id", "article_id", "asin", "sku"),
+    "time": (
+        "timestamp",
+        "time",
+        "ts",
+        "unix_time",
+        "unix_review_time",
+        "event_time",
+        "date_time",
+        "date",
+        "created_at",
+    ),
+}
+"""Names by which a column is recognised, the most certain first; case, spaces, dashes and underscores do not count."""
+
+SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
+"""Separator of the columns, by the ending of the file's name."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where user, item and time stand in the lines of a file.
+
+    Attributes:
+        columns: Names of all columns.
+        separator: What stands between two columns.
+        user: Number of the user's column, from 0.
+        item: Number of the item's column.
+        time: Number of the time's column.
+        header: Whether the first line names the columns.
+        quoted: Whether a value may stand in double quotes.
+        iso: Whether times are dates, not numbers.
+        item_name: Numbers of the columns with artist and track name, where an item may have no id.
+    """
+
+    columns: tuple[str, ...]
+    separator: str
+    user: int
+    item: int
+    time: int
+    header: bool = False
+    quoted: bool = False
+    iso: bool = False
+    item_name: tuple[int, int] | None = None
+
+
+PUBLISHED = {
+    "u.data": Layout(("user", "item", "rating", "timestamp"), "\t", 0, 1, 3),
+    "ratings.dat": Layout(("UserID", "MovieID", "Rating", "Timestamp"), "::", 0, 1, 3),
+    "userid-timestamp-artid-artname-traid-traname.tsv": Layout(
+        ("userid", "timestamp", "artid", "artname", "traid", "traname"), "\t", 0, 4, 1, iso=True, item_name=(3, 5)
+    ),
+}
+"""Layouts of files without a header, by the names their publishers gave them."""
+
+
+def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str | None]) -> Layout:
+    """Return the layout of a text file.
+
+    Args:
+        where: What a message calls the file.
+        name: Name of the file, which tells its separator.
+        lines: Its first two lines.
+        chosen: Column names given by the user for ``user``, ``item`` and ``time``, and the ``separator``; None where
+            they are to be recognised.
+
+    Raises:
+        DataError: If a column is missing, the separator is another one, or there is no interaction.
+    """
+    known = next((layout for ending, layout in PUBLISHED.items() if name.endswith(ending)), None)
+    layout = known or _from_header(where, name, lines[:1], chosen)
+    rows = lines[int(layout.header) :]
+    if not rows:
+        msg = f"{where}: at least one interaction is needed, there is none; check the file."
+        raise DataError(msg)
+    found = rows[0].count(layout.separator) + 1
+    if known and found != len(layout.columns):
+        expected = layout.separator.join(layout.columns)
+        msg = f"{where}, line 1: expected {expected.expandtabs(2)!r}, found {found} columns; check the separator."
+        raise DataError(msg)
+    if layout.header:
+        cells = next(csv.reader(rows, delimiter=layout.separator)) if layout.quoted else rows[0].split(layout.separator)
+        time = cells[layout.time] if layout.time < len(cells) else ""
+        layout = replace(layout, iso=bool(number(time)) and not iso_time(time))
+    return layout
+
+
+def choose_columns(where: str, columns: list[str], chosen: Mapping[str, str | None]) -> dict[str, int]:
+    """Return the numbers of the columns of user, item and time.
+
+    Raises:
+        DataError: If a name that was given is not there, or a column cannot be recognised.
+    """
+    plain = [column.partition(":")[0] for column in columns]
+    places = {}
+    for role, names in KNOWN_NAMES.items():
+        name = chosen.get(role)
+        if name is not None and name not in plain:
+            msg = f"{where}, line 1: {role}_column={name!r} is not a column, there are {', '.join(plain)}; correct it."
+            raise DataError(msg + did_you_mean(name, plain))
+        places[role] = plain.index(name) if name is not None else _recognise(plain, names)
+        if places[role] < 0:
+            msg = (
+                f"{where}, line 1: a column with the {role} is needed ({', '.join(names[:4])}, ...), there are "
+                f"{', '.join(plain)}; name it with --{role}_column=NAME."
+            )
+            raise DataError(msg)
+    return places
+
+
+def _recognise(columns: list[str], names: tuple[str, ...]) -> int:
+    bare = [_bare(column) for column in columns]
+    return next((bare.index(_bare(name)) for name in names if _bare(name) in bare), -1)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _from_header(where: str, name: str, lines: list[str], chosen: Mapping[str, str | None]) -> Layout:
+    ending = next((ending for ending in SEPARATORS if name.endswith(ending)), None)
+    separator = chosen.get("separator") or SEPARATORS.get(ending or "")
+    if separator is None:
+        known = [*SEPARATORS, ".parquet", *PUBLISHED]
+        msg = f"{where}: a source is one of {', '.join(known)}, also in .gz, .zip or .tar.gz; rename or convert it."
+        raise DataError(msg)
+    if not lines:
+        msg = f"{where}, line 1: a header with the names of the columns is needed, the file is empty; check the file."
+        raise DataError(msg)
+    head, quoted = lines[0].lstrip("\ufeff"), ending == ".csv"
+    columns = next(csv.reader([head], delimiter=separator)) if quoted else head.split(separator)
+    other = next((other for other in (",", "\t", ";", "|") if head.count(other) > 1), None)
+    if len(columns) < len(KNOWN_NAMES) and other:
+        msg = (
+            f"{where}, line 1: columns separated by {separator!r} are expected, but they seem to be separated by "
+            f"{other!r}; set source_separator={other!r}."
+        )
+        raise DataError(msg)
+    places = choose_columns(where, columns, chosen)
+    return Layout(tuple(columns), separator, places["user"], places["item"], places["time"], header=True, quoted=quoted)

@@ -1,0 +1,75 @@
+"""Line by line through a text file, to name the first line that is not as expected."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+
+Check = Callable[[str], str]
+"""Says what is wrong with the text of a value; ``""`` where nothing is."""
+
+
+def number(text: str) -> str:
+    """Accept a number or nothing."""
+    try:
+        float(text or "nan")
+    except ValueError:
+        return f"needs a number, but is {text[:40]!r}"
+    return ""
+
+
+def finite_number(text: str) -> str:
+    """Accept a finite number only."""
+    return number(text) or ("" if math.isfinite(float(text or "nan")) else f"needs a finite number, but is {text!r}")
+
+
+def filled(text: str) -> str:
+    """Accept anything but nothing."""
+    return "" if text else "is empty, a name is needed"
+
+
+def iso_time(text: str) -> str:
+    """Accept a date and time such as 2009-05-04T23:08:57Z."""
+    try:
+        datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
+    except ValueError:
+        return f"needs a time such as 2009-05-04T23:08:57Z, but is {text[:40]!r}"
+    return ""
+
+
+def first_bad_line(
+    lines: Iterable[str], header: list[str], separator: str, checks: Mapping[int, Check], *, start: int, quoted: bool
+) -> str:
+    """Describe the first line that does not fit; ``""`` where all do.
+
+    Plain Python, some 0.5 s per million lines: for small files, and for the message after a fast reader has failed.
+
+    Args:
+        lines: The lines after the header.
+        header: Names of the columns.
+        separator: What stands between two columns.
+        checks: What to check, by the number of the column.
+        start: Number of the first of the lines.
+        quoted: Whether a value may stand in double quotes.
+    """
+    for number_of_line, cells in _rows(lines, separator, start=start, quoted=quoted):
+        if len(cells) != len(header):
+            return f"line {number_of_line}: {len(header)} columns are expected, {len(cells)} found"
+        for column, check in checks.items():
+            if wrong := check(cells[column]):
+                return f"line {number_of_line}: {header[column]} {wrong}"
+    return ""
+
+
+def _rows(lines: Iterable[str], separator: str, *, start: int, quoted: bool) -> Iterator[tuple[int, list[str]]]:
+    if quoted:
+        reader = csv.reader(lines, delimiter=separator)
+        for cells in reader:
+            if cells:
+                yield start - 1 + reader.line_num, cells
+        return
+    for number_of_line, line in enumerate(lines, start=start):
+        if line.strip("\r\n "):
+            yield number_of_line, line.rstrip("\r\n").split(separator)

@@ -1,0 +1,68 @@
+"""Reading raw interactions from a Parquet file; needs pyarrow, the extra ``parquet``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_nasr.data import times
+from recbole_nasr.data.layouts import choose_columns
+from recbole_nasr.data.table import Column, Interactions
+from recbole_nasr.errors import DataError
+
+
+def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -> tuple[Interactions, str]:
+    """Read the interactions of a Parquet file, in its order.
+
+    Args:
+        path: The file.
+        chosen: Column names given by the user, as for `choose_columns`.
+        time_unit: Unit of numeric times, as for `from_numbers`.
+
+    Returns:
+        The interactions, and the unit of the times in the file.
+
+    Raises:
+        DataError: If it cannot be read, or a row has no user, item or time.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        msg = f"{path}: Parquet is read with pyarrow, which is missing; pip install 'recbole-nasr[parquet]'."
+        raise DataError(msg) from error
+    try:
+        columns = pyarrow.parquet.read_schema(path).names
+        places = choose_columns(str(path), columns, chosen)
+        frame = pd.read_parquet(path, columns=[columns[place] for place in places.values()], engine="pyarrow")
+    except (OSError, pyarrow.ArrowException) as error:
+        msg = f"{path} must be a Parquet file, but: {error}; check --source."
+        raise DataError(msg) from error
+    user, item, time = (frame[columns[place]] for place in places.values())
+    for column in (user, item, time):
+        if len(column) == 0 or column.isna().any():
+            found = (
+                "there is none" if len(column) == 0 else f"row {int(column.isna().argmax()) + 1} has no {column.name}"
+            )
+            msg = f"{path}: rows with user, item and time are needed, but {found}; correct the file."
+            raise DataError(msg)
+    seconds, unit = _seconds(path, time, time_unit)
+    (users, user_names), (items, item_names) = (_factorize(column) for column in (user, item))
+    return Interactions(users, items, seconds, user_names, item_names), unit
+
+
+def _factorize(column: pd.Series) -> tuple[Column, Column]:
+    codes, names = pd.factorize(column)
+    return codes.astype(np.int32), np.array([str(name) for name in names], dtype=object)
+
+
+def _seconds(path: Path, time: pd.Series, time_unit: str) -> tuple[Column, str]:
+    numeric = pd.api.types.is_numeric_dtype(time)
+    values = time.to_numpy(np.float64) if numeric else times.from_iso(time)
+    if not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values))[0])
+        msg = f"{path}, row {row + 1}: {time.name} needs a time, but is {str(time.iloc[row])[:40]!r}; correct the file."
+        raise DataError(msg)
+    return times.from_numbers(values, time_unit) if numeric else (values, "ISO")

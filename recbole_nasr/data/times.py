@@ -1,0 +1,43 @@
+"""Times as seconds since 1970, whatever they are written in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_nasr.data.table import Column
+
+UNITS = {"s": 1e0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""Units of a number that is a time, and how many make a second."""
+
+# A time below is in seconds until the year 5138, one above in milliseconds after 1973; and so on.
+_MAGNITUDES = {"s": 1e11, "ms": 1e14, "us": 1e17}
+
+
+def from_numbers(values: Column, unit: str) -> tuple[Column, str]:
+    """Return the seconds since 1970 of numeric times, and their unit.
+
+    Args:
+        values: The times.
+        unit: One of `UNITS`; ``auto`` for the one that the magnitude of the largest time tells.
+    """
+    if unit == "auto":
+        largest = float(np.abs(values).max())
+        unit = next((name for name, limit in _MAGNITUDES.items() if largest < limit), "ns")
+    return (values if unit == "s" else values / UNITS[unit]), unit
+
+
+def from_iso(values: Any) -> Column:
+    """Return the seconds since 1970 (float64) of dates such as ``2009-05-04T23:08:57Z``; nan where it is none.
+
+    Without a time zone they are held to be UTC.
+    """
+    times = pd.to_datetime(values, utc=True, errors="coerce")
+    if times.hasnans and int(pd.__version__.partition(".")[0]) > 1:  # with and without fractions in one column
+        times = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+    whole = pd.DatetimeIndex(times).tz_localize(None).to_numpy().astype("datetime64[ns]")
+    seconds = whole.astype(np.int64) / UNITS["ns"]
+    seconds[np.isnat(whole)] = np.nan
+    return seconds

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recbole_nasr.data import atomic
+from recbole_nasr.data.atomic import first_bad_row, safe_names, write_atomic
+
+
+@given(st.lists(st.text(), min_size=1, max_size=20, unique=True))
+def test_safe_names_can_be_undone_and_hold_nothing_that_ends_a_cell(names: list[str]) -> None:
+    safe = safe_names(np.array(names, dtype=object)).tolist()
+    assert len(set(safe)) == len(names)
+    assert not set('\t\n\r"') & set("".join(safe))
+    assert all(
+        unquote(name) == original for name, original in zip(safe, names, strict=True) if original and original.isascii()
+    )
+
+
+def test_names_that_pandas_holds_to_be_missing_are_changed() -> None:
+    missing = sorted(atomic._MISSING)
+    safe = safe_names(np.array(missing, dtype=object))
+    text = "a\n" + "\n".join(safe) + "\n"
+    Path("names.txt").write_text(text)
+    assert pd.read_csv("names.txt", sep="\t")["a"].tolist() == safe.tolist()
+    assert [unquote(name) for name in safe] == missing
+
+
+def test_the_list_of_missing_values_is_that_of_pandas() -> None:
+    from pandas._libs.parsers import STR_NA_VALUES
+
+    assert set(STR_NA_VALUES) - {""} == atomic._MISSING
+
+
+def test_an_atomic_file_is_written_in_blocks(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(atomic, "_BLOCK_ROWS", 2)
+    columns = ((np.array(["u", "v"]), np.array([0, 0, 1])), (np.array(["0", "1"]), np.array([0, 1, 1])))
+    write_atomic(tmp_path / "a.inter", ("user_id:token", "timestamp:float"), columns)
+    assert (tmp_path / "a.inter").read_text() == "user_id:token\ttimestamp:float\nu\t0\nu\t1\nv\t1\n"
+
+
+def test_the_first_bad_row_is_named_and_blank_lines_count(tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text("user_id:token\ttimestamp:float\nu\t1\n\nu\t\n")
+    assert first_bad_row(path) == ""
+    assert first_bad_row(path, finite=["timestamp"]) == "line 4: timestamp:float needs a finite number, but is ''"
+    path.write_text("user_id:token\ttimestamp:float\nu\t1\n\nu\t1\t2\n")
+    assert first_bad_row(path) == "line 4: 2 columns are expected, 3 found"
