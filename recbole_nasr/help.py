@@ -54,8 +54,12 @@ goes to every model that reads it, --SASRec.epochs=5 to one.
   data            window_length, min_item_interactions, split_by, ...: all in dataset_configs/
                   MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
   network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml
-  search          search_space ({spaces}), search_preset ({searches}), n_blocks,
-                  search_epochs, ...: all in properties/search/paper.yaml
+  search          search_preset: {searches};
+                  search_space: {spaces};
+                  n_blocks, search_epochs, ...: all in properties/search/
+  own operations  ops_module: a Python file that registers them (docs/operations.md)
+
+Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed.md)
 
   --help, --version
 """
