@@ -11,15 +11,18 @@ Example:
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from recbole_nasr import compat
 
-compat.apply()
+# `python -m recbole_nasr.doctor` must start where RecBole does not; it takes these two steps itself.
+if not any(word.endswith("recbole_nasr.doctor") for word in sys.orig_argv):
+    compat.apply()
 
-from recbole_nasr.registration import register  # noqa: E402  (RecBole imports only once it is repaired)
+    from recbole_nasr.registration import register  # RecBole imports only once it is repaired
 
-register()
+    register()
 
 if TYPE_CHECKING:
     from recbole_nasr.nets.hybrid import HybridNet

@@ -11,7 +11,7 @@ from typing import Any
 from recbole_nasr import preflight
 from recbole_nasr.arguments import Request, build_request, parse_line
 from recbole_nasr.configuration import DATASET_ARGUMENTS
-from recbole_nasr.console import show, show_error, shown_on_screen
+from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.distributed import first_process_first
 from recbole_nasr.errors import NASRError
@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 when all models ran, 2 after an error of the user (one line on standard error), 130 after Ctrl-C. An
         error of the program is not caught.
     """
+    accept_any_character()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         line = parse_line(words)
@@ -74,6 +75,17 @@ def _run(request: Request, command: list[str]) -> None:
     if request.prepare:
         return
     results: list[RunResult] = []
+    try:
+        _run_all(request, settings, command, results)
+    finally:  # an interruption or error of a later model takes nothing from the earlier ones
+        if results:
+            _conclude(results, request, command)
+
+
+def _run_all(
+    request: Request, settings: dict[str, dict[str, Any]], command: list[str], results: list[RunResult]
+) -> None:
+    """Run every model, adding what it gives to ``results`` at once."""
     with shown_on_screen():
         for number, (model, keys) in enumerate(settings.items(), start=1):
             show(f"{model} on {request.dataset}" + (f" ({number} of {len(settings)})" if len(settings) > 1 else ""))
@@ -81,6 +93,10 @@ def _run(request: Request, command: list[str]) -> None:
                 small = ", ".join(f"{key}={keys[key]}" for key in quick_settings(model))
                 show(f"--quick: a first look, not a result; {small}")
             results.append(_run_one(model, request, keys, command))
+
+
+def _conclude(results: list[RunResult], request: Request, command: list[str]) -> None:
+    """Save the comparison, and show the last screen."""
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
     kept = [word for word in command if word.partition("=")[0].removeprefix("--") in _KEPT]
     show(last_screen(results, comparison, kept))

@@ -28,11 +28,13 @@ from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
 from recbole_nasr.settings_file import settings_text
 
+_TORCHRUN = "several processes are started with torchrun, see docs/distributed.md"
+
 REFUSED = {
     "checkpoint_dir": "everything a run writes goes into its own folder below `runs_dir`",
-    "nproc": "the command line runs one process",
-    "world_size": "the command line runs one process",
-    "local_rank": "the command line runs one process",
+    "nproc": _TORCHRUN,
+    "world_size": _TORCHRUN,
+    "local_rank": _TORCHRUN,
 }
 """Keys of RecBole that cannot be used here, and why."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
-import subprocess
+import re
 import sys
+import types
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 import torch
 from recbole.config import Config
+from recbole.data.dataloader import TrainDataLoader
 from recbole.model.sequential_recommender import SASRec
 from recbole.trainer import Trainer
 from recbole.utils import ModelType
 
-import recbole_nasr.checkpoint
 from recbole_nasr.checkpoint import load_checkpoint, restricted_loading
 from recbole_nasr.errors import CheckpointError
 from recbole_nasr.quick_start import load_data_and_model, run_recbole
+from recbole_nasr.unpickling import RestrictedUnpickler
 
 SASREC = {
     "train_neg_sample_args": None,
@@ -190,18 +191,85 @@ def test_recboles_own_functions_refuse_it_too(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_a_class_name_cannot_be_rewritten_into_another(tmp_path: Path) -> None:
-    named = recbole_nasr.checkpoint._ClassName("recbole.model.sequential_recommender.sasrec", "SASRec")
-    assert named.resolve() is SASRec
-    vars(named).update(module="subprocess", name="Popen")  # what the BUILD operation of a pickle does
-    with pytest.raises(CheckpointError, match=r"subprocess\.Popen"):
-        named.resolve()
+def pickled(*operations: bytes) -> bytes:
+    return pickle.PROTO + b"\x02" + b"".join(operations) + pickle.STOP
+
+
+def named(module: str, name: str) -> bytes:
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
+
+
+CONFIG = named("recbole.config.configurator", "Config") + pickle.EMPTY_TUPLE + pickle.NEWOBJ
+SASREC_CLASS = named("recbole.model.sequential_recommender.sasrec", "SASRec")
+
+
+def unpickle(data: bytes) -> Any:
+    return RestrictedUnpickler(io.BytesIO(data)).load()
+
+
+def text(value: str) -> bytes:
+    return pickle.SHORT_BINUNICODE + bytes([len(value)]) + value.encode()
+
+
+def test_making_an_object_of_recbole_runs_no_constructor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_args: Any, **_kwargs: Any) -> None:
+        pytest.fail("a constructor ran on what a file says")
+
+    for made in (Config, SASRec):
+        monkeypatch.setattr(made, "__init__", run)
+    arguments = pickle.MARK + text("SASRec") + pickle.TUPLE
+    for data in (CONFIG, CONFIG.replace(pickle.NEWOBJ, pickle.REDUCE), SASREC_CLASS + arguments + pickle.REDUCE):
+        assert type(unpickle(pickled(data))) in (Config, SASRec)
+
+
+def test_a_class_name_cannot_be_rewritten_into_another() -> None:
+    # BUILD with a pair as state sets attributes on whatever it is given, here on the class that was named.
+    changes = pickle.EMPTY_DICT + text("__name__") + text("Popen") + pickle.SETITEM
+    rewritten = SASREC_CLASS + pickle.NONE + changes + pickle.TUPLE2 + pickle.BUILD
+    config = unpickle(pickled(CONFIG, pickle.EMPTY_DICT, text("model_class"), rewritten, pickle.SETITEM, pickle.BUILD))
+    assert config.model_class is SASRec
+    assert SASRec.__name__ == "SASRec"
 
 
 def test_a_class_of_recbole_must_be_defined_where_the_file_says() -> None:
-    elsewhere = recbole_nasr.checkpoint._ClassName("recbole.config.configurator", "ModelType")
     with pytest.raises(CheckpointError, match="ModelType"):
-        elsewhere.resolve()
+        unpickle(pickled(named("recbole.config.configurator", "ModelType")))
+
+
+def test_a_method_is_bound_only_to_the_object_that_holds_it() -> None:
+    loader = named("recbole.data.dataloader.general_dataloader", "TrainDataLoader") + pickle.EMPTY_TUPLE + pickle.NEWOBJ
+    method = named("builtins", "getattr") + pickle.GET + b"0\n" + text("{}") + pickle.TUPLE2 + pickle.REDUCE
+
+    def holding(name: str) -> bytes:
+        parts = method.split(text("{}"))
+        state = pickle.EMPTY_DICT + text("collate_fn") + parts[0] + text(name) + parts[1] + pickle.SETITEM
+        return pickled(loader, pickle.PUT + b"0\n", state, pickle.BUILD)
+
+    made = unpickle(holding("collate_fn"))
+    assert made.collate_fn == types.MethodType(TrainDataLoader.collate_fn, made)
+    for name in ("__class__", "no_such_name"):
+        with pytest.raises(CheckpointError, match=r"builtins\.getattr"):
+            unpickle(holding(name))
+
+
+def test_a_class_of_the_program_is_read_only_if_it_derives_from_recboles(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("my_models")
+    monkeypatch.setitem(sys.modules, "my_models", module)
+    module.Mine = type("Mine", (SASRec,), {})
+    module.Other = type("Other", (), {})
+    assert type(unpickle(pickled(named("my_models", "Mine"), pickle.EMPTY_TUPLE, pickle.NEWOBJ))) is module.Mine
+    for name in ("my_models.Other", "my_models.sys", "not_imported.Model"):
+        with pytest.raises(CheckpointError, match=re.escape(name)):
+            unpickle(pickled(named(*name.split("."))))
+
+
+def test_a_value_that_recbole_would_evaluate_is_refused(sasrec_checkpoint: tuple[Path, dict[str, Any]]) -> None:
+    file, _ = sasrec_checkpoint
+    checkpoint = load_checkpoint(file)
+    checkpoint["config"].final_config_dict["teacher"] = "__import__('os').system"
+    torch.save(checkpoint, file, pickle_protocol=4)
+    with pytest.raises(CheckpointError, match="teacher must be the name of a network"):
+        load_checkpoint(file)
 
 
 def test_missing_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
@@ -242,25 +310,3 @@ def test_plain_values_and_tensors_of_every_kind_survive(protocol: int, tmp_path:
     assert str(loaded) == str(kept)
     assert loaded["best_valid_score"] == 0.25
     assert isinstance(loaded["other_parameter"]["p"], torch.nn.Parameter)
-
-
-def test_a_fresh_process_that_imports_us_first_gives_the_same_test_metrics(
-    sasrec_checkpoint: tuple[Path, dict[str, Any]],
-) -> None:
-    file, result = sasrec_checkpoint
-    program = (
-        "import sys, recbole_nasr\n"
-        "from recbole.quick_start import load_data_and_model\n"
-        "from recbole.trainer import Trainer\n"
-        "file = sys.argv[1]\n"
-        "config, model, _, _, _, test = load_data_and_model(file)\n"
-        "print(dict(Trainer(config, model).evaluate(test, model_file=file)))\n"
-    )
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-c", program, str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    assert done.stdout.splitlines()[-1] == str(dict(result["test_result"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import importlib.util
 import sys
 import types
@@ -17,22 +19,13 @@ import recbole
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset
+from recbole.data.interaction import Interaction
 from recbole.evaluator.collector import Collector, DataStruct
 from recbole.quick_start import quick_start as recbole_quick_start
+from recbole.trainer import hyper_tuning
+from recbole.utils import get_model
 
 from recbole_nasr import compat, patching
-from recbole_nasr.quick_start import objective_function, run_recbole
-
-SMALL = {
-    "train_neg_sample_args": None,
-    "epochs": 1,
-    "n_layers": 1,
-    "hidden_size": 8,
-    "inner_size": 8,
-    "show_progress": False,
-    "state": "ERROR",
-    "topk": [2],
-}
 
 
 def test_a_function_is_wrapped_once_however_often_it_is_asked_for() -> None:
@@ -78,7 +71,29 @@ def test_repairs_are_named_and_made_once() -> None:
     first = compat.apply()
     assert compat.apply() is first
     assert "restrict_torch_load" in first
-    assert all(callable(getattr(compat, name)) for name in first)
+    assert all(getattr(compat, repair.name) is repair for repair in compat.REPAIRS)
+    assert set(first) <= {repair.name for repair in compat.REPAIRS if recbole.__version__ in repair.versions}
+
+
+@pytest.mark.parametrize("repair", compat.REPAIRS, ids=lambda repair: repair.name)
+def test_the_line_that_a_repair_mends_is_in_the_installed_recbole(repair: compat.Repair) -> None:
+    if recbole.__version__ not in repair.versions:
+        pytest.skip(f"RecBole {recbole.__version__} does not have this fault")
+    lines = (Path(recbole.__file__).parent / repair.file).read_text(encoding="utf-8").splitlines()
+    moved = 0 if recbole.__version__ == repair.versions[-1] else 5  # the numbers are those of 1.2.1
+    nearby = lines[max(0, repair.line - 1 - moved) : repair.line + moved]
+    assert any(repair.text in line for line in nearby)
+
+
+def test_the_page_on_recbole_names_every_repair() -> None:
+    page = Path(__file__).parents[1] / "docs" / "recbole.md"
+    if not page.is_file():
+        pytest.skip("not in a checkout")
+    rows = page.read_text(encoding="utf-8").splitlines()
+    for repair in compat.REPAIRS:
+        [row] = [row for row in rows if row.startswith(f"| `{repair.name}`")]
+        assert f"`{repair.file}:{repair.line}`" in row
+        assert ", ".join(repair.versions) in row
 
 
 def test_no_stand_in_for_ray_stays_in_sys_modules() -> None:
@@ -88,30 +103,88 @@ def test_no_stand_in_for_ray_stays_in_sys_modules() -> None:
         assert "ray.tune" not in sys.modules
 
 
-def test_the_stand_in_reports_to_a_ray_that_the_user_has_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+def forget(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Let the modules be imported afresh inside this test."""
+    for name in names:
+        parent, _, child = name.rpartition(".")
+        monkeypatch.setattr(sys.modules[parent], child, sys.modules[name])  # importing sets it: undone with this
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_recboles_quick_start_imports_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch, "recbole.quick_start.quick_start")
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    with pytest.raises(ModuleNotFoundError, match="ray"):
+        importlib.import_module("recbole.quick_start.quick_start")
+    assert compat.stub_ray()
+    assert sys.modules["ray"] is None
+    assert callable(sys.modules["recbole.quick_start.quick_start"].run_recbole)
+    assert not compat.stub_ray()
+
+
+def test_a_ray_that_the_program_has_imported_is_left_to_recbole(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget(monkeypatch, "recbole.quick_start.quick_start")
+    ray, tune = types.ModuleType("ray"), types.ModuleType("ray.tune")
+    vars(ray)["tune"] = tune
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setitem(sys.modules, "ray.tune", tune)
+    vars(tune)["report"] = lambda **_metrics: None
+    assert not compat.stub_ray()
+    assert importlib.import_module("recbole.quick_start.quick_start").tune is tune
+
+
+@pytest.mark.parametrize("newer", [False, True], ids=["ray 2.6", "newer ray"])
+def test_the_stand_in_reports_to_a_ray_that_the_user_has_imported(newer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if "stub_ray" not in compat.apply():
         pytest.skip("RecBole was imported with the real ray")
     monkeypatch.delitem(sys.modules, "ray.tune", raising=False)
     recbole_quick_start.tune.report(ndcg=0.5)
     reports: list[dict[str, float]] = []
     real = types.ModuleType("ray.tune")
-    vars(real)["report"] = lambda **metrics: reports.append(metrics)
+
+    def older_report(**metrics: float) -> None:
+        reports.append(metrics)
+
+    def newer_report(metrics: dict[str, float], *, checkpoint: Any = None) -> None:
+        reports.append(metrics)
+
+    vars(real)["report"] = newer_report if newer else older_report
     monkeypatch.setitem(sys.modules, "ray.tune", real)
     recbole_quick_start.tune.report(ndcg=0.5)
     assert reports == [{"ndcg": 0.5}]
-
-
-def test_the_objective_of_a_hyper_parameter_search_runs(toy: Path) -> None:
-    where = {"model": "SASRec", "dataset": "toy", "data_path": str(toy), "valid_metric": "NDCG@2"}
-    found = objective_function({**SMALL, **where}, saved=False)
-    assert found["model"] == "SASRec"
-    assert set(found["test_result"]) == {"recall@2", "mrr@2", "ndcg@2", "hit@2", "precision@2"}
 
 
 def test_every_number_type_that_recbole_names_exists_before_a_config_is_made() -> None:
     for name in ("bool", "int", "float", "complex", "object", "str", "long", "unicode"):
         assert np.dtype(vars(np)[name]) is not None
     assert np.dtype(vars(np)["float"]) == np.float64
+
+
+def test_a_process_that_only_loads_has_the_number_types_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(np, "float")
+    with pytest.raises(AttributeError, match="float"):
+        Interaction({"label": [1.0]})
+    assert compat.alias_numpy()
+    assert Interaction({"label": [1.0]})["label"].dtype is torch.float32
+    if "float_" not in vars(np):
+        with pytest.raises(AttributeError, match="float_"):
+            Config.compatibility_settings.__wrapped__(None)  # RecBole's own
+    assert Config.compatibility_settings(None) is None
+
+
+def test_models_are_found_without_kmeans_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    if recbole.__version__ != "1.2.0":
+        pytest.skip("only RecBole 1.2.0 imports it at the top")
+    package = "recbole.model.general_recommender"
+    monkeypatch.setattr(sys.modules[f"{package}.ldiffrec"], "kmeans", None)
+    forget(monkeypatch, f"{package}.ldiffrec", package)
+    monkeypatch.setitem(sys.modules, "kmeans_pytorch", None)
+    with pytest.raises(ModuleNotFoundError, match="kmeans_pytorch"):
+        get_model("SASRec")
+    assert compat.stub_kmeans()
+    assert sys.modules["kmeans_pytorch"] is None
+    assert get_model("SASRec").__name__ == "SASRec"
+    assert not compat.stub_kmeans()
 
 
 def test_clustering_without_its_package_says_what_to_install() -> None:
@@ -149,13 +222,6 @@ def test_counts_pass_through_the_collector_of_1_2_1(monkeypatch: pytest.MonkeyPa
     assert collector.data_struct._data_dict == {"data.num_items": 7, "data.count_items": Counter(a=2)}
 
 
-def test_the_metrics_that_use_counts_run_on_the_installed_recbole(toy: Path) -> None:
-    metrics = ["ItemCoverage", "AveragePopularity", "GiniIndex", "TailPercentage"]
-    settings = {**SMALL, "data_path": str(toy), "metrics": metrics, "valid_metric": "ItemCoverage@2"}
-    result = run_recbole("SASRec", "toy", config_dict=settings, saved=False)
-    assert 0 < result["test_result"]["itemcoverage@2"] <= 1
-
-
 def test_thop_imports_without_distutils(monkeypatch: pytest.MonkeyPatch) -> None:
     import thop
 
@@ -164,11 +230,24 @@ def test_thop_imports_without_distutils(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "distutils.version", None)
     monkeypatch.delitem(sys.modules, "thop.profile")
     try:
+        with pytest.raises(ModuleNotFoundError, match="distutils"):
+            importlib.import_module("thop.profile")
         assert compat.stub_distutils()
         assert sys.modules["distutils"] is None
         assert torch.nn.Linear in sys.modules["thop.profile"].register_hooks
     finally:
         thop.profile = before
+
+
+def test_the_exhaustive_search_draws_as_hyperopt_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hyper_tuning, "np", np)
+    for version, applied in (("0.2.5", False), ("0.3.0", True)):
+        monkeypatch.setattr(importlib.metadata, "version", lambda _name, version=version: version)
+        assert compat.modernise_exhaustive_search() is applied
+        drawn = hyper_tuning.np.random.RandomState(2020)
+        assert hasattr(drawn, "integers") is applied  # hyperopt calls it, from 0.2.6
+    assert not hasattr(np.random.RandomState(2020), "integers")
+    assert hyper_tuning.np.prod([2, 3]) == 6
 
 
 @pytest.fixture

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,25 +72,6 @@ def test_a_spawned_worker_runs_recboles_worker(monkeypatch: pytest.MonkeyPatch) 
     assert calls == [(("NASR", "ml", None), {"config_dict": {"seed": 1, "local_rank": 3}, "queue": None})]
 
 
-def test_a_process_that_receives_the_worker_knows_our_models() -> None:
-    sent = pickle.dumps(recbole_quick_start.run_recboles).hex()
-    program = (
-        "import pickle, sys\n"
-        "pickle.loads(bytes.fromhex(sys.argv[1]))\n"
-        "from recbole.utils import get_model\n"
-        "heavy = {'matplotlib', 'recbole_nasr.cli'} & set(sys.modules)\n"
-        "print(get_model('NASRSearch').__name__, heavy)\n"
-    )
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-W", "ignore", "-c", program, sent],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    assert done.stdout.splitlines()[-1] == "NASRSearch set()"
-
-
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Path]:
     """Let the preparation of ``ml`` write six tiny windows; returns the folders it wrote, in order."""
@@ -157,7 +134,7 @@ def test_only_the_first_process_prepares_and_all_wait(
     config["local_rank"] = rank
     dataset = object.__new__(SequentialDataset)
     dataset.config, dataset.dataset_name, dataset.dataset_path = config, "ml", config["data_path"]
-    dataset._download()
+    dataset._get_preset()
     assert (len(prepared), waits) == (1 - rank, [True])
 
 

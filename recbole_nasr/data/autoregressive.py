@@ -50,6 +50,12 @@ class NASRDataset(LazySequentialDataset):
             hint = did_you_mean(str(scheme), TRAIN_SCHEMES)
             msg = f"train_scheme must be one of {', '.join(TRAIN_SCHEMES)}, not {scheme!r}.{hint}"
             raise ConfigError(msg)
+        if self.benchmark_filename_list is not None and scheme != "prefix":
+            msg = (
+                f"benchmark_filename of {self.dataset_name!r} gives one target per row and not whole histories, so "
+                f"train_scheme must be 'prefix', not {scheme!r}; set train_scheme: prefix."
+            )
+            raise DataError(msg)
         parts: list[NASRDataset] = super().build()
         _check_parts(self.config, self.dataset_name, [len(part) for part in parts])
         parts[0] = parts[0]._for_training(scheme)  # noqa: SLF001  # a part is of this class
@@ -103,6 +109,8 @@ class NASRDataset(LazySequentialDataset):
 
     def _for_training(self, scheme: str) -> NASRDataset:
         """Return this training part in the given scheme, with its chunks."""
+        if self.benchmark_filename_list is not None:
+            return self
         self._chunks = self._cut()
         return self._as_sequences(self._chunks) if scheme == "autoregressive" else self
 

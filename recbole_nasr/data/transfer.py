@@ -69,7 +69,7 @@ class Transfer:
 
     def finish(self) -> None:
         """Give the complete file its name."""
-        self.part.rename(self._target)
+        self.part.replace(self._target)
         self._notes.unlink(missing_ok=True)
 
     def discard(self) -> None:

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,6 +113,23 @@ def test_an_interrupted_run_leaves_130_and_says_so(
     assert command("--architecture=gru4rec") == cli.INTERRUPTED
     assert capsys.readouterr().err.startswith("error: interrupted")
     assert json.loads((only_run("NASR") / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_an_interruption_of_a_later_model_leaves_the_table_of_the_earlier_ones(
+    toy: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_model = cli.run_model
+
+    def interrupt_nasr(model: str, *rest: Any, **named: Any) -> Any:
+        if model == "NASR":
+            raise KeyboardInterrupt
+        return run_model(model, *rest, **named)
+
+    monkeypatch.setattr(cli, "run_model", interrupt_nasr)
+    assert command("--architecture=sasrec-1", models="GRU4Rec,NASR") == cli.INTERRUPTED
+    shown = capsys.readouterr()
+    assert shown.out.split("Test results")[1].count("GRU4Rec ") == 1
+    assert shown.err.startswith("error: interrupted")
 
 
 def test_an_error_of_the_program_keeps_its_traceback(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

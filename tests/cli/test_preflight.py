@@ -110,7 +110,7 @@ def test_models_of_recbole_and_ours_are_known() -> None:
         (["--config_files=bad.yaml"], "SASRec", ConfigError, "'lerning_rate', given in a configuration file"),
         (["--kernel_size=3"], "SASRec", ConfigError, "is not a configuration key of SASRec"),
         (["--checkpoint_dir=x"], "SASRec", ConfigError, "goes into its own folder"),
-        (["--nproc=2"], "NASR", ConfigError, "runs one process"),
+        (["--nproc=2"], "NASR", ConfigError, "torchrun"),
         (["--metrics=['NDGC']"], "SASRec", ConfigError, "no metric named 'NDGC'"),
         (["--topk=0"], "SASRec", ConfigError, "topk must be a positive integer"),
         (["--valid_metric=MRR@5"], "SASRec", ConfigError, "`valid_metric` must be one of"),

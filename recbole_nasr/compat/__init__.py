@@ -1,0 +1,71 @@
+"""Repairs that RecBole 1.2.0 and 1.2.1 need on a current stack, each with its reason.
+
+A repair is made only where its symptom is present, so each one retires by itself. Nothing of RecBole is copied:
+functions are wrapped, missing modules are stubbed while RecBole's own modules import them. `apply` runs on
+``import recbole_nasr``; ``python -m recbole_nasr.doctor`` lists what is in force.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from recbole_nasr.compat.files import (
+    restrict_cache_load,
+    restrict_torch_load,
+    skip_lonely_barrier,
+    undo_failed_download,
+)
+from recbole_nasr.compat.imports import alias_numpy, keep_anomaly_detection, stub_distutils, stub_kmeans, stub_ray
+from recbole_nasr.compat.repair import Repair
+from recbole_nasr.compat.runs import (
+    keep_counts_in_collector,
+    keep_ksr_in_single_precision,
+    modernise_exhaustive_search,
+    skip_refused_flops,
+)
+
+__all__ = [
+    "REPAIRS",
+    "Repair",
+    "alias_numpy",
+    "apply",
+    "keep_anomaly_detection",
+    "keep_counts_in_collector",
+    "keep_ksr_in_single_precision",
+    "modernise_exhaustive_search",
+    "restrict_cache_load",
+    "restrict_torch_load",
+    "skip_lonely_barrier",
+    "skip_refused_flops",
+    "stub_distutils",
+    "stub_kmeans",
+    "stub_ray",
+    "undo_failed_download",
+]
+
+REPAIRS = (
+    stub_ray,
+    alias_numpy,
+    stub_kmeans,
+    stub_distutils,
+    keep_anomaly_detection,
+    keep_counts_in_collector,
+    restrict_torch_load,
+    restrict_cache_load,
+    skip_lonely_barrier,
+    undo_failed_download,
+    modernise_exhaustive_search,
+    keep_ksr_in_single_precision,
+    skip_refused_flops,
+)
+"""All repairs, in the order in which they are made: RecBole imports only after the first."""
+
+
+@functools.cache
+def apply() -> tuple[str, ...]:
+    """Make every repair that this machine needs; later calls do nothing.
+
+    Returns:
+        The names of the repairs in force.
+    """
+    return tuple(repair.name for repair in REPAIRS if repair())

@@ -1,0 +1,136 @@
+"""Repairs of what RecBole reads: checkpoints, caches, downloads."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import shutil
+import types
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.compat.repair import repair
+from recbole_nasr.errors import DataError, NASRError
+from recbole_nasr.patching import swapped, wrap
+
+_PRETRAINED = {
+    "sequential_recommender": ("S3Rec",),
+    "general_recommender": ("ConvNCF", "NAIS", "NeuMF", "RaCT"),
+    "context_aware_recommender": ("KD_DAGFM",),
+}
+"""Models that read another model's checkpoint when they are made."""
+
+
+@repair(
+    "trainer/trainer.py",
+    583,
+    "torch.load(checkpoint_file, map_location=self.device)",
+    why="torch 2.6 and later cannot read RecBole's checkpoints; older torch runs whatever they name.",
+)
+def restrict_torch_load() -> bool:
+    """Read RecBole's checkpoints with `recbole_nasr.checkpoint`, wherever RecBole reads one.
+
+    They are pickles of protocol 4, which ``weights_only=True``, the default since torch 2.6, cannot read at all.
+    RecBole reads them in trainer.py:323 and :583, quick_start.py:250, and where a model starts from another one, as
+    in s3rec.py:120.
+    """
+    import recbole.quick_start as package
+    import recbole.quick_start.quick_start as module
+    from recbole.trainer import Trainer
+
+    from recbole_nasr.checkpoint import restricted_loading
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(*args: Any, **kwargs: Any) -> Any:
+            with restricted_loading():
+                return original(*args, **kwargs)
+
+        return reading
+
+    wrap(Trainer, "evaluate", make)
+    wrap(Trainer, "resume_checkpoint", make)
+    wrap(module, "load_data_and_model", make)
+    package.load_data_and_model = module.load_data_and_model
+    for kind, names in _PRETRAINED.items():
+        models = importlib.import_module(f"recbole.model.{kind}")
+        for name in names:
+            wrap(getattr(models, name), "__init__", make)
+    return True
+
+
+@repair(
+    "data/utils.py",
+    61,
+    "dataset = pickle.load(f)",
+    why="A file in saved/ that looks like a cached data set is read unasked, and runs whatever it names.",
+)
+def restrict_cache_load() -> bool:
+    """Read what ``save_dataset`` and ``save_dataloaders`` wrote (also :122) with `recbole_nasr.checkpoint`."""
+    import recbole.data.utils as module
+
+    from recbole_nasr.checkpoint import load_cache
+
+    restricted = types.ModuleType("pickle")
+    vars(restricted).update(vars(pickle), load=load_cache)
+    module.pickle = restricted
+    return True
+
+
+@repair(
+    "data/dataset/dataset.py",
+    252,
+    "torch.distributed.barrier()",
+    why="After a download RecBole waits for other processes, and raises where there are none.",
+)
+def skip_lonely_barrier() -> bool:
+    """Let a single process download a data set."""
+    import torch
+    from recbole.data.dataset import Dataset
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _download(self: Any) -> None:
+            if torch.distributed.is_available() and torch.distributed.is_initialized():
+                original(self)
+                return
+            with swapped(torch.distributed, "barrier", lambda: None):
+                original(self)
+
+        return _download
+
+    wrap(Dataset, "_download", make)
+    return True
+
+
+@repair(
+    "data/dataset/dataset.py",
+    239,
+    "if decide_download(url):",
+    why="A download that fails leaves an empty folder, which the next run takes for the data set.",
+)
+def undo_failed_download() -> bool:
+    """Say in one line that a data set could not be downloaded, and leave no folder behind."""
+    from recbole.data.dataset import Dataset
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _download(self: Any) -> None:
+            folder = Path(self.dataset_path)
+            before = folder.exists()
+            try:
+                original(self)
+            except NASRError:
+                raise
+            except (OSError, RuntimeError, zipfile.BadZipFile) as error:
+                if not before:
+                    shutil.rmtree(folder, ignore_errors=True)
+                msg = (
+                    f"The data set {self.dataset_name!r} could not be downloaded ({error}); check the connection, or "
+                    f"put {self.dataset_name}.inter into {self.dataset_path!r} yourself."
+                )
+                raise DataError(msg) from error
+
+        return _download
+
+    wrap(Dataset, "_download", make)
+    return True

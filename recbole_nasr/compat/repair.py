@@ -1,0 +1,45 @@
+"""What a repair is: a function that mends one place of RecBole, and what is known about that place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+BOTH = ("1.2.0", "1.2.1")
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One repair of RecBole.
+
+    Attributes:
+        apply: Makes the repair if this machine needs it; returns whether it did.
+        file: File of RecBole that is mended.
+        line: Line in RecBole 1.2.1, or in 1.2.0 where only that is mended.
+        text: What stands there.
+        versions: Versions of RecBole that have the fault.
+        why: What goes wrong without it, in one line.
+    """
+
+    apply: Callable[[], bool]
+    file: str
+    line: int
+    text: str
+    versions: tuple[str, ...]
+    why: str
+
+    @property
+    def name(self) -> str:
+        """Name of the function."""
+        return self.apply.__name__
+
+    def __call__(self) -> bool:
+        """Make the repair if it is needed; return whether it was made."""
+        return self.apply()
+
+
+def repair(
+    file: str, line: int, text: str, *, why: str, versions: tuple[str, ...] = BOTH
+) -> Callable[[Callable[[], bool]], Repair]:
+    """Make a `Repair` of the function below."""
+    return lambda apply: Repair(apply, file, line, text, versions, why)
