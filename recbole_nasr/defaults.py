@@ -21,7 +21,7 @@ EVALUATION: dict[str, Any] = {
 """How all models are measured, unless the user says otherwise."""
 
 QUICK: dict[str, dict[str, Any]] = {
-    "NASRSearch": {"n_layers": 4, "n_blocks": 2, "search_epochs": 1, "epochs": 8},
+    "NASRSearch": {"n_layers": 4, "n_blocks": 2, "search_epochs": 1, "search_min_steps": 0, "epochs": 8},
     "NASR": {"n_layers": 4, "n_blocks": 2, "epochs": 8},
     "other models": {"epochs": 1},
 }

@@ -56,7 +56,7 @@ goes to every model that reads it, --SASRec.epochs=5 to one.
   network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml
   search          search_preset: {searches};
                   search_space: {spaces};
-                  n_blocks, search_epochs, ...: all in properties/search/
+                  n_blocks, search_epochs, ...: all in properties/model/NASRSearch.yaml
   own operations  ops_module: a Python file that registers them (docs/operations.md)
 
 Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed.md)

@@ -83,8 +83,7 @@ def save_result(result: RunResult) -> None:
         result.architecture.save(folder.path / "architecture.json", {"model": result.model, "dataset": result.dataset})
     if result.search is not None:
         for number, block in enumerate(result.search.blocks, start=1):
-            header = ("path", "score", "standard_error", "selected", "tie")
-            folder.write_csv(f"ranking/block-{number}.csv", header, ranking_rows(block))
+            folder.write_csv(f"ranking/block-{number}.csv", ranking_header(block), ranking_rows(block))
         folder.write_json("ranking/summary.json", [block.summary() for block in result.search.blocks])
 
 
@@ -106,8 +105,14 @@ def metrics_content(result: RunResult) -> dict[str, Any]:
     }
 
 
-def ranking_rows(block: BlockRanking) -> Iterator[tuple[str, float, float, int, int]]:
-    """Yield path, score, standard error, selected (0 or 1) and tied (0 or 1) of every ranked path."""
+def ranking_header(block: BlockRanking) -> tuple[str, ...]:
+    """Return the names of the columns of :func:`ranking_rows`; one ``view_set_…`` for each set of views."""
+    sets = (f"view_set_{number}" for number in range(1, len(block.view_scores) + 1))
+    return ("path", "score", "standard_error", "selected", "tie", "paired_error", "flops", "parameters", *sets)
+
+
+def ranking_rows(block: BlockRanking) -> Iterator[tuple[Any, ...]]:
+    """Yield every ranked path with the columns of :func:`ranking_header`; ``selected`` and ``tie`` are 0 or 1."""
     tied = set(block.ties)
     for index, path in enumerate(block.paths):
         yield (
@@ -116,6 +121,10 @@ def ranking_rows(block: BlockRanking) -> Iterator[tuple[str, float, float, int, 
             float(block.standard_errors[index]),
             int(index == block.selected),
             int(index in tied),
+            float(block.paired_errors[index]),
+            block.flops[index],
+            block.parameters[index],
+            *block.view_scores[:, index].tolist(),
         )
 
 

@@ -113,11 +113,11 @@ class Transfer:
         """Return the size of the partial file and its notes; 0 where it cannot be continued."""
         try:
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
-            done = self.part.stat().st_size
-        except (FileNotFoundError, ValueError):
+            same = notes["url"] == self._url and notes["validator"]
+            done, length = self.part.stat().st_size, notes["length"] or 0
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # the last three: the notes are damaged
             return 0, {}
-        same = notes["url"] == self._url and notes["validator"] and done <= (notes["length"] or 0)
-        return (done, notes) if same else (0, {})
+        return (done, notes) if same and done <= length else (0, {})
 
     def _begin(self, response: Any) -> dict[str, Any]:
         self.discard()  # first: bytes never lie beside the notes of another file

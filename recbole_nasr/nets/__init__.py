@@ -2,7 +2,18 @@
 
 from recbole_nasr.nets.embedding import SequenceEmbedding
 from recbole_nasr.nets.hybrid import HybridNet
+from recbole_nasr.nets.next_item import NextItemHead, last_real
 from recbole_nasr.nets.siamese import Predictor, Projector, masked_mean
 from recbole_nasr.nets.supernet import MixedOp, Supernet
 
-__all__ = ["HybridNet", "MixedOp", "Predictor", "Projector", "SequenceEmbedding", "Supernet", "masked_mean"]
+__all__ = [
+    "HybridNet",
+    "MixedOp",
+    "NextItemHead",
+    "Predictor",
+    "Projector",
+    "SequenceEmbedding",
+    "Supernet",
+    "last_real",
+    "masked_mean",
+]

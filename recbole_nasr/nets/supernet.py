@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor, nn
 
 from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
+from recbole_nasr.nets.next_item import NextItemHead
 from recbole_nasr.nets.siamese import Predictor, Projector
 from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.space import Path, SearchSpace
@@ -25,13 +26,11 @@ class MixedOp(nn.ModuleList):
 
 
 class SupernetBlock(nn.Module):
-    """The mixed layers of one block, with the projector and predictor its training compares views with."""
+    """The mixed layers of one block."""
 
     def __init__(self, operations: Sequence[str], n_layers: int, settings: LayerSettings) -> None:
         super().__init__()
         self.layers = nn.ModuleList(MixedOp(operations, settings) for _ in range(n_layers))
-        self.projector = Projector(settings.hidden_size)
-        self.predictor = Predictor(settings.hidden_size)
 
     def forward(self, hidden: Tensor, path: Path) -> Tensor:
         """Run ``(B, L, D)`` through the operations of ``path``, one per layer."""
@@ -40,36 +39,56 @@ class SupernetBlock(nn.Module):
         return hidden
 
 
+class SiameseBlock(SupernetBlock):
+    """A block with the projector and predictor that a contrastive training compares views with."""
+
+    def __init__(self, operations: Sequence[str], n_layers: int, settings: LayerSettings) -> None:
+        super().__init__(operations, n_layers, settings)
+        self.projector = Projector(settings.hidden_size)
+        self.predictor = Predictor(settings.hidden_size)
+
+
 class Supernet(nn.Module):
     """All networks of a search space at once, sharing the weights of equal operations.
 
     It is the retrained network but for three things: several operations per layer, one more row in the item table
-    for the mask token, and no softmax layer. Same operations, same causality, same positions, same initialisation.
-    (The published code searches without causal mask and positions.)
+    for the mask token, and no softmax layer unless asked for. Same operations, same causality, same positions, same
+    initialisation. (The published code searches without causal mask and positions.)
 
     Args:
         space: Operations and blocks.
         n_items: Item ids in use, padding included; ``n_items`` itself becomes the mask token.
         max_length: Longest input sequence.
         settings: Width, dropout and so on.
+        softmax: Give it the retrained network's way out, final LayerNorm and softmax layer, in place of the projectors
+            and predictors of its blocks. There is one for all blocks: the block under training trains it on, so a
+            later block starts with a head that fits what enters it.
     """
 
-    def __init__(self, space: SearchSpace, *, n_items: int, max_length: int, settings: LayerSettings) -> None:
+    def __init__(
+        self, space: SearchSpace, *, n_items: int, max_length: int, settings: LayerSettings, softmax: bool = False
+    ) -> None:
         super().__init__()
         self.mask_token = n_items
         self.embedding = SequenceEmbedding(n_items + 1, max_length, settings.hidden_size)
-        self.blocks = nn.ModuleList(
-            SupernetBlock(space.operations, n_layers, settings) for n_layers in space.layers_per_block
-        )
+        kind = SupernetBlock if softmax else SiameseBlock
+        self.blocks = nn.ModuleList(kind(space.operations, n_layers, settings) for n_layers in space.layers_per_block)
         # Projectors and predictors keep torch's own initialisation, as SimSiam's do: with a zero bias a narrow
         # predictor can put out the zero vector, where the gradient of a direction is infinite.
         for index in range(space.n_blocks):
             self.block(index).layers.apply(initialise)
+        self.head = NextItemHead(n_items, settings) if softmax else None
 
     def block(self, index: int) -> SupernetBlock:
         """Return block ``index``."""
         block = self.blocks[index]
         assert isinstance(block, SupernetBlock)  # noqa: S101 - for the type checker
+        return block
+
+    def siamese_block(self, index: int) -> SiameseBlock:
+        """Return block ``index`` of a supernet without softmax layer."""
+        block = self.blocks[index]
+        assert isinstance(block, SiameseBlock)  # noqa: S101 - for the type checker
         return block
 
     def prefix(self, item_seq: Tensor, item_seq_len: Tensor, paths: Sequence[Path]) -> Tensor:
@@ -80,7 +99,12 @@ class Supernet(nn.Module):
         return hidden
 
     def trained_with(self, index: int) -> Iterator[nn.Module]:
-        """Yield the modules that training block ``index`` updates: ``W_k`` of Eq. 5, and with block 0 the embedding."""
+        """Yield the modules that training block ``index`` updates.
+
+        That is ``W_k`` of Eq. 5, with block 0 the embedding, and the softmax layer where there is one.
+        """
         if index == 0:
             yield self.embedding
         yield self.blocks[index]
+        if self.head is not None:
+            yield self.head

@@ -10,6 +10,7 @@ from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.figure import save_figure
 from recbole_nasr.report.screen import retrain_words
 from recbole_nasr.report.selection import selection_table, selection_verdicts
+from recbole_nasr.report.selection_figure import save_selection_figure
 from recbole_nasr.report.table import markdown_table
 from recbole_nasr.results import RunResult
 
@@ -22,9 +23,11 @@ _UNTOUCHED = {
 
 
 def save_report(result: RunResult, command: Sequence[str]) -> None:
-    """Write ``report.md`` and, for our networks, ``architecture.svg`` and ``.png`` into the run folder."""
+    """Write ``report.md`` and the figures of the architecture and of its selection, where there are, as SVG and PNG."""
     if result.architecture is not None:
         save_figure(result.architecture, result.folder.path / "architecture", f"{result.model} on {result.dataset}")
+    if result.search is not None:
+        save_selection_figure(result.search, result.folder.path / "selection", f"{result.model} on {result.dataset}")
     result.folder.write_text("report.md", report_text(result, command))
 
 
@@ -83,13 +86,15 @@ def _architecture(result: RunResult) -> list[str]:
 def _selection(result: RunResult) -> list[str]:
     if result.search is None:
         return []
-    n_sequences = result.search.blocks[0].n_sequences
+    block = result.search.blocks[0]
     return [
         "## How sure the search is",
         selection_table(result.search),
-        "Scores are squared distances to the path-ensemble target, lower is better, over "
-        f"{n_sequences:,} held-out sequences; the standard error is that of the gap. All scores are in "
+        f"A score is the {block.metric}, lower is better, over {block.n_sequences:,} held-out sequences; the standard "
+        "error is that of the gap. τ is Kendall's: between rankings on different views of the same sequences, between "
+        "rankings on two halves of the persons, and with the trivial rule that agrees most. All scores are in "
         "`ranking/`.",
+        "![scores of all paths, and of every operation by layer](selection.svg)",
         "\n".join(f"- {verdict}" for verdict in selection_verdicts(result.search)),
     ]
 

@@ -2,41 +2,68 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from recbole_nasr.search.result import BlockRanking, SearchResult
+
+_TRIVIAL = 0.7  # τ from which a rule that looks at no score says almost what the ranking says
+_UNSTABLE = 0.5  # τ between view sets or persons under which the ranking is mostly a matter of chance
+
+_HEADER = (
+    "block",
+    "paths ranked",
+    "best",
+    "median",
+    "worst",
+    "gap to second",
+    "standard error",
+    "tied",
+    "τ views",
+    "τ persons",
+    "nearest trivial rule",
+    "effective rank",
+)
 
 
 def selection_table(search: SearchResult) -> str:
-    """Return one Markdown row per block: paths ranked, scores, gap, noise, ties, effective rank."""
-    header = (
-        "block",
-        "paths ranked",
-        "best",
-        "worst",
-        "gap to second",
-        "standard error",
-        "tied",
-        "effective rank",
-    )
-    lines = ["| " + " | ".join(header) + " |", "|" + " ---: |" * len(header)]
+    """Return one Markdown row per block: paths, scores, gap, noise, ties, agreement, trivial rule, effective rank."""
+    lines = ["| " + " | ".join(_HEADER) + " |", "|" + " ---: |" * len(_HEADER)]
     for number, block in enumerate(search.blocks, start=1):
-        ranked = f"{len(block.paths):,} of {block.n_space_paths:,}"
+        evidence = block.evidence
+        rule = evidence.strongest_predictor()
         cells = (
             str(number),
-            ranked,
+            f"{len(block.paths):,} of {block.n_space_paths:,}",
             f"{block.scores.min():.5f}",
+            f"{block.scores.min() + evidence.median_gap:.5f}",
             f"{block.scores.max():.5f}",
             f"{block.gap:.2e}",
             f"{block.gap_standard_error:.2e}",
             str(len(block.ties)),
+            _tau(evidence.tau_views),
+            _tau(evidence.tau_halves),
+            f"{rule[0]} ({_tau(rule[1])})" if rule else "-",
             f"{block.effective_rank:.1f}",
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
+def _tau(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
 def selection_verdicts(search: SearchResult) -> list[str]:
-    """Return one sentence per block that says whether its choice was a clear one."""
-    return [_verdict(number, block) for number, block in enumerate(search.blocks, start=1)]
+    """Return one sentence per block that says whether its choice was a clear one, and more where a block overfits."""
+    verdicts = [_verdict(number, block) for number, block in enumerate(search.blocks, start=1)]
+    for number, (earlier, block) in enumerate(pairwise(search.blocks), start=2):
+        before, after = earlier.scores[earlier.selected], block.scores[block.selected]
+        if block.of_network and after > before + 2 * block.standard_errors[block.selected]:
+            verdicts.append(
+                f"With block {number} the network is worse on held-out persons ({after:.3f}) than before it "
+                f"({before:.3f}): it was trained too long for the data; lower `search_min_steps` or `search_epochs`."
+            )
+    return verdicts
 
 
 def _verdict(number: int, block: BlockRanking) -> str:
@@ -45,11 +72,11 @@ def _verdict(number: int, block: BlockRanking) -> str:
     elif len(block.ties) > len(block.paths) / 2:
         text = f"cannot be told from chance: {len(block.ties)} of {len(block.paths)} paths are tied"
     elif len(block.ties) > 1:
-        best = block.scores[block.selected] == block.scores.min()
-        taken = "the one with the best score" if best else "the one with the fewest FLOPs"
-        text = f"is a tie of {len(block.ties)} paths; {taken} was taken"
-    else:
+        text = f"is a tie of {len(block.ties)} paths; {_taken(block)} was taken"
+    elif block.selected in block.ties:
         text = "has a best path beyond the noise of the held-out sequences"
+    else:
+        text = f"has a best path beyond the noise of the held-out sequences, but {_taken(block)} was taken"
     sample = (
         f"; {len(block.paths):,} of its {block.n_space_paths:,} paths were ranked, a sample" if block.sampled else ""
     )
@@ -59,4 +86,27 @@ def _verdict(number: int, block: BlockRanking) -> str:
         if block.collapsed
         else ""
     )
-    return f"Block {number} {text}{sample}{collapse}."
+    return f"Block {number} {text}{sample}{_doubts(block)}{collapse}."
+
+
+def _taken(block: BlockRanking) -> str:
+    if block.scores[block.selected] == block.scores.min():
+        return "the one with the best score"
+    if block.selected in block.ties and block.flops[block.selected] == min(block.flops[index] for index in block.ties):
+        return "the one with the fewest FLOPs"
+    return "one behind which later blocks did better"  # a beam kept it open
+
+
+def _doubts(block: BlockRanking) -> str:
+    """Return what speaks against the ranking as a whole, as the end of a sentence."""
+    evidence = block.evidence
+    rule = evidence.strongest_predictor()
+    agreements = (("other views", evidence.tau_views), ("other persons", evidence.tau_halves))
+    doubts = [
+        f"; {what} would rank its paths otherwise (τ {_tau(tau)})"
+        for what, tau in agreements
+        if tau is not None and tau < _UNSTABLE
+    ]
+    if rule is not None and abs(rule[1]) >= _TRIVIAL:
+        doubts.append(f"; its ranking is nearly that by {rule[0]} alone (τ {_tau(rule[1])})")
+    return "".join(doubts)

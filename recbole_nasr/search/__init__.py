@@ -1,8 +1,17 @@
-"""The search: train each block of the supernet on itself, rank its paths, keep the best, go on (paper §3.2-3.3)."""
+"""The search: train each block of the supernet, rank its paths, keep the best, go on (paper §3.2-3.3), and variants."""
 
-from recbole_nasr.search.blockwise import search
+from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
+from recbole_nasr.search.run import search
 from recbole_nasr.search.sequences import SearchSequences, hold_out
 from recbole_nasr.search.settings import SearchSettings
 
-__all__ = ["BlockRanking", "SearchResult", "SearchSequences", "SearchSettings", "hold_out", "search"]
+__all__ = [
+    "BlockRanking",
+    "SearchProblem",
+    "SearchResult",
+    "SearchSequences",
+    "SearchSettings",
+    "hold_out",
+    "search",
+]

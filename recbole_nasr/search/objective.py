@@ -1,47 +1,142 @@
-"""What a block is trained towards: predict the ensemble of what several paths see in other views (Eq. 4-6)."""
+"""What every objective of a search answers: how paths are trained, and how good each of them is."""
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from recbole_nasr.errors import NumericalError
+from recbole_nasr.nets import Supernet
+from recbole_nasr.progress import Progress
+from recbole_nasr.search.sequences import SearchSequences
+from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.space import Path
+
+Prefix = tuple[Path, ...]
+"""The chosen path of every earlier block; empty for the first."""
 
 
-def path_ensemble_target(projections: Tensor) -> Tensor:
-    """Average the target branch over paths and return unit vectors, detached (Eq. 4 and 6).
-
-    Every projection is normalised first, so that no path dominates through its norm, and the mean is normalised
-    again, so that the distance to it lies in ``[0, 4]``.
+@dataclass(frozen=True)
+class PathScores:
+    """How good every path is on every held-out sequence; lower is better.
 
     Args:
-        projections: ``(P, B, D)``, one slice per path, in any order.
+        values: ``(B, P, N)`` in float64 on the CPU, for ``B`` prefixes, ``P`` paths and ``N`` sequences.
+        representation: ``(N, D)``, what the paths make of the sequences; its effective rank tells of a collapse.
+        views: ``(V, B, P)`` scores from ``V`` sets of views on equal sequences, the sets that ``values`` are made of
+            first; ``V`` is 0 where an objective compares no views.
+        n_view_sequences: Sequences that ``views`` are means over.
+    """
 
-    Returns:
-        ``(B, D)`` of norm 1.
+    values: Tensor
+    representation: Tensor
+    views: Tensor
+    n_view_sequences: int
+
+
+class Objective(ABC):
+    """Trains the blocks of a supernet and scores their paths.
+
+    Args:
+        supernet: What is trained.
+        settings: How.
+        seed: Of the objective's own random streams.
+    """
+
+    metric: str
+    """What a score is, for people."""
+    adds_up: bool
+    """Whether a network's score is the sum over its blocks, or that of its last block alone."""
+    group: Tensor
+    """``(N,)`` whose each sequence held for the rankings is."""
+
+    def __init__(self, supernet: Supernet, settings: SearchSettings, seed: int) -> None:
+        self.supernet, self.settings, self.seed = supernet, settings, seed
+
+    def start(self, index: int) -> None:
+        """Get ready to train block ``index``."""
+        self.index = index
+
+    @abstractmethod
+    def loss(self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+        """Return the training loss of ``paths`` behind ``prefix``, never waiting for the device.
+
+        Args:
+            item_seq: ``(B, L)`` item ids, right-padded.
+            item_seq_len: ``(B,)`` lengths.
+            prefix: What earlier blocks do; they are frozen.
+            paths: The sampled paths of the block, at least one.
+        """
+
+    def after_step(self) -> None:  # noqa: B027 - only the moving average has something to do
+        """Follow an optimiser step; by default there is nothing to do."""
+
+    @abstractmethod
+    def hold(self, held_out: SearchSequences) -> None:
+        """Take the sequences that all rankings use.
+
+        Raises:
+            DataError: If they do not suffice.
+        """
+
+    @abstractmethod
+    def work(self, n_paths: int) -> int:
+        """Return what ranking ``n_paths`` paths will advance its progress by."""
+
+    @abstractmethod
+    def score(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
+        """Score every path behind every prefix; parameters, buffers, modes and random state stay as they were.
+
+        Args:
+            prefixes: Of equal length; the block after them is scored.
+            paths: Sorted and distinct.
+            progress: Advanced by :meth:`work` of the number of prefixes times paths.
+
+        Raises:
+            NumericalError: If a score is not finite.
+        """
+
+
+@contextmanager
+def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """Put ``modules`` into eval mode, without gradients, and every part of them back into its own afterwards."""
+    modes = [(part, part.training) for module in modules for part in module.modules()]
+    try:
+        for module in modules:
+            module.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def check_finite(values: Tensor, paths: Sequence[Path], index: int) -> None:
+    """Refuse scores ``(B · P, N)`` that are not finite, naming the first bad path.
 
     Raises:
-        ValueError: If ``projections`` is not three-dimensional or holds no path.
-
-    Example:
-        >>> path_ensemble_target(torch.tensor([[[3.0, 0.0]], [[0.0, 4.0]]]))
-        tensor([[0.7071, 0.7071]])
+        NumericalError: If there is one.
     """
-    if projections.dim() != 3 or projections.size(0) == 0:
-        msg = f"`projections` must be (P >= 1, B, D), but got shape {tuple(projections.shape)}."
-        raise ValueError(msg)
-    return F.normalize(F.normalize(projections, dim=-1).mean(dim=0), dim=-1).detach()
+    finite = torch.isfinite(values).all(dim=1)
+    if not bool(finite.all()):
+        bad = paths[int((~finite).nonzero()[0]) % len(paths)]
+        msg = (
+            f"Path scores must be finite, but path {bad} of block {index} has a NaN or infinite one; "
+            f"lower `search_learning_rate`."
+        )
+        raise NumericalError(msg)
 
 
-def distance(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return the squared L2 distance of each row of ``prediction (..., D)``, normalised, to unit ``target (..., D)``.
+def effective_rank(vectors: Tensor) -> float:
+    """Return ``exp`` of the entropy of the normalised singular values of centred ``vectors (N, D)``.
 
-    It equals ``2 - 2 cos`` and lies in ``[0, 4]``.
-
-    Note:
-        Eq. 5 writes an L2 distance without saying what is normalised; the published code uses ``-2 cos``, which
-        differs from this by the constant 2.
-
-    Example:
-        >>> distance(torch.tensor([[0.0, 5.0]]), torch.tensor([[1.0, 0.0]]))
-        tensor([2.])
+    Between 1 (all on a line) and ``min(N - 1, D)``.
     """
-    return (F.normalize(prediction, dim=-1) - target).square().sum(dim=-1)
+    singular = torch.linalg.svdvals((vectors - vectors.mean(dim=0)).double().cpu())
+    share = singular / singular.sum().clamp_min(1e-12)
+    return float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))

@@ -1,4 +1,4 @@
-"""Score every path of a trained block (paper §3.3, Eq. 6-7), sharing what paths have in common.
+"""Score every path of a trained block against the ensemble (paper §3.3, Eq. 6-7), sharing what paths have in common.
 
 All paths see one stored pair of views per held-out sequence: the student one view, the path-ensemble target the other.
 Everything runs in eval mode, and BatchNorm uses the statistics of all held-out sequences of its path, so that a score
@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from recbole_nasr.errors import NumericalError
 from recbole_nasr.nets import Supernet, masked_mean
 from recbole_nasr.nets.supernet import SupernetBlock
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.augmentation import View
-from recbole_nasr.search.objective import distance, path_ensemble_target
+from recbole_nasr.search.branch import Branch
+from recbole_nasr.search.ensemble import distance, path_ensemble_target
+from recbole_nasr.search.objective import Prefix, check_finite, evaluation_mode
 from recbole_nasr.space import Path
 
 FEATURE_BYTES = 1 << 30
@@ -46,92 +47,83 @@ def run_paths(block: SupernetBlock, hidden: Tensor, paths: Sequence[Path]) -> It
 
 
 def _pooled(
-    supernet: Supernet, chosen: Sequence[Path], view: View, paths: Sequence[Path], batch_size: int, progress: Progress
+    branch: Branch, prefix: Prefix, view: View, paths: Sequence[Path], batch_size: int, progress: Progress
 ) -> Tensor:
     """Return ``(P, N, D)``: the mean over positions of every path's output."""
     item_seq, item_seq_len = view
-    block = supernet.block(len(chosen))
     features = item_seq.new_empty(0)
     for start in range(0, item_seq.size(0), batch_size):
         rows = slice(start, start + batch_size)
         lengths = item_seq_len[rows]
-        hidden = supernet.prefix(item_seq[rows], lengths, chosen)
+        hidden = branch.hidden((item_seq[rows], lengths), prefix)
         if not features.numel():
             features = hidden.new_empty(len(paths), item_seq.size(0), hidden.size(-1))
-        for index, output in run_paths(block, hidden, paths):
+        for index, output in run_paths(branch.block, hidden, paths):
             features[index, rows] = masked_mean(output, lengths)
         progress.advance(len(paths) * lengths.size(0))
     return features
 
 
-def _chunks(paths: Sequence[Path], bytes_per_path: int) -> Iterator[slice]:
+def _chunks(paths: Sequence[Path], bytes_per_path: int) -> Iterator[Sequence[Path]]:
     size = max(1, FEATURE_BYTES // bytes_per_path)
-    return (slice(start, start + size) for start in range(0, len(paths), size))
+    return (paths[start : start + size] for start in range(0, len(paths), size))
 
 
-@torch.no_grad()
 def rank_paths(
     supernet: Supernet,
-    chosen: Sequence[Path],
+    prefixes: Sequence[Prefix],
     views: tuple[View, View],
     paths: Sequence[Path],
     *,
     batch_size: int,
     progress: Progress,
+    target_branch: Branch | None = None,
+    leave_one_out: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return each path's distance to the path-ensemble target, per held-out sequence.
 
     The supernet is left exactly as it was: parameters, buffers, mode.
 
     Args:
-        supernet: Holds the trained block ``len(chosen)``.
-        chosen: The selected path of every earlier block.
+        supernet: Holds the trained block after ``prefixes``.
+        prefixes: Selected paths of the earlier blocks; with several, the ensemble is over all paths behind all.
         views: Student view and target view of the same ``N >= 2`` sequences.
         paths: The paths to rank, sorted and distinct.
         batch_size: Sequences per forward pass.
-        progress: Advanced by one for each path and sequence of each view.
+        progress: Advanced by one for each prefix, path and sequence of each view.
+        target_branch: What sets the target; the supernet itself if not given.
+        leave_one_out: Compare a path with the ensemble of the others; one path alone is compared with itself.
 
     Returns:
-        Distances ``(P, N)`` in float64, on the CPU, and the target ``(N, D)``.
+        Distances ``(B · P, N)`` of ``B`` prefixes and ``P`` paths, prefix by prefix, in float64, on the CPU, and the
+        target ``(N, D)`` of all paths.
 
     Raises:
         NumericalError: If a distance is not finite.
     """
-    modes = [(module, module.training) for module in supernet.modules()]
-    supernet.eval()
-    try:
-        block = supernet.block(len(chosen))
-        n_sequences, width = views[0][0].size(0), supernet.embedding.items.embedding_dim
-        chunks = list(_chunks(paths, n_sequences * width * 4))
+    index = len(prefixes[0])
+    online = Branch.online(supernet, index)
+    teacher = target_branch or online
+    n_sequences, width = views[0][0].size(0), supernet.embedding.items.embedding_dim
+    parts = [(prefix, part) for prefix in prefixes for part in _chunks(paths, n_sequences * width * 4)]
+    n_paths = len(prefixes) * len(paths)
+
+    def units(prefix: Prefix, part: Sequence[Path]) -> Iterator[Tensor]:
+        for features in _pooled(teacher, prefix, views[1], part, batch_size, progress):
+            yield F.normalize(teacher.block.projector(features), dim=-1)
+
+    distances = []
+    with evaluation_mode(supernet, teacher.embedding, teacher.block):
         total = torch.zeros(n_sequences, width, device=views[0][0].device)
-        for chunk in chunks:
-            for features in _pooled(supernet, chosen, views[1], paths[chunk], batch_size, progress):
-                total += F.normalize(block.projector(features), dim=-1)
-        target = path_ensemble_target((total / len(paths)).unsqueeze(0))
-        distances = [
-            distance(block.predictor(block.projector(features)), target)
-            for chunk in chunks
-            for features in _pooled(supernet, chosen, views[0], paths[chunk], batch_size, progress)
-        ]
-    finally:
-        for module, mode in modes:
-            module.training = mode
+        for prefix, part in parts:
+            for unit in units(prefix, part):
+                total += unit
+        target = path_ensemble_target((total / n_paths).unsqueeze(0))
+        for prefix, part in parts:
+            own = units(prefix, part) if leave_one_out and n_paths > 1 else None
+            for features in _pooled(online, prefix, views[0], part, batch_size, progress):
+                others = target if own is None else F.normalize(total - next(own), dim=-1)
+                distances.append(distance(online.block.predictor(online.block.projector(features)), others))
     stacked = torch.stack(distances).double().cpu()
-    if not bool(torch.isfinite(stacked).all()):
-        bad = int((~torch.isfinite(stacked).all(dim=1)).nonzero()[0])
-        msg = (
-            f"Path scores must be finite, but path {paths[bad]} of block {len(chosen)} has a NaN or infinite one; "
-            f"lower `search_learning_rate`."
-        )
-        raise NumericalError(msg)
+    check_finite(stacked, paths, index)
     return stacked, target
-
-
-def effective_rank(vectors: Tensor) -> float:
-    """Return ``exp`` of the entropy of the normalised singular values of centred ``vectors (N, D)``.
-
-    Between 1 (all on a line) and ``min(N - 1, D)``.
-    """
-    singular = torch.linalg.svdvals((vectors - vectors.mean(dim=0)).double().cpu())
-    share = singular / singular.sum().clamp_min(1e-12)
-    return float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.space import Architecture
 
 
@@ -16,32 +17,47 @@ class BlockRanking:
     """Scores of the paths of one block; lower is better.
 
     Args:
+        metric: What a score is.
         paths: Operation names of each ranked path.
-        scores: ``(P,)`` mean squared distance to the path-ensemble target, in ``[0, 4]``.
+        flops: Forward FLOPs of each path on one sequence.
+        parameters: Trainable numbers in each path.
+        scores: ``(P,)`` means over sequences.
         standard_errors: ``(P,)`` standard error of each score over sequences.
+        paired_errors: ``(P,)`` standard error of each score's difference to the best, on the same sequences.
         selected: Index of the chosen path.
         ties: Indices of the paths tied with the best, the best included, ascending.
         gap: Score of the second-best path minus the best; 0 with a single path.
         gap_standard_error: Paired standard error of that difference over sequences.
         n_sequences: Held-out sequences the scores are means over.
         n_space_paths: Paths the block has; more than ``len(paths)`` when a sample was ranked.
-        effective_rank: Effective rank of the ensemble target, between 1 and ``hidden_size``.
+        view_scores: ``(V, P)`` scores from ``V`` sets of views on equal sequences; the first are those that
+            ``scores`` are made of.
+        evidence: How far the ranking can be trusted.
+        effective_rank: Effective rank of what the paths agree on, between 1 and ``hidden_size``.
         hidden_size: Width of the representation.
         losses: Mean training loss of each epoch.
+        of_network: Whether a score is that of the network up to this block, and comparable with other blocks'.
     """
 
+    metric: str
     paths: tuple[tuple[str, ...], ...]
+    flops: tuple[int, ...]
+    parameters: tuple[int, ...]
     scores: npt.NDArray[np.float64]
     standard_errors: npt.NDArray[np.float64]
+    paired_errors: npt.NDArray[np.float64]
     selected: int
     ties: tuple[int, ...]
     gap: float
     gap_standard_error: float
     n_sequences: int
     n_space_paths: int
+    view_scores: npt.NDArray[np.float64]
+    evidence: Evidence
     effective_rank: float
     hidden_size: int
     losses: tuple[float, ...]
+    of_network: bool = False
 
     @property
     def sampled(self) -> bool:
@@ -50,12 +66,13 @@ class BlockRanking:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the target has so few directions (about 5 of 64) that all paths agree and scores mean nothing."""
+        """Whether there are so few directions (about 5 of 64) that all paths agree and scores mean nothing."""
         return self.effective_rank < max(1.1, self.hidden_size / 12)
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers a reader wants first, ready for JSON."""
         return {
+            "metric": self.metric,
             "selected": list(self.paths[self.selected]),
             "selected_score": float(self.scores[self.selected]),
             "best": list(self.paths[int(self.scores.argmin())]),
@@ -71,6 +88,7 @@ class BlockRanking:
             "effective_rank": self.effective_rank,
             "collapsed": self.collapsed,
             "losses": list(self.losses),
+            **self.evidence.content(),
         }
 
 

@@ -8,37 +8,46 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from recbole_nasr.space import Path
-
 Matrix = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Selection:
-    """The outcome of :func:`select_path`; fields as in :class:`~recbole_nasr.search.result.BlockRanking`."""
+    """The outcome of :func:`select_path`; fields as in :class:`~recbole_nasr.search.result.BlockRanking`.
 
+    ``order`` has all indices, best first.
+    """
+
+    order: tuple[int, ...]
     selected: int
     ties: tuple[int, ...]
     scores: Matrix
     standard_errors: Matrix
+    paired_errors: Matrix
     gap: float
     gap_standard_error: float
 
 
-def _standard_error(values: Matrix) -> Matrix:
+def standard_error(values: Matrix) -> Matrix:
+    """Return the standard error of the mean over the last axis."""
     return np.asarray(values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1]))
 
 
 def select_path(
-    distances: Matrix, paths: Sequence[Path], flops: Sequence[int], *, tie_standard_errors: float, tie_break: str
+    distances: Matrix,
+    paths: Sequence[Sequence[object]],
+    flops: Sequence[int],
+    *,
+    tie_standard_errors: float,
+    tie_break: str,
 ) -> Selection:
-    """Choose a path from the mean distances (Eq. 7), and find those it is tied with.
+    """Choose a path from the mean scores (Eq. 7: distances), and find those it is tied with.
 
     Two paths are compared on the same sequences, so the standard error of their difference is the paired one.
 
     Args:
         distances: ``(P, N)``, of ``P`` paths on ``N >= 2`` sequences.
-        paths: The paths, as operation indices.
+        paths: The paths, as operation indices; anything that sorts.
         flops: Cost of each path.
         tie_standard_errors: A path is tied with the best when its mean exceeds the best by no more than this many
             paired standard errors; 0 leaves exact ties only.
@@ -49,15 +58,17 @@ def select_path(
     order = sorted(range(len(paths)), key=lambda index: (scores[index], flops[index], paths[index]))
     best = order[0]
     excess = scores - scores[best]
-    paired = _standard_error(distances - distances[best])
+    paired = standard_error(distances - distances[best])
     ties = np.flatnonzero(excess <= tie_standard_errors * paired)
     cheapest = min(ties.tolist(), key=lambda index: (flops[index], paths[index]))
     second = order[1] if len(order) > 1 else best
     return Selection(
+        order=tuple(order),
         selected=best if tie_break == "score" else int(cheapest),
         ties=tuple(int(index) for index in ties),
         scores=scores,
-        standard_errors=_standard_error(distances),
+        standard_errors=standard_error(distances),
+        paired_errors=paired,
         gap=float(excess[second]),
         gap_standard_error=float(paired[second]),
     )

@@ -1,13 +1,18 @@
-"""Every number of the search that the paper states or leaves open."""
+"""Every number of the search that the paper states or leaves open, and every departure from it, each on its own."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.search.augmentation import check_augmentations
 
+OBJECTIVES = ("contrastive", "next_item")
+SCOPES = ("block", "whole")
+SAMPLINGS = ("uniform", "fair")
 TIE_BREAKS = ("score", "flops")
+_NDCG = re.compile(r"ndcg@([1-9]\d*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +20,12 @@ class SearchSettings:
     """How supernet blocks are trained and paths ranked; the defaults are preset ``paper``.
 
     Args:
+        objective: What trains the supernet and ranks paths: ``contrastive`` (Eq. 4-7) or ``next_item``.
+        scope: ``block`` trains and chooses block after block, ``whole`` trains all layers at once, then chooses.
         epochs: Passes over the training sequences per block (§4.1.2: 2), at least 1.
+        min_steps: Steps per training at the least, at least 0; more epochs are run where data are few.
         n_paths: Paths sampled per step (§4.1.2: 4), at least 1.
+        path_sampling: ``uniform`` and independent (the paper), or ``fair``: every operation of a layer equally often.
         batch_size: Sequences per step (§4.1.5: 256 on MovieLens, 64 on Last.FM), at least 2.
         learning_rate: Initial step size of AdamW (§4.1.5).
         weight_decay: Of AdamW (§4.1.5: 0).
@@ -25,16 +34,32 @@ class SearchSettings:
         decay_steps: Steps between two decays.
         augmentations: Of ``mask``, ``crop``, ``reorder``; with several, each view draws one.
         augmentation_ratio: Share of a sequence that a view destroys (§4.1.2: 0.25).
+        symmetric: Compare views in both directions, in training and ranking (contrastive).
+        target_momentum: 0 shares the weights of the two branches (the paper); above, the target branch is an
+            exponential moving average of the online one with this momentum, below 1 (contrastive).
+        leave_one_out: Leave a path out of the ensemble it is compared with (contrastive).
         holdout_ratio: Share of the sequences, whole persons at a time, kept from training to rank paths on.
         max_enumerated_paths: Blocks with more paths are ranked on a uniform sample of this many.
+        ranking_metric: ``loss``, the objective's own (distance or cross-entropy), or with ``next_item`` also
+            ``ndcg@k`` of the last item of each held-out sequence.
+        view_pairs: Stored pairs of views that a score is the mean over, at least 1 (contrastive).
+        report_view_pairs: Further pairs, at least 0, that no choice depends on: with them the report says how far
+            other views would have changed the ranking (contrastive).
+        report_sequences: Held-out sequences those are compared on at most, at least 2.
+        beam: Choices of earlier blocks kept open, at least 1; 1 is the paper's greedy choice.
+        sweeps: With scope ``whole``, rounds of choosing over the blocks at most, at least 1.
         tie_standard_errors: Paths whose paired distance to the best lies within this many standard errors are
             tied with it, and reported as tied.
         tie_break: Which of the tied paths is taken: ``score``, the best (Eq. 7), or ``flops``, the cheapest.
         ranking_batch_size: Sequences per forward pass of the ranking; changes memory and speed, never a score.
     """
 
+    objective: str = "contrastive"
+    scope: str = "block"
     epochs: int = 2
+    min_steps: int = 0
     n_paths: int = 4
+    path_sampling: str = "uniform"
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -42,28 +67,87 @@ class SearchSettings:
     decay_steps: int = 1000
     augmentations: tuple[str, ...] = ("mask",)
     augmentation_ratio: float = 0.25
+    symmetric: bool = False
+    target_momentum: float = 0.0
+    leave_one_out: bool = False
     holdout_ratio: float = 0.05
     max_enumerated_paths: int = 4096
+    ranking_metric: str = "loss"
+    view_pairs: int = 1
+    report_view_pairs: int = 1
+    report_sequences: int = 64
+    beam: int = 1
+    sweeps: int = 2
     tie_standard_errors: float = 2.0
     tie_break: str = "score"
     ranking_batch_size: int = 256
 
+    @property
+    def ndcg_cut(self) -> int | None:
+        """The ``k`` of ``ndcg@k``, or ``None`` where paths are ranked by the loss."""
+        match = _NDCG.fullmatch(self.ranking_metric)
+        return int(match[1]) if match else None
+
     def __post_init__(self) -> None:
         rules = (
+            self._one_of("search_objective", self.objective, OBJECTIVES),
+            self._one_of("search_scope", self.scope, SCOPES),
             (self.epochs >= 1, "search_epochs", "at least 1", self.epochs),
+            (self.min_steps >= 0, "search_min_steps", "at least 0", self.min_steps),
             (self.n_paths >= 1, "search_n_paths", "at least 1", self.n_paths),
+            self._one_of("search_path_sampling", self.path_sampling, SAMPLINGS),
             (self.batch_size >= 2, "search_batch_size", "at least 2 (train_batch_size where empty)", self.batch_size),
             (self.learning_rate > 0, "search_learning_rate", "positive", self.learning_rate),
             (self.weight_decay >= 0, "search_weight_decay", "at least 0", self.weight_decay),
             (0 < self.learning_rate_decay <= 1, "search_learning_rate_decay", "in (0, 1]", self.learning_rate_decay),
             (self.decay_steps >= 1, "search_decay_steps", "at least 1", self.decay_steps),
+            (0 <= self.target_momentum < 1, "search_target_momentum", "in [0, 1)", self.target_momentum),
             (0 < self.holdout_ratio < 1, "search_holdout_ratio", "in (0, 1)", self.holdout_ratio),
             (self.max_enumerated_paths >= 1, "max_enumerated_paths", "at least 1", self.max_enumerated_paths),
+            (self._knows_metric(), "search_ranking_metric", "'loss' or such as 'ndcg@20'", self.ranking_metric),
+            (self.view_pairs >= 1, "search_view_pairs", "at least 1", self.view_pairs),
+            (self.report_view_pairs >= 0, "search_report_view_pairs", "at least 0", self.report_view_pairs),
+            (self.report_sequences >= 2, "search_report_sequences", "at least 2", self.report_sequences),
+            (self.beam >= 1, "search_beam", "at least 1", self.beam),
+            (self.sweeps >= 1, "search_sweeps", "at least 1", self.sweeps),
             (self.tie_standard_errors >= 0, "search_tie_standard_errors", "at least 0", self.tie_standard_errors),
-            (self.tie_break in TIE_BREAKS, "search_tie_break", f"one of {', '.join(TIE_BREAKS)}", self.tie_break),
+            self._one_of("search_tie_break", self.tie_break, TIE_BREAKS),
             (self.ranking_batch_size >= 1, "search_ranking_batch_size", "at least 1", self.ranking_batch_size),
         )
         broken = [f"`{key}` must be {rule}, but is {value!r}." for holds, key, rule, value in rules if not holds]
         if broken:
             raise ConfigError(" ".join(broken))
         check_augmentations(self.augmentations, self.augmentation_ratio)
+        self._check_together()
+
+    @staticmethod
+    def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> tuple[bool, str, str, object]:
+        return value in allowed, key, f"one of {', '.join(allowed)}", value
+
+    def _knows_metric(self) -> bool:
+        return self.ranking_metric == "loss" or self.ndcg_cut is not None
+
+    def _check_together(self) -> None:
+        """Refuse values that the objective would ignore, and those it cannot work with."""
+        if self.objective == "contrastive" and self.ndcg_cut is not None:
+            msg = (
+                "`search_ranking_metric` other than 'loss' needs `search_objective: next_item`; change one of the two."
+            )
+            raise ConfigError(msg)
+        if self.objective == "next_item":
+            unused = {
+                "search_symmetric": self.symmetric,
+                "search_target_momentum": self.target_momentum,
+                "search_leave_one_out": self.leave_one_out,
+                "search_view_pairs": self.view_pairs != 1,
+            }
+            given = [f"`{key}`" for key, value in unused.items() if value]
+            if given:
+                msg = f"{', '.join(given)} has no meaning with `search_objective: next_item`, which compares no views."
+                raise ConfigError(msg)
+        if self.scope == "whole" and self.beam != 1:
+            msg = "`search_beam` keeps choices of earlier blocks open, which `search_scope: whole` has none of; use 1."
+            raise ConfigError(msg)
+        if self.leave_one_out and self.n_paths < 2:
+            msg = "`search_leave_one_out` needs `search_n_paths` of at least 2: one path alone has no ensemble."
+            raise ConfigError(msg)

@@ -18,6 +18,7 @@ from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.errors import ConfigError, NumericalError
 from recbole_nasr.model.settings import average_decay, switch
+from recbole_nasr.nets.fused import FUSED_DEVICES
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.trainer.averaging import WeightAverage
@@ -52,7 +53,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         """Build RecBole's optimiser; Adam and AdamW fused, which is faster and never reads a value back."""
         learner = str(kwargs.get("learner", self.learner)).lower()
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        if learner not in kinds or self.device.type not in ("cpu", "cuda"):
+        if learner not in kinds or self.device.type not in FUSED_DEVICES:
             optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
             return optimizer
         return kinds[learner](

@@ -157,9 +157,10 @@ def test_a_complete_download_that_was_not_renamed_yet_is_not_asked_for_again(
     assert len(publisher.asked) == 1
 
 
-def test_damaged_notes_mean_a_new_beginning(publisher: Publisher, tmp_path: Path) -> None:
+@pytest.mark.parametrize("notes", ["{", "{}", "[]"])
+def test_damaged_notes_mean_a_new_beginning(publisher: Publisher, tmp_path: Path, notes: str) -> None:
     (tmp_path / "ml-1m.zip.part").write_bytes(b"of something else")
-    (tmp_path / "ml-1m.zip.part.json").write_text("{")
+    (tmp_path / "ml-1m.zip.part.json").write_text(notes)
     assert fetch("ml-1m", tmp_path).read_bytes() == BODY
 
 

@@ -14,6 +14,7 @@ from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress
 from recbole_nasr.search import SearchSettings
+from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.ranking import rank_paths
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import Architecture, SearchSpace
@@ -59,16 +60,16 @@ def test_path_scores_of_the_same_weights_agree_with_the_cpu() -> None:
     net = opened(Supernet(SPACE, n_items=40, max_length=12, settings=LayerSettings(hidden_size=16)))
     views = sequences(), sequences()
     paths = list(SPACE.paths(0))
-    expected, _ = rank_paths(net, [], views, paths, batch_size=7, progress=Progress())
+    expected, _ = rank_paths(net, [()], views, paths, batch_size=7, progress=Progress())
     on_device = tuple((view[0].cuda(), view[1].cuda()) for view in views)
-    found, _ = rank_paths(net.cuda(), [], on_device, paths, batch_size=7, progress=Progress())
+    found, _ = rank_paths(net.cuda(), [()], on_device, paths, batch_size=7, progress=Progress())
     torch.testing.assert_close(found.mean(dim=1), expected.mean(dim=1), atol=1e-4, rtol=1e-4)
 
 
 def test_a_search_step_never_waits_for_the_device(no_waiting: Callable[[], None]) -> None:
     net = Supernet(SPACE, n_items=40, max_length=12, settings=LayerSettings(hidden_size=16)).cuda()
     settings = SearchSettings(augmentations=("mask", "crop", "reorder"))
-    trainer = BlockTrainer(net, [], SPACE, settings, 1)
+    trainer = BlockTrainer(net, [()], SPACE, settings, 1, Contrastive(net, settings, 1))
     item_seq, lengths = (tensor.cuda() for tensor in sequences())
     trainer.step(item_seq, lengths)  # the first step makes the state of the optimiser
     no_waiting()

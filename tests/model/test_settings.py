@@ -30,6 +30,35 @@ def test_the_shipped_files_say_what_the_algorithms_own_defaults_say() -> None:
     assert space.layers_per_block == (4, 4, 4, 4)
 
 
+@pytest.mark.parametrize(
+    ("preset", "expected"),
+    [
+        ("paper", SearchSettings()),
+        (
+            "improved",
+            SearchSettings(
+                min_steps=200,
+                path_sampling="fair",
+                symmetric=True,
+                target_momentum=0.99,
+                leave_one_out=True,
+                view_pairs=2,
+                report_view_pairs=0,
+                beam=2,
+            ),
+        ),
+        ("next_item", SearchSettings(objective="next_item", min_steps=100, path_sampling="fair")),
+        (
+            "next_item_whole",
+            SearchSettings(objective="next_item", scope="whole", epochs=8, min_steps=400, path_sampling="fair"),
+        ),
+    ],
+)
+def test_a_preset_departs_from_the_paper_in_what_it_lists_alone(preset: str, expected: SearchSettings) -> None:
+    text = (Path(str(resource_dir("properties"))) / "search" / f"{preset}.yaml").read_text(encoding="utf-8")
+    assert search_settings(defaults(**yaml.safe_load(text))) == expected
+
+
 def test_the_search_batch_is_the_training_batch_unless_given() -> None:
     assert search_settings(defaults(train_batch_size=7)).batch_size == 7
     assert search_settings(defaults(train_batch_size=7, search_batch_size=9)).batch_size == 9
@@ -55,6 +84,11 @@ def test_lists_may_come_as_text_from_the_command_line() -> None:
         (search_settings, "augmentations", [], "must be a list of names"),
         (search_settings, "augmentations", [1], "must be a list of names"),
         (search_settings, "search_epochs", 0, "must be at least 1"),
+        (search_settings, "search_symmetric", "yes", "must be True or False, but is 'yes'"),
+        (search_settings, "search_leave_one_out", 1, "must be True or False, but is 1"),
+        (search_settings, "search_target_momentum", "high", "must be a number"),
+        (search_settings, "search_beam", 1.5, "must be an integer"),
+        (search_settings, "search_objective", None, "must be one of contrastive, next_item"),
         (search_space, "candidate_ops", 4, "must be a list of names, but is 4"),
         (search_space, "layers_per_block", "4,4", "must be a list of integers, but is '4,4'"),
         (search_space, "layers_per_block", [True], "must be a list of integers"),

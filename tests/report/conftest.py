@@ -9,17 +9,35 @@ import pytest
 
 from recbole_nasr.results import DataCounts, RunResult
 from recbole_nasr.runs import RunFolder
+from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.space import Architecture
 
 PATHS = (("transformer_h4",), ("tcn_d1_2",), ("tcn_d1_4",))
+EVIDENCE = Evidence(
+    spread=0.3,
+    median_gap=0.25,
+    median_gap_standard_error=0.05,
+    p_second=0.01,
+    p_median=None,
+    tau_halves=0.75,
+    tau_views=0.6,
+    view_noise=0.02,
+    predictors={"FLOPs": 0.5, "share of tcn": -0.625},
+)
 
 
 def ranking(scores: list[float], selected: int, ties: tuple[int, ...], n_space_paths: int = 3) -> BlockRanking:
     return BlockRanking(
+        metric="distance",
         paths=PATHS,
+        flops=(300, 200, 100),
+        parameters=(30, 20, 10),
         scores=np.array(scores),
         standard_errors=np.full(3, 0.01),
+        paired_errors=np.array([0.0, 0.02, 0.03]),
+        view_scores=np.array([scores, [0.1, 0.2, 0.3]]),
+        evidence=EVIDENCE,
         selected=selected,
         ties=ties,
         gap=0.25,

@@ -13,7 +13,7 @@ from recbole_nasr.report.markdown import report_text, save_report
 from recbole_nasr.report.screen import last_screen, next_commands, save_comparison
 from recbole_nasr.report.selection import selection_table, selection_verdicts
 from recbole_nasr.report.table import markdown_table, table_rows, text_table
-from recbole_nasr.results import RunResult, ranking_rows, save_result
+from recbole_nasr.results import RunResult, ranking_header, ranking_rows, save_result
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.space import Architecture
 
@@ -52,10 +52,13 @@ def test_the_rows_hold_unrounded_numbers(make_result: Make) -> None:
 
 def test_every_ranked_path_is_a_row(search: SearchResult) -> None:
     assert list(ranking_rows(search.blocks[1])) == [
-        ("transformer_h4", 0.5, 0.01, 1, 1),
-        ("tcn_d1_2", 0.5, 0.01, 0, 1),
-        ("tcn_d1_4", 1.0, 0.01, 0, 0),
+        ("transformer_h4", 0.5, 0.01, 1, 1, 0.0, 300, 30, 0.5, 0.1),
+        ("tcn_d1_2", 0.5, 0.01, 0, 1, 0.02, 200, 20, 0.5, 0.2),
+        ("tcn_d1_4", 1.0, 0.01, 0, 0, 0.03, 100, 10, 1.0, 0.3),
     ]
+    header = ranking_header(search.blocks[1])
+    assert len(header) == 10
+    assert header[-2:] == ("view_set_1", "view_set_2")
 
 
 def test_a_tie_is_called_a_tie_and_a_sample_a_sample(search: SearchResult) -> None:
@@ -68,16 +71,54 @@ def test_a_tie_is_called_a_tie_and_a_sample_a_sample(search: SearchResult) -> No
         search.blocks[0],
         paths=(*search.blocks[0].paths, ("transformer_h8",)),
         scores=np.array([0.5, 0.25, 1.0, 1.0]),
+        flops=(200, 300, 100, 100),
         ties=(0, 1),
     )
-    for selected, taken in ((1, "best score"), (0, "fewest FLOPs")):
-        result = SearchResult(search.architecture, (replace(few, selected=selected),))
-        assert selection_verdicts(result) == [f"Block 1 is a tie of 2 paths; the one with the {taken} was taken."]
+    later = "one behind which later blocks did better"
+    for selected, flops, taken in (
+        (1, (200, 300, 100, 100), "the one with the best score"),
+        (0, (200, 300, 100, 100), "the one with the fewest FLOPs"),
+        (0, (400, 300, 100, 100), later),
+    ):
+        result = SearchResult(search.architecture, (replace(few, selected=selected, flops=flops),))
+        assert selection_verdicts(result) == [f"Block 1 is a tie of 2 paths; {taken} was taken."]
+    result = SearchResult(search.architecture, (replace(search.blocks[0], selected=0),))
+    assert selection_verdicts(result) == [
+        f"Block 1 has a best path beyond the noise of the held-out sequences, but {later} was taken."
+    ]
 
 
-def test_the_selection_table_has_gap_noise_ties_and_effective_rank(search: SearchResult) -> None:
+def test_the_selection_table_has_gap_noise_ties_agreement_and_effective_rank(search: SearchResult) -> None:
     row = selection_table(search).splitlines()[2]
-    assert row == "| 1 | 3 of 3 | 0.25000 | 1.00000 | 2.50e-01 | 6.25e-02 | 1 | 41.5 |"
+    assert row == (
+        "| 1 | 3 of 3 | 0.25000 | 0.50000 | 1.00000 | 2.50e-01 | 6.25e-02 | 1 | 0.60 | 0.75 "
+        "| share of tcn (-0.62) | 41.5 |"
+    )
+
+
+def test_a_block_that_makes_the_network_worse_on_held_out_persons_is_said_to_overfit(search: SearchResult) -> None:
+    clear = search.blocks[0]
+    for of_network, worse, n in ((True, 0.03, 3), (True, 0.01, 2), (True, -0.03, 2), (False, 0.03, 2)):
+        later = replace(clear, of_network=of_network, scores=clear.scores + worse)  # standard errors are 0.01
+        verdicts = selection_verdicts(SearchResult(search.architecture, (clear, later)))
+        assert len(verdicts) == n
+        if n == 3:
+            assert verdicts[2].startswith("With block 2 the network is worse on held-out persons (0.280) than before")
+
+
+def test_a_ranking_that_others_would_not_repeat_or_a_trivial_rule_explains_is_doubted(search: SearchResult) -> None:
+    clear = search.blocks[0]
+    evidence = replace(clear.evidence, tau_views=0.25, tau_halves=0.125, predictors={"FLOPs": 0.875})
+    [verdict] = selection_verdicts(SearchResult(search.architecture, (replace(clear, evidence=evidence),)))
+    assert verdict == (
+        "Block 1 has a best path beyond the noise of the held-out sequences; other views would rank its paths "
+        "otherwise (τ 0.25); other persons would rank its paths otherwise (τ 0.12); its ranking is nearly that by "
+        "FLOPs alone (τ 0.88)."
+    )
+    unknown = replace(clear.evidence, tau_views=None, tau_halves=None, predictors={})
+    blank = SearchResult(search.architecture, (replace(clear, evidence=unknown),))
+    assert selection_verdicts(blank) == selection_verdicts(search)[:1]
+    assert "| 1 | - | - | - | 41.5 |" in selection_table(blank)
 
 
 def test_the_report_tells_what_was_measured_how(make_result: Make, search: SearchResult) -> None:
@@ -120,6 +161,8 @@ def test_saving_writes_files_that_the_report_refers_to(make_result: Make, search
         "ranking/block-1.csv",
         "ranking/block-2.csv",
         "ranking/summary.json",
+        "selection.svg",
+        "selection.png",
     }
     assert Architecture.load(result.folder.path / "architecture.json") == search.architecture
 

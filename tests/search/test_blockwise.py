@@ -10,7 +10,9 @@ import torch
 
 from recbole_nasr.errors import ArchitectureError, DataError
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.search import BlockRanking, SearchResult, SearchSequences, SearchSettings, search
+from recbole_nasr.progress import Progress
+from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, SearchSequences, SearchSettings, search
+from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.ranking import rank_paths
 from recbole_nasr.space import SearchSpace
 
@@ -26,9 +28,15 @@ def run(
     seed: int = 1,
     **options: Any,
 ) -> SearchResult:
-    layers = LayerSettings(hidden_size=8)
-    space = space or SearchSpace(FOUR, (2, 1))
-    return search(sequences, space, n_items=30, layer_settings=layers, settings=settings, seed=seed, **options)
+    problem = SearchProblem(
+        sequences=sequences,
+        space=space or SearchSpace(FOUR, (2, 1)),
+        n_items=30,
+        layer_settings=LayerSettings(hidden_size=8),
+        settings=settings,
+        seed=seed,
+    )
+    return search(problem, **options)
 
 
 def same(first: SearchResult, second: SearchResult) -> bool:
@@ -135,10 +143,61 @@ def test_every_block_is_ranked_on_the_same_stored_views_of_the_held_out_sequence
         seen.append([tensor.clone() for view in views for tensor in view])
         return rank_paths(supernet, chosen, views, *args, **kwargs)
 
-    monkeypatch.setattr("recbole_nasr.search.blockwise.rank_paths", spy)
-    run(make_sequences(24))
+    monkeypatch.setattr("recbole_nasr.search.contrastive.rank_paths", spy)
+    run(make_sequences(24), settings=replace(SETTINGS, report_view_pairs=0))
     assert all(torch.equal(a, b) for a, b in zip(*seen, strict=True))
     assert not torch.equal(seen[0][0], seen[0][2])  # student and target see different views
+
+
+def test_every_block_of_a_contrastive_search_has_its_evidence(make_sequences: MakeSequences) -> None:
+    for block in run(make_sequences(24), settings=replace(SETTINGS, report_sequences=4)).blocks:
+        assert block.metric == "squared distance to the path ensemble"
+        assert block.view_scores.shape == (2, len(block.paths))
+        assert block.evidence.view_noise is not None
+        assert {"share of tcn", "share of tcn_d1_2", "FLOPs", "parameters"} <= set(block.evidence.predictors)
+        assert block.evidence.median_gap >= block.gap >= 0
+        assert block.parameters[0] - block.parameters[-1] == 8 * len(block.paths[0])  # Eq. 2 against Eq. 3: one width
+        assert (block.paired_errors[int(block.scores.argmin())], block.paired_errors.shape) == (0, block.scores.shape)
+
+
+def test_a_small_data_set_is_trained_for_more_epochs_until_it_has_its_steps(make_sequences: MakeSequences) -> None:
+    # 18 sequences to train on in batches of 8: 3 steps an epoch.
+    assert [len(block.losses) for block in run(make_sequences(24), settings=replace(SETTINGS, min_steps=7)).blocks] == [
+        3,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("objective", ["contrastive", "next_item"])
+def test_a_beam_that_keeps_everything_finds_the_best_of_all_networks(
+    objective: str, make_sequences: MakeSequences
+) -> None:
+    space, settings = SearchSpace(FOUR, (1, 1)), replace(SETTINGS, objective=objective, beam=4)
+    problem = SearchProblem(
+        sequences=make_sequences(24),
+        space=space,
+        n_items=30,
+        layer_settings=LayerSettings(hidden_size=8),
+        settings=settings,
+        seed=1,
+    )
+    search_run = BlockwiseSearch(problem)
+    first = search_run.next_block()
+    kept = {choice.prefix for choice in search_run.choices}
+    assert kept == {((op,),) for op in range(4)}
+    search_run.next_block()
+    prefixes, paths = [((op,),) for op in range(4)], [(op,) for op in range(4)]
+    scores = search_run.state.objective.score(prefixes, paths, Progress()).values.mean(dim=2).numpy()
+    if objective == "contrastive":  # blocks add up
+        scores = scores + first.scores[:, None]
+    best = divmod(int(scores.argmin()), 4)
+    assert search_run.choices[0].prefix == ((best[0],), (best[1],))
+    totals = [scores[choice.prefix[0][0], choice.prefix[1][0]] for choice in search_run.choices]
+    np.testing.assert_allclose(totals, np.sort(scores.flatten())[:4], atol=1e-9)
+    for choice in search_run.choices:
+        assert [block.paths[block.selected] for block in choice.rankings] == [
+            space.path_names(path) for path in choice.prefix
+        ]
 
 
 def test_sequences_that_all_look_alike_have_a_collapsed_target(make_sequences: MakeSequences) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from recbole_nasr.nets.supernet import MixedOp
 from recbole_nasr.progress import Progress
 from recbole_nasr.search import SearchSequences, ranking
 from recbole_nasr.search.augmentation import View, make_view
-from recbole_nasr.search.ranking import effective_rank, rank_paths, run_paths
+from recbole_nasr.search.objective import effective_rank
+from recbole_nasr.search.ranking import rank_paths, run_paths
 
 MakeSequences = Callable[..., SearchSequences]
 MakeNet = Callable[..., Supernet]
@@ -43,7 +45,7 @@ def views(make_sequences: MakeSequences) -> tuple[View, View]:
 def rank(
     net: Supernet, views: tuple[View, View], paths: list[tuple[int, ...]], batch_size: int = 64
 ) -> tuple[Tensor, Tensor]:
-    return rank_paths(net, [], views, paths, batch_size=batch_size, progress=Progress())
+    return rank_paths(net, [()], views, paths, batch_size=batch_size, progress=Progress())
 
 
 @torch.no_grad()
@@ -98,10 +100,46 @@ def test_paths_of_a_later_block_are_ranked_behind_the_chosen_ones(make_net: Make
     net = make_net((2, 1))
     paths = [(op,) for op in range(4)]
     first, second = (
-        rank_paths(net, [chosen], views, paths, batch_size=64, progress=Progress())[0] for chosen in ((0, 1), (2, 3))
+        rank_paths(net, [(chosen,)], views, paths, batch_size=64, progress=Progress())[0] for chosen in ((0, 1), (2, 3))
     )
     assert first.shape == (4, 13)
     assert not torch.allclose(first, second)
+
+
+def test_behind_several_prefixes_the_ensemble_is_over_all_paths(make_net: MakeNet, views: tuple[View, View]) -> None:
+    net, paths, prefixes = make_net((2, 1)), [(op,) for op in range(4)], [((0, 1),), ((2, 3),)]
+    found, target = rank_paths(net, prefixes, views, paths, batch_size=64, progress=Progress())
+    assert found.shape == (8, 13)
+    with torch.no_grad():
+        block = net.eval().block(1)
+
+        def project(view: View, prefix: Any, path: Any) -> Tensor:
+            return block.projector(masked_mean(block(net.prefix(*view, prefix), path), view[1]))
+
+        ways = list(product(prefixes, paths))
+        units = [F.normalize(project(views[1], *way), dim=-1) for way in ways]
+        expected = F.normalize(torch.stack(units).mean(dim=0), dim=-1)
+        torch.testing.assert_close(target, expected, atol=1e-6, rtol=0)
+        for row, way in zip(found, ways, strict=True):
+            unit = F.normalize(block.predictor(project(views[0], *way)), dim=-1)
+            torch.testing.assert_close(row, (2 - 2 * (unit * expected).sum(dim=-1)).double(), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("paths_at_a_time", [3, 100])
+def test_a_path_left_out_is_compared_with_the_ensemble_of_the_others(
+    paths_at_a_time: int, make_net: MakeNet, views: tuple[View, View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = make_net()
+    monkeypatch.setattr(ranking, "FEATURE_BYTES", paths_at_a_time * 13 * 8 * 4)
+    found, _ = rank_paths(net, [()], views, ALL_16, batch_size=5, progress=Progress(), leave_one_out=True)
+    for index in (0, 7, 15):
+        others = [path for path in ALL_16 if path != ALL_16[index]]
+        _, target = rank(net, views, others)
+        with torch.no_grad():
+            block = net.eval().block(0)
+            pooled = masked_mean(block(net.prefix(*views[0], []), ALL_16[index]), views[0][1])
+            unit = F.normalize(block.predictor(block.projector(pooled)), dim=-1)
+        torch.testing.assert_close(found[index], (2 - 2 * (unit * target).sum(dim=-1)).double(), atol=1e-5, rtol=0)
 
 
 def test_ranking_twice_gives_the_same_bits_and_leaves_the_supernet_as_it_was(
@@ -192,7 +230,7 @@ def test_progress_counts_every_path_and_sequence_of_both_views(make_net: MakeNet
             self.total += n
 
     progress = Counting()
-    rank_paths(make_net(), [], views, ALL_16, batch_size=5, progress=progress)
+    rank_paths(make_net(), [()], views, ALL_16, batch_size=5, progress=progress)
     assert progress.total == 2 * 16 * 13
 
 

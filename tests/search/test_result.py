@@ -5,13 +5,32 @@ import json
 import numpy as np
 
 from recbole_nasr.search import BlockRanking
+from recbole_nasr.search.evidence import Evidence
+
+EVIDENCE = Evidence(
+    spread=0.05,
+    median_gap=0.1,
+    median_gap_standard_error=0.2,
+    p_second=0.6,
+    p_median=None,
+    tau_halves=None,
+    tau_views=0.3,
+    view_noise=0.01,
+    predictors={"FLOPs": -0.9, "parameters": 0.5},
+)
 
 
 def ranking(n_space_paths: int) -> BlockRanking:
     return BlockRanking(
         paths=(("tcn_d1",), ("gru4rec",)),
+        metric="distance",
+        flops=(2, 1),
+        parameters=(4, 3),
         scores=np.array([0.3, 0.2]),
         standard_errors=np.array([0.1, 0.1]),
+        paired_errors=np.array([0.2, 0.0]),
+        view_scores=np.zeros((0, 2)),
+        evidence=EVIDENCE,
         selected=0,
         ties=(0, 1),
         gap=0.1,
@@ -29,6 +48,11 @@ def test_the_summary_tells_the_selected_from_the_best_and_is_json() -> None:
     assert (summary["selected"], summary["selected_score"]) == (["tcn_d1"], 0.3)
     assert (summary["best"], summary["best_score"], summary["worst_score"]) == (["gru4rec"], 0.2, 0.3)
     assert (summary["n_tied"], summary["sampled"], summary["losses"]) == (2, False, [1.0, 0.5])
+    assert (summary["tau_views"], summary["p_median"], summary["predictors"]["FLOPs"]) == (0.3, None, -0.9)
+
+
+def test_the_strongest_trivial_rule_may_agree_or_disagree() -> None:
+    assert EVIDENCE.strongest_predictor() == ("FLOPs", -0.9)
 
 
 def test_a_ranking_of_fewer_paths_than_the_space_has_is_a_sample() -> None:

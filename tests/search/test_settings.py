@@ -22,6 +22,23 @@ from recbole_nasr.search import SearchSettings
         ({"tie_standard_errors": float("nan")}, "`search_tie_standard_errors`"),
         ({"tie_break": "cheap"}, "`search_tie_break` must be one of score, flops, but is 'cheap'"),
         ({"ranking_batch_size": 0}, "`search_ranking_batch_size`"),
+        ({"objective": "next"}, "`search_objective` must be one of contrastive, next_item, but is 'next'"),
+        ({"scope": "net"}, "`search_scope` must be one of block, whole, but is 'net'"),
+        ({"min_steps": -1}, "`search_min_steps`"),
+        ({"path_sampling": "strict"}, "`search_path_sampling` must be one of uniform, fair, but is 'strict'"),
+        ({"target_momentum": 1.0}, r"`search_target_momentum` must be in \[0, 1\), but is 1.0"),
+        ({"ranking_metric": "ndcg@0"}, "`search_ranking_metric` must be 'loss' or such as 'ndcg@20', but is 'ndcg@0'"),
+        ({"view_pairs": 0}, "`search_view_pairs`"),
+        ({"report_view_pairs": -1}, "`search_report_view_pairs`"),
+        ({"report_sequences": 1}, "`search_report_sequences` must be at least 2"),
+        ({"beam": 0}, "`search_beam`"),
+        ({"sweeps": 0}, "`search_sweeps`"),
+        ({"ranking_metric": "ndcg@10"}, "`search_ranking_metric` other than 'loss' needs `search_objective"),
+        ({"objective": "next_item", "symmetric": True}, "`search_symmetric` has no meaning"),
+        ({"objective": "next_item", "target_momentum": 0.9}, "`search_target_momentum` has no meaning"),
+        ({"objective": "next_item", "view_pairs": 2, "leave_one_out": True}, "`search_leave_one_out`, `search_view_pa"),
+        ({"scope": "whole", "beam": 2}, "`search_beam` keeps choices of earlier blocks open"),
+        ({"leave_one_out": True, "n_paths": 1}, "`search_leave_one_out` needs `search_n_paths` of at least 2"),
         ({"augmentations": ("drop",)}, "'drop'"),
         ({"augmentation_ratio": 2.0}, "`augmentation_ratio`"),
     ],
@@ -35,3 +52,8 @@ def test_the_defaults_are_the_papers() -> None:
     settings = SearchSettings()
     assert (settings.epochs, settings.n_paths, settings.learning_rate, settings.weight_decay) == (2, 4, 1e-3, 0)
     assert (settings.augmentations, settings.augmentation_ratio) == (("mask",), 0.25)
+
+
+def test_the_cut_of_ndcg_is_read_from_the_metric() -> None:
+    cuts = [SearchSettings(objective="next_item", ranking_metric=name).ndcg_cut for name in ("loss", "NDCG@5")]
+    assert cuts == [None, 5]

@@ -13,7 +13,8 @@ from recbole_nasr.errors import NumericalError
 from recbole_nasr.nets import Supernet
 from recbole_nasr.progress import Progress
 from recbole_nasr.rng import derive_seed
-from recbole_nasr.search import SearchSequences, SearchSettings, training
+from recbole_nasr.search import SearchSequences, SearchSettings, contrastive
+from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import Path, SearchSpace
 
@@ -25,7 +26,12 @@ PATHS = [(0, 2), (3, 1)]
 def trainer_of(net: Supernet, chosen: list[Path] | None = None, **settings: Any) -> BlockTrainer:
     names = ("transformer_h2", "transformer_h4", "tcn_d1_2", "tcn_d1_4")
     space = SearchSpace(names, tuple(len(block.layers) for block in net.blocks))
-    return BlockTrainer(net, chosen or [], space, SearchSettings(**{"batch_size": 6, **settings}), 5)
+    how = SearchSettings(**{"batch_size": 6, **settings})
+    return BlockTrainer(net, [tuple(chosen or [])], space, how, 5, Contrastive(net, how, 5))
+
+
+def loss_of(trainer: BlockTrainer, batch: tuple[Tensor, Tensor]) -> Tensor:
+    return trainer.objective.loss(*batch, trainer.prefixes[0], PATHS)
 
 
 @pytest.fixture
@@ -38,10 +44,10 @@ def test_the_loss_is_the_mean_distance_of_every_path_to_their_ensemble(
     make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes, distances = [], []
-    ensemble, distance = training.path_ensemble_target, training.distance
-    monkeypatch.setattr(training, "path_ensemble_target", lambda p: shapes.append(tuple(p.shape)) or ensemble(p))
-    monkeypatch.setattr(training, "distance", lambda p, t: distances.append(distance(p, t)) or distances[-1])
-    loss = trainer_of(make_net()).loss(*batch, PATHS)
+    ensemble, distance = contrastive.path_ensemble_target, contrastive.distance
+    monkeypatch.setattr(contrastive, "path_ensemble_target", lambda p, **_: shapes.append(p.shape) or ensemble(p))
+    monkeypatch.setattr(contrastive, "distance", lambda p, t: distances.append(distance(p, t)) or distances[-1])
+    loss = loss_of(trainer_of(make_net()), batch)
     assert shapes == [(2, 12, 8)]
     assert [tuple(values.shape) for values in distances] == [(12,), (12,)]
     torch.testing.assert_close(loss, torch.cat(distances).mean())
@@ -51,15 +57,15 @@ def test_the_loss_is_the_mean_distance_of_every_path_to_their_ensemble(
 def test_every_path_has_a_view_of_its_own_in_either_branch(
     make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    views, make_view = [], training.make_view
-    monkeypatch.setattr(training, "make_view", lambda *a, **k: views.append(make_view(*a, **k)) or views[-1])
-    trainer_of(make_net()).loss(*batch, PATHS)
+    views, make_view = [], contrastive.make_view
+    monkeypatch.setattr(contrastive, "make_view", lambda *a, **k: views.append(make_view(*a, **k)) or views[-1])
+    loss_of(trainer_of(make_net()), batch)
     assert len({tuple(view[0].flatten().tolist()) for view in views}) == 4
 
 
 def gradients(trainer: BlockTrainer, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    torch.autograd.backward(trainer.loss(*batch, PATHS))
+    torch.autograd.backward(loss_of(trainer, batch))
     named = trainer.supernet.named_parameters()
     return {name: parameter.grad for name, parameter in named if parameter.grad is not None}
 
@@ -67,11 +73,11 @@ def gradients(trainer: BlockTrainer, batch: tuple[Tensor, Tensor]) -> dict[str, 
 def test_the_gradient_is_that_towards_a_constant_target(
     make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    targets, ensemble = [], training.path_ensemble_target
-    monkeypatch.setattr(training, "path_ensemble_target", lambda p: targets.append(ensemble(p)) or targets[-1])
+    targets, ensemble = [], contrastive.path_ensemble_target
+    monkeypatch.setattr(contrastive, "path_ensemble_target", lambda p, **_: targets.append(ensemble(p)) or targets[-1])
     found = gradients(trainer_of(make_net()), batch)
     constant = torch.tensor(targets[0].tolist())
-    monkeypatch.setattr(training, "path_ensemble_target", lambda _: constant)
+    monkeypatch.setattr(contrastive, "path_ensemble_target", lambda _, **__: constant)
     expected = gradients(trainer_of(make_net()), batch)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in found)
@@ -81,9 +87,9 @@ def test_the_gradient_is_that_towards_a_constant_target(
 def test_without_the_student_there_is_no_gradient(
     make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    distance = training.distance
-    monkeypatch.setattr(training, "distance", lambda p, t: distance(p.detach(), t))
-    assert not trainer_of(make_net()).loss(*batch, PATHS).requires_grad
+    distance = contrastive.distance
+    monkeypatch.setattr(contrastive, "distance", lambda p, t: distance(p.detach(), t))
+    assert not loss_of(trainer_of(make_net()), batch).requires_grad
 
 
 def test_padding_changes_no_loss(make_net: MakeNet, batch: tuple[Tensor, Tensor]) -> None:
@@ -92,7 +98,7 @@ def test_padding_changes_no_loss(make_net: MakeNet, batch: tuple[Tensor, Tensor]
     for padding in (0, 7):
         trainer = trainer_of(make_net(dropout_prob=0.0), augmentation_ratio=1.0)  # every item masked, no chance
         padded = torch.where(item_seq > 0, item_seq, padding)
-        losses.append(trainer.loss(padded, lengths, PATHS).item())
+        losses.append(loss_of(trainer, (padded, lengths)).item())
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
@@ -123,7 +129,7 @@ def test_operations_on_no_path_sampled_for_a_step_keep_every_bit_despite_weight_
     rng = random.Random(derive_seed(5, "search/paths/0"))  # noqa: S311
     for _ in range(3):  # a later step finds gradients and momentum of an earlier one
         before = copy.deepcopy(net.state_dict())
-        paths = trainer.space.sample_paths(0, 2, rng)
+        paths = trainer.sampler.space.sample_paths(0, 2, rng)
         trainer.step(*batch)
         operations = {tuple(map(int, name.split(".")[3:5])) for name in changed(net, before) if ".layers." in name}
         assert operations == {(layer, op) for path in paths for layer, op in enumerate(path)}

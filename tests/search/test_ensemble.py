@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from recbole_nasr.search.objective import distance, path_ensemble_target
+from recbole_nasr.search.ensemble import distance, path_ensemble_target
 
 
 def test_the_target_does_not_depend_on_the_order_of_the_paths() -> None:
@@ -24,6 +24,17 @@ def test_the_target_is_the_normalised_mean_of_unit_vectors_whatever_their_norms(
     scaled = projections * torch.rand(5, 1, 1).add(0.1)
     torch.testing.assert_close(path_ensemble_target(scaled), F.normalize(mean, dim=-1))
     torch.testing.assert_close(path_ensemble_target(projections).norm(dim=-1), torch.ones(4))
+
+
+def test_with_a_path_left_out_its_target_is_that_of_the_others() -> None:
+    projections = torch.randn(4, 5, 6)
+    found = path_ensemble_target(projections, leave_one_out=True)
+    assert found.shape == (4, 5, 6)
+    for index in range(4):
+        others = projections[[other for other in range(4) if other != index]]
+        torch.testing.assert_close(found[index], path_ensemble_target(others))
+    with pytest.raises(ValueError, match="P >= 2"):
+        path_ensemble_target(projections[:1], leave_one_out=True)
 
 
 def test_the_target_carries_no_gradient() -> None:

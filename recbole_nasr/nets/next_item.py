@@ -1,0 +1,56 @@
+"""The way out of a supernet that predicts the next item: final LayerNorm and softmax layer, at every position."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from recbole_nasr.nets.embedding import initialise
+from recbole_nasr.ops import LayerSettings
+
+
+class NextItemHead(nn.Module):
+    """LayerNorm and an untied softmax layer over the items: what stands at the end of the retrained network.
+
+    It is the head of :class:`~recbole_nasr.nets.HybridNet` rather than one tied to the item embedding, because a
+    search should measure paths by what they will be trained for, and because the embedding is frozen after block 0.
+
+    Args:
+        n_items: Item ids in use, padding (0) included; item ``i`` is row ``i - 1`` of the softmax layer.
+        settings: Width and epsilon of the LayerNorm.
+    """
+
+    def __init__(self, n_items: int, settings: LayerSettings) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)
+        self.output = nn.Linear(settings.hidden_size, n_items - 1)
+        self.output.apply(initialise)
+
+    def cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return the cross-entropy at every position, ``(B, L)``; 0 where there is no target.
+
+        Args:
+            hidden: ``(B, L, D)``, what the layers put out.
+            targets: ``(B, L)`` next items, 0 where there is none.
+        """
+        logits = self.output(self.norm(hidden))
+        losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten() - 1, ignore_index=-1, reduction="none")
+        return losses.view_as(targets)
+
+    def ranks(self, hidden: Tensor, targets: Tensor) -> Tensor:
+        """Return the rank of each row's target among all items, 1 being best, ties counted against it.
+
+        Args:
+            hidden: ``(B, D)``, what the layers put out at one position.
+            targets: ``(B,)`` item ids, none of them padding.
+        """
+        logits = self.output(self.norm(hidden))
+        own = logits.gather(1, targets.unsqueeze(1) - 1)
+        return (logits >= own).sum(dim=1)
+
+
+def last_real(values: Tensor, length: Tensor) -> Tensor:
+    """Return what stands at the last real position of each right-padded row of ``values (B, L, ...)``."""
+    rows = torch.arange(values.size(0), device=values.device)
+    return values[rows, (length - 1).clamp_min(0)]

@@ -1,0 +1,119 @@
+"""From the scores of a block's paths to its ranking, with all the evidence the selection report shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from recbole_nasr.nets import Supernet
+from recbole_nasr.ops.registry import operation_flops
+from recbole_nasr.search.evidence import (
+    Evidence,
+    agreement,
+    paired_p,
+    tau_of_halves,
+    trivial_predictors,
+    view_agreement,
+)
+from recbole_nasr.search.objective import Objective, PathScores, effective_rank
+from recbole_nasr.search.problem import SearchProblem
+from recbole_nasr.search.result import BlockRanking
+from recbole_nasr.search.selection import Matrix, Selection, select_path, standard_error
+from recbole_nasr.space import Path
+
+
+class Assessor:
+    """Ranks paths by their scores, knowing what they cost.
+
+    Args:
+        problem: What is searched.
+        supernet: Where the parameters of an operation are counted.
+        objective: Whose scores they are; it holds the held-out sequences.
+    """
+
+    def __init__(self, problem: SearchProblem, supernet: Supernet, objective: Objective) -> None:
+        self.space, self.settings, self.objective = problem.space, problem.settings, objective
+        layer = supernet.block(0).layers[0]
+        self._parameters = [sum(weight.numel() for weight in part.parameters()) for part in layer.children()]
+        self._flops = [
+            operation_flops(name, problem.layer_settings, problem.max_length) for name in problem.space.operations
+        ]
+
+    def flops(self, path: Path) -> int:
+        """Return the forward FLOPs of ``path`` on one sequence of full length."""
+        return sum(self._flops[op] for op in path)
+
+    def select(self, values: Matrix, paths: Sequence[Path]) -> Selection:
+        """Choose one of ``paths`` by its ``values (P, N)``, as the settings say."""
+        return select_path(
+            values,
+            paths,
+            [self.flops(path) for path in paths],
+            tie_standard_errors=self.settings.tie_standard_errors,
+            tie_break=self.settings.tie_break,
+        )
+
+    def ranking(
+        self,
+        block: int,
+        paths: Sequence[Path],
+        scores: PathScores,
+        *,
+        losses: tuple[float, ...],
+        prefix: int = 0,
+        selected: int | None = None,
+    ) -> BlockRanking:
+        """Return the ranking of ``paths`` of ``block``.
+
+        Args:
+            block: Index of the block.
+            paths: The ranked paths, through this block alone.
+            scores: Theirs, behind one or several prefixes.
+            losses: Of the training.
+            prefix: Number of the prefix to rank them behind.
+            selected: Index of the chosen path; what :meth:`select` says if not given.
+        """
+        values: Matrix = scores.values[prefix].numpy()
+        views: Matrix = scores.views[:, prefix].numpy()
+        found = self.select(values, paths)
+        names = tuple(self.space.path_names(path) for path in paths)
+        flops = tuple(self.flops(path) for path in paths)
+        parameters = tuple(sum(self._parameters[op] for op in path) for path in paths)
+        scale = math.sqrt(scores.n_view_sequences / values.shape[1] / self.settings.view_pairs)
+        tau_views, noise = view_agreement(views, scale)
+        middle = found.order[len(found.order) // 2]
+        difference = values[middle] - values[found.order[0]]
+        median_gap, median_error = float(difference.mean()), float(standard_error(difference))
+        return BlockRanking(
+            metric=self.objective.metric,
+            paths=names,
+            flops=flops,
+            parameters=parameters,
+            scores=found.scores,
+            standard_errors=found.standard_errors,
+            paired_errors=found.paired_errors,
+            selected=found.selected if selected is None else selected,
+            ties=found.ties,
+            gap=found.gap,
+            gap_standard_error=found.gap_standard_error,
+            n_sequences=values.shape[1],
+            n_space_paths=self.space.n_paths(block),
+            view_scores=views,
+            evidence=Evidence(
+                spread=float(np.std(found.scores)),
+                median_gap=median_gap,
+                median_gap_standard_error=median_error,
+                p_second=paired_p(found.gap, found.gap_standard_error, values.shape[1]),
+                p_median=paired_p(median_gap, median_error, values.shape[1]),
+                tau_halves=tau_of_halves(values, self.objective.group.cpu().numpy()),
+                tau_views=tau_views,
+                view_noise=noise,
+                predictors=agreement(found.scores, trivial_predictors(names, flops, parameters)),
+            ),
+            effective_rank=effective_rank(scores.representation),
+            hidden_size=scores.representation.size(1),
+            losses=losses,
+            of_network=not self.objective.adds_up,
+        )

@@ -1,0 +1,82 @@
+"""The two branches of the contrastive comparison: the one that learns, and the one that sets the target."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from recbole_nasr.nets import Supernet, masked_mean
+from recbole_nasr.nets.supernet import SiameseBlock
+from recbole_nasr.search.augmentation import View
+from recbole_nasr.search.objective import Prefix
+from recbole_nasr.space import Path
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A block, and the embedding before it; earlier blocks are those of the supernet.
+
+    Args:
+        supernet: Where earlier blocks are found.
+        embedding: Item and position embedding.
+        block: The block that is trained.
+    """
+
+    supernet: Supernet
+    embedding: nn.Module
+    block: SiameseBlock
+
+    @classmethod
+    def online(cls, supernet: Supernet, index: int) -> Branch:
+        """Return the branch that learns: the supernet's own block ``index``."""
+        return cls(supernet, supernet.embedding, supernet.siamese_block(index))
+
+    def hidden(self, view: View, prefix: Prefix) -> Tensor:
+        """Return what enters the block, ``(B, L, D)``."""
+        hidden: Tensor = self.embedding(*view)
+        for index, path in enumerate(prefix):
+            hidden = self.supernet.blocks[index](hidden, path)
+        return hidden
+
+    def project(self, view: View, prefix: Prefix, path: Path) -> Tensor:
+        """Return the projection of one path, ``(B, D)``; earlier blocks and their embedding get no gradient."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
+            hidden = self.hidden(view, prefix)
+        projected: Tensor = self.block.projector(masked_mean(self.block(hidden, path), view[1]))
+        return projected
+
+
+class MovingAverage:
+    """A target branch whose weights follow those of the online one (BYOL, Grill et al. 2020; BossNAS).
+
+    Note:
+        Those two raise the momentum to 1 over the training. Here it is constant: a block trains for hundreds of
+        steps rather than a million, and a target that stops moving early would keep what an untrained block says.
+
+    Args:
+        online: The branch to follow, in training mode; the copy starts from its present weights.
+        momentum: Share of the old weights in the new ones, in ``(0, 1)``.
+        with_embedding: Whether the embedding is trained too.
+
+    Attributes:
+        branch: The target branch.
+    """
+
+    def __init__(self, online: Branch, momentum: float, *, with_embedding: bool) -> None:
+        block = copy.deepcopy(online.block).requires_grad_(requires_grad=False)
+        embedding = online.embedding
+        if with_embedding:
+            embedding = copy.deepcopy(online.embedding).requires_grad_(requires_grad=False)
+        self.branch = Branch(online.supernet, embedding, block)
+        modules = [(block, online.block), *([(embedding, online.embedding)] if with_embedding else [])]
+        self._old = [parameter for copied, _ in modules for parameter in copied.parameters()]
+        self._new = [parameter for _, followed in modules for parameter in followed.parameters()]
+        self._average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """Move the target branch towards the online one; called after every optimiser step."""
+        self._average(self._old, self._new, None)

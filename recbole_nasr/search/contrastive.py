@@ -1,0 +1,140 @@
+"""The paper's objective: predict, from one view, the ensemble of what several paths see in others (Eq. 4-7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_nasr.nets import Supernet
+from recbole_nasr.progress import Progress
+from recbole_nasr.rng import generator
+from recbole_nasr.search.augmentation import View, make_view
+from recbole_nasr.search.branch import Branch, MovingAverage
+from recbole_nasr.search.ensemble import distance, path_ensemble_target
+from recbole_nasr.search.objective import Objective, PathScores, Prefix
+from recbole_nasr.search.ranking import rank_paths
+from recbole_nasr.search.sequences import SearchSequences
+from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.space import Path
+
+Views = tuple[View, View]
+
+
+class Contrastive(Objective):
+    """Siamese training and ranking of a block (paper §3.2-3.3, after BossNAS, Li et al. 2021, and SimSiam).
+
+    As in the paper the two branches share their weights, the loss runs in one direction, a path is part of the
+    ensemble it is compared with, and all paths are ranked on one stored pair of views. Each of the four is a setting.
+    """
+
+    metric = "squared distance to the path ensemble"
+    adds_up = True  # BossNAS scores whole networks so: blocks have targets of their own
+
+    def __init__(self, supernet: Supernet, settings: SearchSettings, seed: int) -> None:
+        super().__init__(supernet, settings, seed)
+        self.average: MovingAverage | None = None
+        self.stored: list[Views] = []
+        self.extra: list[Views] = []
+
+    def start(self, index: int) -> None:
+        """Begin the block's stream of views and, where there is one, its moving average."""
+        super().start(index)
+        self.rng = generator(self.seed, f"search/views/{index}", self.supernet.embedding.items.weight.device)
+        self.online = Branch.online(self.supernet, index)
+        momentum = self.settings.target_momentum
+        self.average = MovingAverage(self.online, momentum, with_embedding=index == 0) if momentum else None
+
+    @property
+    def target(self) -> Branch:
+        """The branch that sets the target."""
+        return self.average.branch if self.average else self.online
+
+    def _view(self, item_seq: Tensor, item_seq_len: Tensor, rng: torch.Generator) -> View:
+        return make_view(
+            item_seq,
+            item_seq_len,
+            names=self.settings.augmentations,
+            ratio=self.settings.augmentation_ratio,
+            mask_token=self.supernet.mask_token,
+            generator=rng,
+        )
+
+    def loss(self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+        """Return the mean over ``paths`` of the distance to their ensemble, each with its own view in each branch."""
+        first, second = ([self._view(item_seq, item_seq_len, self.rng) for _ in paths] for _ in range(2))
+        loss = self._towards(first, second, prefix, paths)
+        return (loss + self._towards(second, first, prefix, paths)) / 2 if self.settings.symmetric else loss
+
+    def _towards(self, shown: list[View], seen: list[View], prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+        """Return the distance of what paths predict from views ``seen`` to the ensemble of views ``shown``."""
+        with torch.no_grad():
+            projections = [self.target.project(view, prefix, path) for view, path in zip(shown, paths, strict=True)]
+        leave_one_out = self.settings.leave_one_out
+        target = path_ensemble_target(torch.stack(projections), leave_one_out=leave_one_out)
+        targets = target if leave_one_out else [target] * len(paths)
+        distances = [
+            distance(self.online.block.predictor(self.online.project(view, prefix, path)), own).mean()
+            for view, path, own in zip(seen, paths, targets, strict=True)
+        ]
+        return torch.stack(distances).mean()
+
+    def after_step(self) -> None:
+        """Let the target branch follow."""
+        if self.average:
+            self.average.update()
+
+    def hold(self, held_out: SearchSequences) -> None:
+        """Generate the pairs of views that every block is ranked on (§3.3), and those for the report alone."""
+        self.group = held_out.group
+        n_sequences, device = held_out.item_seq.size(0), held_out.item_seq.device
+        self.stored = self._pairs(held_out, self.settings.view_pairs, "search/ranking-views")
+        n_report = min(self.settings.report_sequences, n_sequences)
+        self.report_rows = torch.arange(n_report, device=device) * n_sequences // n_report  # spread evenly
+        self.extra = self._pairs(
+            held_out.rows(self.report_rows), self.settings.report_view_pairs, "search/report-views"
+        )
+
+    def _pairs(self, sequences: SearchSequences, n_pairs: int, stream: str) -> list[Views]:
+        rng = generator(self.seed, stream, sequences.item_seq.device)
+        views = [self._view(sequences.item_seq, sequences.item_seq_len, rng) for _ in range(2 * n_pairs)]
+        return list(zip(views[::2], views[1::2], strict=True))
+
+    def work(self, n_paths: int) -> int:
+        """Count two views of every pair, both again in the other direction, and the paths left out."""
+        n_passes = (2 + self.settings.leave_one_out) * (1 + self.settings.symmetric)
+        n_rows = sum(pair[0][1].size(0) for pair in (*self.stored, *self.extra))
+        return n_paths * n_passes * n_rows
+
+    def score(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
+        """Return distances to the ensemble of all paths, the mean over the stored pairs of views."""
+        stored = [self._distances(prefixes, pair, paths, progress) for pair in self.stored]
+        extra = [self._distances(prefixes, pair, paths, progress)[0].mean(dim=1) for pair in self.extra]
+        rows = self.report_rows.cpu()
+        shape = len(prefixes), len(paths)
+        return PathScores(
+            values=torch.stack([values for values, _ in stored]).mean(dim=0).view(*shape, -1),
+            representation=stored[0][1],
+            views=torch.stack([*(values[:, rows].mean(dim=1) for values, _ in stored), *extra]).view(-1, *shape),
+            n_view_sequences=len(rows),
+        )
+
+    def _distances(
+        self, prefixes: Sequence[Prefix], pair: Views, paths: Sequence[Path], progress: Progress
+    ) -> tuple[Tensor, Tensor]:
+        directions = [pair, pair[::-1]] if self.settings.symmetric else [pair]
+        found = [
+            rank_paths(
+                self.supernet,
+                prefixes,
+                views,
+                paths,
+                batch_size=self.settings.ranking_batch_size,
+                progress=progress,
+                target_branch=self.target,
+                leave_one_out=self.settings.leave_one_out,
+            )
+            for views in directions
+        ]
+        return torch.stack([values for values, _ in found]).mean(dim=0), found[0][1]

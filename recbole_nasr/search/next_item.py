@@ -1,0 +1,113 @@
+"""The objective that needs no second view: predict the next item, as the retrained network will."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_nasr.errors import DataError
+from recbole_nasr.nets import NextItemHead, Supernet, last_real
+from recbole_nasr.progress import Progress
+from recbole_nasr.search.objective import Objective, PathScores, Prefix, check_finite, evaluation_mode
+from recbole_nasr.search.ranking import run_paths
+from recbole_nasr.search.sequences import SearchSequences
+from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.space import Path
+
+Examples = tuple[Tensor, Tensor, Tensor]
+"""``item_seq (B, L - 1)``, ``item_seq_len (B,)`` and ``targets (B, L - 1)``, right-padded with 0."""
+
+
+def next_items(item_seq: Tensor, item_seq_len: Tensor) -> Examples:
+    """Return inputs and targets of right-padded sequences: at every position but the last, the item after it."""
+    length = (item_seq_len - 1).clamp_min(0)
+    real = torch.arange(item_seq.size(1) - 1, device=item_seq.device) < length.unsqueeze(1)
+    return torch.where(real, item_seq[:, :-1], 0), length, torch.where(real, item_seq[:, 1:], 0)
+
+
+class NextItem(Objective):
+    """Single-path one-shot training on the next item (SPOS, Guo et al. 2020), ranking by shared weights.
+
+    In sequential recommendation the labels are free: the items that follow. Every sampled path of a step takes an equal
+    share of the batch, so that a step costs one pass through the softmax layer however many paths it samples, and
+    paths are scored by the cross-entropy of the held-out sequences, or by ``1 - NDCG@k`` at their last item. The last
+    two items of a person's history are no part of any sequence here.
+    """
+
+    adds_up = False  # the score behind a block is already that of the whole network up to there
+
+    def __init__(self, supernet: Supernet, settings: SearchSettings, seed: int) -> None:
+        super().__init__(supernet, settings, seed)
+        cut = settings.ndcg_cut
+        self.metric = "cross-entropy of the next item" if cut is None else f"1 - NDCG@{cut} of the last item"
+
+    @property
+    def head(self) -> NextItemHead:
+        """The softmax layer of the supernet."""
+        assert self.supernet.head is not None  # noqa: S101 - for the type checker
+        return self.supernet.head
+
+    def loss(self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+        """Return the mean cross-entropy over all targets, each path on its share of the rows."""
+        inputs, length, targets = next_items(item_seq, item_seq_len)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
+            hidden = self.supernet.prefix(inputs, length, prefix)
+        block = self.supernet.block(self.index)
+        parts = zip(hidden.tensor_split(len(paths)), targets.tensor_split(len(paths)), paths, strict=True)
+        losses = [
+            self.head.cross_entropy(block(rows, path), wanted).sum() for rows, wanted, path in parts if rows.size(0)
+        ]
+        return torch.stack(losses).sum() / (targets > 0).sum().clamp_min(1)
+
+    def hold(self, held_out: SearchSequences) -> None:
+        """Keep the sequences with at least one target."""
+        rows = (held_out.item_seq_len > 1).nonzero().flatten()
+        if rows.numel() < 2:
+            msg = (
+                "Ranking by the next item needs at least two held-out sequences of two items or more, but there are "
+                f"{rows.numel()}; use more data or raise `search_holdout_ratio`."
+            )
+            raise DataError(msg)
+        kept = held_out.rows(rows)
+        self.group = kept.group
+        self.examples = next_items(kept.item_seq, kept.item_seq_len)
+
+    def work(self, n_paths: int) -> int:
+        """Count every path and sequence once."""
+        return n_paths * self.examples[1].size(0)
+
+    def score(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
+        """Return the cross-entropy, or ``1 - NDCG@k``, of every path on every held-out sequence."""
+        n_sequences, n_paths = self.examples[1].size(0), len(prefixes) * len(paths)
+        device, batch_size = self.examples[1].device, self.settings.ranking_batch_size
+        values = torch.empty(n_paths, n_sequences, dtype=torch.float64, device=device)
+        last = torch.zeros(n_sequences, self.supernet.embedding.items.embedding_dim, device=device)
+        block = self.supernet.block(len(prefixes[0]))
+        with evaluation_mode(self.supernet):
+            for start in range(0, n_sequences, batch_size):
+                rows = slice(start, start + batch_size)
+                inputs, length, targets = (tensor[rows] for tensor in self.examples)
+                for number, prefix in enumerate(prefixes):
+                    hidden = self.supernet.prefix(inputs, length, prefix)
+                    for index, output in run_paths(block, hidden, paths):
+                        values[number * len(paths) + index, rows] = self._values(output, length, targets)
+                        last[rows] += self.head.norm(last_real(output, length))
+                    progress.advance(len(paths) * length.size(0))
+        values = values.cpu()
+        check_finite(values, paths, len(prefixes[0]))
+        return PathScores(
+            values=values.view(len(prefixes), len(paths), -1),
+            representation=last / n_paths,
+            views=values.new_empty(0, len(prefixes), len(paths)),
+            n_view_sequences=0,
+        )
+
+    def _values(self, output: Tensor, length: Tensor, targets: Tensor) -> Tensor:
+        """Return the score of one path on each row, ``(B,)``."""
+        cut = self.settings.ndcg_cut
+        if cut is None:
+            return (self.head.cross_entropy(output, targets).sum(dim=1) / length).double()
+        ranks = self.head.ranks(last_real(output, length), last_real(targets, length)).double()
+        return 1 - torch.where(ranks <= cut, 1 / torch.log2(ranks + 1), 0.0)

@@ -1,0 +1,40 @@
+"""What a search is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from recbole_nasr.ops import LayerSettings
+from recbole_nasr.search.sequences import SearchSequences
+from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchProblem:
+    """Everything that decides what a search finds.
+
+    Args:
+        sequences: What to learn from; must not hold the items that validate or test the result.
+        space: The table of operations, cut into blocks.
+        n_items: Item ids in use, padding (0) included.
+        layer_settings: Width and dropout of every operation.
+        settings: How the supernet is trained and paths are ranked.
+        seed: Governs everything random; equal seeds give equal results on a CPU.
+        device: Where to compute.
+    """
+
+    sequences: SearchSequences
+    space: SearchSpace
+    n_items: int
+    layer_settings: LayerSettings
+    settings: SearchSettings
+    seed: int
+    device: torch.device | str = "cpu"
+
+    @property
+    def max_length(self) -> int:
+        """Longest sequence."""
+        return self.sequences.item_seq.size(1)

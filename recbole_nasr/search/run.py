@@ -1,0 +1,29 @@
+"""The entry to every search."""
+
+from __future__ import annotations
+
+import torch
+
+from recbole_nasr.rng import derive_seed
+from recbole_nasr.search.blockwise import BlockwiseSearch, OnBlock
+from recbole_nasr.search.problem import SearchProblem
+from recbole_nasr.search.result import SearchResult
+from recbole_nasr.search.whole import WholeSearch
+
+
+def search(problem: SearchProblem, on_block: OnBlock | None = None) -> SearchResult:
+    """Search the space of ``problem`` for an architecture; the global random state is left as it was.
+
+    Args:
+        problem: What to search.
+        on_block: Called with each block's index and ranking as soon as it is known.
+
+    Raises:
+        DataError: If there are too few sequences.
+        ArchitectureError: If an operation does not fit the settings.
+        NumericalError: If a loss or score is not finite.
+    """
+    scope: type[BlockwiseSearch | WholeSearch] = WholeSearch if problem.settings.scope == "whole" else BlockwiseSearch
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(derive_seed(problem.seed, "search/weights"))  # also of the dropout that follows
+        return scope(problem).run(on_block)

@@ -1,0 +1,58 @@
+"""What every search works with: the sequences it trains on, the supernet, the objective, and who judges the scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recbole_nasr.nets import Supernet
+from recbole_nasr.search.assessment import Assessor
+from recbole_nasr.search.contrastive import Contrastive
+from recbole_nasr.search.next_item import NextItem
+from recbole_nasr.search.objective import Objective
+from recbole_nasr.search.problem import SearchProblem
+from recbole_nasr.search.sequences import SearchSequences, hold_out
+from recbole_nasr.space import SearchSpace
+
+OBJECTIVES: dict[str, type[Objective]] = {"contrastive": Contrastive, "next_item": NextItem}
+
+
+@dataclass(frozen=True)
+class SearchState:
+    """The parts of a search in progress.
+
+    Args:
+        train: Sequences to train on.
+        supernet: What is trained.
+        objective: How it is trained and scored; it has the held-out sequences.
+        assessor: Turns scores into rankings.
+    """
+
+    train: SearchSequences
+    supernet: Supernet
+    objective: Objective
+    assessor: Assessor
+
+    @classmethod
+    def begin(cls, problem: SearchProblem, space: SearchSpace) -> SearchState:
+        """Hold sequences out, and build the supernet of ``space`` with fresh weights.
+
+        Args:
+            problem: What is searched.
+            space: Its space, or the same layers cut otherwise.
+
+        Raises:
+            DataError: If there are too few sequences.
+            ArchitectureError: If an operation does not fit the settings.
+        """
+        settings = problem.settings
+        train, held_out = hold_out(problem.sequences.to(problem.device), settings.holdout_ratio, problem.seed)
+        supernet = Supernet(
+            space,
+            n_items=problem.n_items,
+            max_length=problem.max_length,
+            settings=problem.layer_settings,
+            softmax=settings.objective == "next_item",
+        ).to(problem.device)
+        objective = OBJECTIVES[settings.objective](supernet, settings, problem.seed)
+        objective.hold(held_out)
+        return cls(train, supernet, objective, Assessor(problem, supernet, objective))

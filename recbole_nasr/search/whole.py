@@ -1,0 +1,86 @@
+"""The search over the whole network: train all layers at once, then choose block by block on the supernet's score."""
+
+from __future__ import annotations
+
+import random
+
+from recbole_nasr.progress import open_progress
+from recbole_nasr.rng import derive_seed
+from recbole_nasr.search.blockwise import OnBlock
+from recbole_nasr.search.objective import PathScores
+from recbole_nasr.search.problem import SearchProblem
+from recbole_nasr.search.result import BlockRanking, SearchResult
+from recbole_nasr.search.state import SearchState
+from recbole_nasr.search.training import BlockTrainer
+from recbole_nasr.space import Path, SearchSpace
+
+START_NETWORKS = 32
+"""Random networks, the best of which is where the choice starts."""
+
+
+class WholeSearch:
+    """Single-path one-shot search (SPOS, Guo et al. 2020) that ends in a ranking of every path of every block.
+
+    All layers are one block of the supernet, so that a sampled path is a network, trained as it will be run. SPOS looks
+    for the best network under the shared weights by evolution. Here that score is lowered block by block: starting
+    from the best of a few random networks, all paths of a block are ranked with the other blocks as they stand, and
+    the best is taken, in sweeps over the blocks until one changes nothing. It needs no tuning, shares the layers
+    before the block, and compares all paths of a block on equal terms, which the report needs. It may
+    end in a network that only a change of two blocks at once would improve.
+
+    Args:
+        problem: What to search.
+    """
+
+    def __init__(self, problem: SearchProblem) -> None:
+        self.problem, self.space, self.settings = problem, problem.space, problem.settings
+        self.one_block = SearchSpace(self.space.operations, (self.space.n_layers,))
+        self.state = SearchState.begin(problem, self.one_block)
+
+    def run(self, on_block: OnBlock | None = None) -> SearchResult:
+        """Train, sweep over the blocks, and return the last ranking of each; ``on_block`` is called with those."""
+        trainer = BlockTrainer(
+            self.state.supernet, [()], self.one_block, self.settings, self.problem.seed, self.state.objective
+        )
+        losses = trainer.train(self.state.train, "search: train the supernet")
+        network, rankings = self._start(), {}
+        for sweep in range(self.settings.sweeps):
+            before = network
+            for block in range(self.space.n_blocks):
+                network, rankings[block] = self._best_of_block(network, block, sweep, losses)
+            if network == before:
+                break
+        for block, ranking in rankings.items():
+            if on_block is not None:
+                on_block(block, ranking)
+        return SearchResult(
+            self.space.architecture([network[part] for part in self._parts()]), tuple(rankings.values())
+        )
+
+    def _parts(self) -> list[slice]:
+        ends = [sum(self.space.layers_per_block[: block + 1]) for block in range(self.space.n_blocks)]
+        return [slice(end - n, end) for end, n in zip(ends, self.space.layers_per_block, strict=True)]
+
+    def _start(self) -> Path:
+        rng = random.Random(derive_seed(self.problem.seed, "search/start"))  # noqa: S311
+        networks = self.one_block.candidate_paths(0, START_NETWORKS, rng)
+        values = self._score(networks, f"search: rank {len(networks)} random networks").values[0].numpy()
+        return networks[self.state.assessor.select(values, networks).selected]
+
+    def _best_of_block(
+        self, network: Path, block: int, sweep: int, losses: tuple[float, ...]
+    ) -> tuple[Path, BlockRanking]:
+        part = self._parts()[block]
+        rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{block}"))  # noqa: S311
+        paths = self.space.candidate_paths(block, self.settings.max_enumerated_paths, rng)
+        if network[part] not in paths:  # a sample may lack what is there already
+            paths = sorted([*paths, network[part]])
+        networks = [(*network[: part.start], *path, *network[part.stop :]) for path in paths]
+        label = f"search: sweep {sweep + 1}, rank block {block + 1}/{self.space.n_blocks} ({len(paths)} paths)"
+        scores = self._score(networks, label)
+        ranking = self.state.assessor.ranking(block, paths, scores, losses=losses)
+        return networks[ranking.selected], ranking
+
+    def _score(self, networks: list[Path], label: str) -> PathScores:
+        with open_progress(self.state.objective.work(len(networks)), label, unit="path") as progress:
+            return self.state.objective.score([()], networks, progress)
