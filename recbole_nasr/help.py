@@ -37,7 +37,8 @@ What to run
                   transformer_h4,tcn_d1_2/tcn_d1_4
   --config_files  YAML files of settings, "a.yaml b.yaml"; later files outrank earlier ones,
                   the command line outranks them all
-  --quick         small settings, not a result: {quick}
+  --quick         small settings, not a result:
+{quick}
   --device        auto (a GPU where there is one), cpu or cuda; a certain card with --gpu_id=1
 
 Where results go
@@ -68,10 +69,11 @@ Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed
 def help_text() -> str:
     """Return what ``--help`` shows; presets and data sets are those that are shipped."""
     indent = " " * 18
+    quick = ", ".join(f"{key}={value}" for key, value in quick_settings("NASRSearch").items())
     return _TEXT.format(
         datasets=", ".join(dict.fromkeys([*available("dataset_configs"), "ml-100k"])),
         presets=textwrap.fill(", ".join(PRESETS), 96, initial_indent=indent, subsequent_indent=indent),
         spaces=", ".join(available("properties/space")),
         searches=", ".join(available("properties/search")),
-        quick=", ".join(f"{key}={value}" for key, value in quick_settings("NASRSearch").items()),
+        quick=textwrap.fill(quick, 96, initial_indent=indent, subsequent_indent=indent),
     ).rstrip()

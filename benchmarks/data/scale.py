@@ -95,7 +95,7 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, required=True, help="for raw and prepared files; 10 GB at full size")
+    parser.add_argument("--folder", type=Path, required=True, help="for raw and prepared files; 6 GB at full size")
     parser.add_argument("--kinds", default=",".join(KINDS), help="which data (default %(default)s)")
     parser.add_argument("--scales", default="0.01,0.1,1", help="shares of the full size (default %(default)s)")
     parser.add_argument(
