@@ -185,15 +185,15 @@ class EpochLines:
         self.best_epoch = 0
         self._trainer = trainer
         self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
-        self._time = time.perf_counter()
+        self._time, self._stages = time.perf_counter(), 0.0
 
     def __call__(self, epoch_index: int, score: float) -> None:
         """Log the epoch with the index ``epoch_index`` (from 0) and its validation score."""
         if self._trainer.cur_step == 0:  # evaluations since the best one
             self.best_epoch = epoch_index + 1
         now = time.perf_counter()
-        before = _stages(self._trainer) if epoch_index == self._trainer.start_epoch else {}
-        seconds, self._time = now - self._time - sum(before.values()), now
+        stages = sum(_stages(self._trainer).values())  # all before the first epoch
+        seconds, self._time, self._stages = now - self._time - (stages - self._stages), now, stages
         _LOG.info(
             "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s)",
             len(str(self._total)),

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -125,6 +126,19 @@ def test_every_epoch_is_one_line_on_the_way(toy: Path, caplog: pytest.LogCapture
     assert lines[0] == ("data: 12 sequences, 10 items, 96 actions; 60 training rows, 12 validation and 12 test cases")
     assert [line.split("  ")[0] for line in lines[1:]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert all("ndcg@5 0." in line for line in lines[1:])
+
+
+def test_the_first_line_leaves_out_the_search_also_when_every_second_epoch_is_evaluated(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = iter([0.0, 150.0, 160.0])
+    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(clock))
+    trainer = SimpleNamespace(cur_step=0, start_epoch=0, best_valid_score=0.5, stage_seconds={"search": 110.0})
+    lines = pipeline.EpochLines(trainer, {"valid_metric": "NDCG@20", "epochs": 4})  # type: ignore[arg-type]
+    with caplog.at_level("INFO", "recbole_nasr"):
+        lines(1, 0.4)
+        lines(3, 0.5)
+    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == ["40.0 s)", "10.0 s)"]
 
 
 def test_the_test_cases_are_read_only_after_the_training(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
