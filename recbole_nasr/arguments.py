@@ -33,12 +33,32 @@ TEXT_KEYS = frozenset(
         "item_column",
         "time_column",
         "source_separator",
+        "study",
+        "target",
+        "storage",
+        "results",
+        "time_budget",
+        "pruner",
     }
 )
 """Keys whose value is text, whatever it looks like."""
 
-FLAGS = ("help", "version", "quick", "prepare")
+FLAGS = ("help", "version", "quick", "prepare", "retry_failed")
 """Keys that may stand without a value."""
+
+STUDY_KEYS = (
+    "study",
+    "target",
+    "storage",
+    "results",
+    "n_trials",
+    "time_budget",
+    "seeds",
+    "pruner",
+    "space",
+    "retry_failed",
+)
+"""Keys that only mean something beside ``--study``."""
 
 DEVICES = ("auto", "cpu", "cuda")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.distributed import first_process_first
-from recbole_nasr.errors import NASRError
+from recbole_nasr.errors import ConfigError, NASRError
 from recbole_nasr.help import help_text
 from recbole_nasr.launch import Launch, joined_processes, output_folder
 from recbole_nasr.machine import keep_freed_memory, program, versions
@@ -48,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             show(help_text())
         elif line.get("version"):
             show("  ".join(f"{package} {version}" for package, version in versions().items()))
+        elif "study" in line:
+            _run_study(line, [*program().split(), *words])
         else:
             request = build_request(line)
             gpu_id = str(request.settings.get("gpu_id", ""))
@@ -60,6 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_error("interrupted; the run folder keeps what was there so far.")
         return INTERRUPTED
     return OK
+
+
+def _run_study(line: dict[str, Any], command: list[str]) -> None:
+    if importlib.util.find_spec("optuna") is None:
+        msg = "A study needs Optuna, which is not installed here: pip install 'optuna>=4'."
+        raise ConfigError(msg)
+    from recbole_nasr.study_command import run_study  # Optuna takes long to import
+
+    keep_freed_memory()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # RecBole's own, while no log file takes them
+        run_study(line, command)
 
 
 def _run(request: Request, command: list[str]) -> None:

@@ -30,6 +30,10 @@ class NumericalError(NASRError, ArithmeticError):
     """A loss or score that is not finite."""
 
 
+class StoppedError(NASRError):
+    """A run that whoever watches its validation scores has ended early."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the nearest of the known words, or ``""``.
 

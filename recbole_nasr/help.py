@@ -19,6 +19,7 @@ usage: python run_nasr.py --model=NAME[,NAME...] --dataset=NAME [--key=value ...
   python run_nasr.py --model=NASR --architecture=sasrec-1 --dataset=ml
                                                                    train a given architecture
   python run_nasr.py --model=NASRSearch --dataset=ml --quick       a first look in two minutes
+  python run_nasr.py --study=table2 --dataset=ml                   an experiment of the paper
 
 What to run
   --model         NASRSearch (searches, then trains what it found), NASR (a given architecture),
@@ -39,6 +40,11 @@ What to run
                   the command line outranks them all
   --quick         small settings, not a result:
 {quick}
+  --study         an experiment of the paper instead of a model (docs/studies.md):
+{studies};
+                  the same command goes on where the last one stopped, also in several processes;
+                  --seeds=[1, 2] --n_trials=20 --time_budget=2h --storage=URL --results=FOLDER
+                  --target=DATASET (transfer) --space={{...}} --pruner=median (tune)
   --device        auto (a GPU where there is one), cpu or cuda; a certain card with --gpu_id=1
 
 Where results go
@@ -73,6 +79,9 @@ def help_text() -> str:
     return _TEXT.format(
         datasets=", ".join(dict.fromkeys([*available("dataset_configs"), "ml-100k"])),
         presets=textwrap.fill(", ".join(PRESETS), 96, initial_indent=indent, subsequent_indent=indent),
+        studies=textwrap.fill(
+            ", ".join(available("properties/study")), 96, initial_indent=indent, subsequent_indent=indent
+        ),
         spaces=", ".join(available("properties/space")),
         searches=", ".join(available("properties/search")),
         quick=textwrap.fill(quick, 96, initial_indent=indent, subsequent_indent=indent),

@@ -8,9 +8,10 @@ nothing is written outside the run folder. What a person wants to see meanwhile 
 from __future__ import annotations
 
 import logging
+import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple
 from pathlib import Path
@@ -53,6 +54,7 @@ def run_model(
     folder: RunFolder,
     *,
     command: Sequence[str] = (),
+    on_validation: Callable[[int, float], None] | None = None,
 ) -> RunResult:
     """Train ``model``, test it once, and write everything into ``folder``.
 
@@ -62,6 +64,8 @@ def run_model(
         config_files: YAML files, later ones first in rank.
         folder: A fresh run folder.
         command: The command line to write down.
+        on_validation: Called after each validated epoch with its index and score; may raise
+            :class:`~recbole_nasr.errors.StoppedError` to end the run.
 
     Raises:
         DataError: If the data are too small to have training, validation and test cases.
@@ -77,12 +81,12 @@ def run_model(
             device=str(config["device"]),
             device_name=device_name(config["device"]),
         )
-        result = _run(config, record)
+        result = _run(config, record, on_validation)
         save_result(result)
     return result
 
 
-def _run(config: Config, record: RunRecord) -> RunResult:
+def _run(config: Config, record: RunRecord, on_validation: Callable[[int, float], None] | None) -> RunResult:
     init_seed(config["seed"], config["reproducibility"])
     with record.stage("data"):
         counts, loaders = _load(config)
@@ -98,19 +102,23 @@ def _run(config: Config, record: RunRecord) -> RunResult:
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
     trainer.saved_model_file = from_first(str(record.folder.path / CHECKPOINT))
     bars = bool(sys.stderr.isatty() and config["show_progress"])
-    epochs = EpochLines(trainer, config)
+    epochs = EpochLines(trainer, config, on_validation)
+    epoch_seconds = _timed_epochs(trainer)
     with record.stage("training"):
         _, valid = trainer.fit(train_data, valid_data, show_progress=bars, callback_fn=epochs)
     with record.stage("test"):
         test = trainer.evaluate(test_data, show_progress=bars)
         _keep_ranks(config, trainer, test_data, record.folder)
     _note_stages(record, trainer)
+    step_seconds = statistics.median(epoch_seconds or [0.0]) / len(train_data)
+    record.facts["step_seconds"] = step_seconds
     return RunResult(
         model=config["model"],
         dataset=config["dataset"],
         folder=record.folder,
         seed=config["seed"],
         data=counts,
+        step_seconds=step_seconds,
         preparation=preparation_text(Path(config["data_path"])),
         valid=_numbers(valid),
         test=_numbers(test),
@@ -179,10 +187,12 @@ class EpochLines:
     Args:
         trainer: The trainer that calls back.
         config: Its configuration.
+        then: Called with the same arguments afterwards.
     """
 
-    def __init__(self, trainer: Any, config: Config) -> None:
+    def __init__(self, trainer: Any, config: Config, then: Callable[[int, float], None] | None = None) -> None:
         self.best_epoch = 0
+        self._then = then
         self._trainer = trainer
         self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
         self._time, self._stages = time.perf_counter(), 0.0
@@ -205,6 +215,23 @@ class EpochLines:
             self.best_epoch,
             seconds,
         )
+        if self._then is not None:
+            self._then(epoch_index, score)
+
+
+def _timed_epochs(trainer: Any) -> list[float]:
+    """Return a list that gets the wall time of every training epoch; a trainer reads its loss back, so it is over."""
+    seconds: list[float] = []
+    train_epoch = trainer._train_epoch  # noqa: SLF001 - RecBole's own seam between training and validation
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        loss = train_epoch(*args, **kwargs)
+        seconds.append(time.perf_counter() - start)
+        return loss
+
+    trainer._train_epoch = timed  # noqa: SLF001
+    return seconds
 
 
 def _stages(trainer: Any) -> dict[str, float]:

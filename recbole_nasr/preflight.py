@@ -13,8 +13,8 @@ from recbole.config import Config
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_nasr import defaults
-from recbole_nasr.arguments import Request, split_key
-from recbole_nasr.configuration import MODELS, check_keys, known_keys
+from recbole_nasr.arguments import STUDY_KEYS, Request, split_key
+from recbole_nasr.configuration import MODELS, check_keys, effective, known_keys
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
@@ -60,7 +60,7 @@ def check_request(request: Request) -> dict[str, dict[str, Any]]:
     settings = {model: _settings(model, request, known[model]) for model in request.models}
     checked: set[tuple[object, ...]] = set()
     for model in request.models:
-        _check_run(model, request.dataset, settings[model], checked)
+        check_run(model, request.dataset, settings[model], checked)
     return settings
 
 
@@ -115,7 +115,8 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
         if name not in (known[model] if model else allowed):
             where = "on the command line" if key in request.line_settings else "in a configuration file"
             names = model or ", ".join(known)
-            hint = did_you_mean(name, everything | {"device", "quick", "run_name", "runs_dir", "config_files"})
+            ours = {"device", "quick", "run_name", "runs_dir", "config_files", *STUDY_KEYS}
+            hint = " It is for --study." if name in STUDY_KEYS else did_you_mean(name, everything | ours)
             msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint or ' Remove it.'}"
             raise ConfigError(msg)
 
@@ -136,13 +137,30 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
     return chosen
 
 
-def _check_run(model: str, dataset: str, settings: Mapping[str, Any], checked: set[tuple[object, ...]]) -> None:
+def check_run(
+    model: str, dataset: str, settings: Mapping[str, Any], checked: set[tuple[object, ...]]
+) -> dict[str, Any]:
+    """Check the complete settings of one run.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set.
+        settings: What the run will be given.
+        checked: Files that need not be read again; what is read now is added.
+
+    Returns:
+        Every value in force, as plain data.
+
+    Raises:
+        NASRError: For the first thing that is wrong.
+    """
     with _configuration(model, dataset, settings) as config:
         check_keys(config, strict=True)
         check_limits(config)
         _check_valid_metric(config)
         _check_network(config)
         _check_dataset(config, checked)
+        return effective(config)
 
 
 def prepare_data(model: str, dataset: str, settings: Mapping[str, Any]) -> str:

@@ -52,6 +52,7 @@ class RunResult:
         best_epoch: Epoch whose weights were tested, counted from 1; 0 without validation.
         seconds: Wall time of each stage.
         n_parameters: Trainable numbers in the tested network.
+        step_seconds: Wall time of a training step, the median over epochs; without search, validation and test.
         preparation: How the data were prepared, as text, where this package did it.
         masks_history: Whether items of a sequence were left out of its ranking.
         architecture: The network, where it is one of ours.
@@ -69,6 +70,7 @@ class RunResult:
     best_epoch: int
     seconds: dict[str, float]
     n_parameters: int
+    step_seconds: float = 0.0
     preparation: str = ""
     masks_history: bool = False
     architecture: Architecture | None = None

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.errors import ConfigError
+from recbole_nasr.errors import ConfigError, StoppedError
 from recbole_nasr.machine import environment, peak_memory
 
 SCHEMA_VERSION = 1
@@ -129,6 +129,9 @@ class RunRecord:
             yield self
         except KeyboardInterrupt:
             status = "interrupted"
+            raise
+        except StoppedError:
+            status = "stopped early"
             raise
         except BaseException as error:
             status = "failed"

@@ -32,7 +32,7 @@ def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]
 def text_table(results: Sequence[RunResult]) -> str:
     """Return the table in aligned columns; with several models the best of each metric is marked ``*``."""
     header, cells = _shown(results, mark="*")
-    return _aligned([header, *cells], separator="  ")
+    return aligned([header, *cells], separator="  ")
 
 
 def markdown_table(results: Sequence[RunResult]) -> str:
@@ -71,7 +71,8 @@ def _heading(metric: str) -> str:
     return f"{known.get(name, name.capitalize())}@{cut}" if cut else name
 
 
-def _aligned(lines: list[list[str]], separator: str) -> str:
+def aligned(lines: list[list[str]], separator: str) -> str:
+    """Return cells in columns, the first to the left, the others to the right, a rule below the first line."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     shown = []
     for line in lines:

@@ -1,0 +1,171 @@
+"""The figure of a study, in the form of the paper's, readable in black and white."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import optuna
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from optuna.exceptions import ExperimentalWarning
+
+from recbole_nasr.space import Architecture
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.summaries import shares_by_depth
+from recbole_nasr.studies.tables import FinishedRun, Row, rows_of
+
+_MARKERS = "osD^vP*X"
+_LINES = ("-", "--", ":", "-.")
+_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "--")
+
+
+def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: Path) -> list[str]:
+    """Draw the study as ``figure.svg`` and ``figure.png``; return their names, none for a study without a figure."""
+    kinds = {"bars": _bars, "lines": _lines, "panels": _panels, "depth": _depth}
+    draw = kinds.get(asked.definition.figure.get("kind", ""))
+    if draw is None or not runs:
+        return []
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    draw(figure, asked, runs)
+    names = ["figure.svg", "figure.png"]
+    with mpl.rc_context({"svg.hashsalt": "recbole-nasr"}):
+        for name in names:
+            metadata = {"Date": None} if name.endswith(".svg") else None
+            figure.savefig(folder / name, dpi=150, metadata=metadata)
+    return names
+
+
+def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
+    """Draw Optuna's standard plots of a study that draws its settings; return their file names.
+
+    A plot that needs more finished trials, or more than one key, is left out.
+    """
+    import matplotlib.pyplot as plt
+    from optuna.visualization import matplotlib as plots
+
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    wanted: dict[str, Callable[[], Any]] = {
+        "history": lambda: plots.plot_optimization_history(study),
+        "importance": lambda: plots.plot_param_importances(study, evaluator=evaluator),
+        "intermediate": lambda: plots.plot_intermediate_values(study),
+        "parallel": lambda: plots.plot_parallel_coordinate(study),
+        "slice": lambda: plots.plot_slice(study),
+    }
+    names = []
+    with warnings.catch_warnings(), mpl.rc_context():  # Optuna sets a style for the whole process
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        for name, draw in wanted.items():
+            before = set(plt.get_fignums())
+            try:
+                drawn: Any = draw()
+                axes = drawn if hasattr(drawn, "figure") else drawn.flat[0]
+                axes.figure.savefig(folder / f"optuna-{name}.png", dpi=120, bbox_inches="tight")
+                names.append(f"optuna-{name}.png")
+            except (ValueError, RuntimeError, ZeroDivisionError):
+                continue
+            finally:
+                for number in set(plt.get_fignums()) - before:
+                    plt.close(number)
+    return names
+
+
+def _metric(runs: Sequence[FinishedRun]) -> str:
+    return str(runs[0].record.settings["valid_metric"]).lower()
+
+
+def _bars(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
+    rows, metric = rows_of(runs), _metric(runs)
+    datasets = list(dict.fromkeys(row.dataset for row in rows))
+    for number, dataset in enumerate(datasets):
+        axes = figure.add_subplot(1, len(datasets), number + 1)
+        here = [row for row in rows if row.dataset == dataset]
+        means = [row.mean_sd("test", metric) for row in here]
+        places = range(len(here))
+        errors = [0.0 if sd != sd else sd for _, sd in means]
+        bars = axes.bar(places, [mean for mean, _ in means], yerr=errors, capsize=3, color="#e8eef4", edgecolor="black")
+        for bar, place in zip(bars, places, strict=True):
+            bar.set_hatch(_HATCHES[place % len(_HATCHES)])
+        axes.set_xticks(list(places), [row.name for row in here], rotation=35, ha="right", fontsize=8)
+        _label(axes, metric, here, dataset)
+
+
+def _label(axes: Any, metric: str, rows: Sequence[Row], dataset: str) -> None:
+    axes.set_ylabel(f"test {metric}")
+    axes.set_title(dataset)
+    if any(len(row.runs) > 1 for row in rows):
+        axes.set_xlabel("error bars: standard deviation over seeds", fontsize=8)
+
+
+def _lines(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
+    key, metric = asked.definition.figure["x"], _metric(runs)
+    axes = figure.add_subplot()
+    curves: dict[str, list[Row]] = {}
+    for row in rows_of(runs):
+        rest = {name: value for name, value in row.runs[0].point.items() if name != key}
+        name = ", ".join([row.runs[0].label, *(f"{part}={value}" for part, value in rest.items())])
+        curves.setdefault(name, []).append(row)
+    for number, (name, rows) in enumerate(curves.items()):
+        _curve(axes, rows, key, metric, number, name)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({row.runs[0].point[key] for rows in curves.values() for row in rows})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xlabel(key)
+    axes.set_ylabel(f"test {metric}")
+    axes.legend(fontsize=8)
+
+
+def _curve(axes: Any, rows: Sequence[Row], key: str, metric: str, number: int, name: str) -> None:
+    ordered = sorted(rows, key=lambda row: row.runs[0].point[key])
+    means = [row.mean_sd("test", metric) for row in ordered]
+    errors = [0.0 if sd != sd else sd for _, sd in means]
+    axes.errorbar(
+        [row.runs[0].point[key] for row in ordered],
+        [mean for mean, _ in means],
+        yerr=errors,
+        color="black",
+        capsize=3,
+        marker=_MARKERS[number % len(_MARKERS)],
+        linestyle=_LINES[number % len(_LINES)],
+        markerfacecolor="white" if number % 2 else "black",
+        label=name,
+    )
+
+
+def _panels(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
+    keys, metric = asked.definition.one_at_a_time, _metric(runs)
+    default = {key: values[0] for key, values in keys.items()}
+    first = None
+    for number, key in enumerate(keys):
+        axes = figure.add_subplot(1, len(keys), number + 1, sharey=first)
+        first = first or axes
+        rows = [
+            row
+            for row in rows_of(runs)
+            if all(row.runs[0].point[other] == default[other] for other in keys if other != key)
+        ]
+        _curve(axes, rows, key, metric, 0, "")
+        axes.set_xticks(sorted(row.runs[0].point[key] for row in rows))
+        axes.set_xlabel(key)
+    if first is not None:
+        first.set_ylabel(f"test {metric}")
+
+
+def _depth(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
+    shares = shares_by_depth([Architecture.parse(run.record.architecture) for run in runs])
+    axes = figure.add_subplot()
+    depth = len(next(iter(shares.values())))
+    bottom = [0.0] * depth
+    for number, (name, values) in enumerate(shares.items()):
+        grey = str(0.95 - 0.5 * number / max(1, len(shares) - 1))
+        hatch = _HATCHES[number % len(_HATCHES)]
+        axes.bar(range(1, depth + 1), values, bottom=bottom, label=name, color=grey, edgecolor="black", hatch=hatch)
+        bottom = [low + value for low, value in zip(bottom, values, strict=True)]
+    axes.set_xticks(range(1, depth + 1))
+    axes.set_xlabel("layer")
+    axes.set_ylabel(f"share of {len(runs)} searches")
+    axes.legend(fontsize=8, ncols=min(4, len(shares)), loc="upper center", bbox_to_anchor=(0.5, 1.15))

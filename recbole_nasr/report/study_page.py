@@ -1,0 +1,172 @@
+"""``report.md`` of a study: results beside the paper's, differences with statistics, how it was run."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+
+from recbole_nasr.machine import environment
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.summaries import SUMMARIES
+from recbole_nasr.studies.tables import SIGNIFICANT, Difference, FinishedRun, Row, differences, mean_sd, rows_of
+
+
+def study_page(
+    asked: StudyRequest,
+    runs: Sequence[FinishedRun],
+    failures: Sequence[tuple[str, str]],
+    unfinished: int,
+    command: Sequence[str],
+    figures: Sequence[str],
+) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        asked: The command.
+        runs: Those that have finished.
+        failures: Name and reason of each run that failed.
+        unfinished: How many runs are still to be made.
+        command: The words of the command.
+        figures: File names of the figures beside the page.
+    """
+    definition = asked.definition
+    title = f"# {definition.title}: {' and '.join(asked.datasets)}"
+    parts = [title, f"The paper ({definition.paper}): {definition.claim}"]
+    if asked.request.quick:
+        parts.append(
+            "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
+        )
+    rows = rows_of(runs)
+    if runs:
+        parts += _results(asked, rows)
+        parts += [f"![{definition.title}]({name})" for name in figures if name.endswith(".png")]
+    if runs and definition.summary:
+        heading, summary = SUMMARIES[definition.summary]
+        parts += [f"## {heading}", "\n".join(summary(runs))]
+    parts += _open(failures, unfinished)
+    parts += ["## How it was run", _machine(asked, runs, command)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _results(asked: StudyRequest, rows: Sequence[Row]) -> list[str]:
+    found = differences(rows, asked.definition.reference) if asked.definition.reference else []
+    parts = ["## Results", _explanation(rows, bold=bool(found)), _means(rows, found)]
+    published = _published(asked, rows)
+    if published:
+        parts += ["## Beside the paper", published]
+    if found:
+        parts += ["## Differences", _differences(found)]
+    elif asked.definition.reference:
+        parts.append("No paired comparison: it needs the ranks of the test cases of both rows on this machine.")
+    return parts
+
+
+def _explanation(rows: Sequence[Row], *, bold: bool) -> str:
+    seeds = sorted({len(row.runs) for row in rows})
+    shown = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    text = (
+        f"Test metrics, mean ± standard deviation over {shown} seed{'s' * (seeds[-1] > 1)}; every run chose its epoch "
+        "by validation and was tested once, ranking all items."
+    )
+    rule = (
+        f" Bold: better than every other row of the data set, each at p < {SIGNIFICANT} after Holm over all "
+        "comparisons of this page; nothing is bold without."
+    )
+    return text + rule * bold
+
+
+def _means(rows: Sequence[Row], found: Sequence[Difference]) -> str:
+    metrics = list(rows[0].runs[0].record.test)
+    valid = str(rows[0].runs[0].record.settings["valid_metric"]).lower()
+    header = ["row", "data", "runs", *metrics, f"valid {valid}", "step", "training", "parameters", "device"]
+    lines = []
+    for row in rows:
+        records = [run.record for run in row.runs]
+        cells = [_pair(*row.mean_sd("test", name), bold=_is_best(row, name, rows, found)) for name in metrics]
+        step = 1000 * mean_sd([record.step_seconds for record in records])[0]
+        training = mean_sd([record.seconds["training"] for record in records])[0]
+        facts = [_pair(*row.mean_sd("valid", valid)), f"{step:.1f} ms", f"{training:.0f} s"]
+        facts += [f"{round(mean_sd([record.n_parameters for record in records])[0]):,}"]
+        devices = ", ".join(sorted({record.device_name for record in records}))
+        lines.append([row.name, row.dataset, str(len(records)), *cells, *facts, devices])
+    return _markdown(header, lines)
+
+
+def _is_best(row: Row, metric: str, rows: Sequence[Row], found: Sequence[Difference]) -> bool:
+    """Return whether ``row`` is the reference, and better than every other row beyond chance."""
+    others = [other for other in rows if other is not row and other.dataset == row.dataset]
+    ours = [d for d in found if (d.reference, d.dataset, d.metric) == (row.name, row.dataset, metric)]
+    better = [d for d in ours if d.significant and d.comparison.mean_difference > 0]
+    return bool(others) and len(better) == len(others)
+
+
+def _published(asked: StudyRequest, rows: Sequence[Row]) -> str:
+    lines = []
+    for row in rows:
+        paper: Mapping[str, float] = asked.definition.published.get(row.dataset, {}).get(row.name, {})
+        metrics = [name for name in row.runs[0].record.test if name in paper]
+        if metrics:
+            lines.append([row.name, row.dataset, *(f"{row.mean_sd('test', name)[0]:.4f}" for name in metrics)])
+            lines[-1] += [f"{paper[name]:.4f}" for name in metrics]
+    if not lines:
+        return ""
+    metrics = [name for name in rows[0].runs[0].record.test if name in next(iter(_papers(asked)), {})]
+    header = ["row", "data", *(f"{name} here" for name in metrics), *(f"{name} paper" for name in metrics)]
+    note = "The paper's data are larger than those of any release with a fixed name: compare orders, not values."
+    return f"{note}\n\n{_markdown(header, lines)}"
+
+
+def _papers(asked: StudyRequest) -> list[Mapping[str, float]]:
+    return [numbers for rows in asked.definition.published.values() for numbers in rows.values()]
+
+
+def _differences(found: Sequence[Difference]) -> str:
+    note = (
+        f"{found[0].reference} minus the other row, on the same test cases, each averaged over its seeds: mean with "
+        "its 95 % bootstrap interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after "
+        f"Holm over all {len(found)} comparisons. Cases are resampled, seeds are not: what those change is in ± above."
+    )
+    lines = []
+    for difference in found:
+        low, high = difference.comparison.interval
+        shown = f"{difference.comparison.mean_difference:+.4f} [{low:+.4f}, {high:+.4f}]"
+        shown = f"**{shown}**" if difference.significant else shown
+        p_values = [f"{difference.comparison.p_value:.2g}", f"{difference.p_holm:.2g}"]
+        count = f"{difference.n_sequences:,}"
+        lines.append([difference.other, difference.dataset, difference.metric, shown, *p_values, count])
+    header = ["other row", "data", "metric", "difference", "p", "p (Holm)", "cases"]
+    return f"{note}\n\n{_markdown(header, lines)}"
+
+
+def _open(failures: Sequence[tuple[str, str]], unfinished: int) -> list[str]:
+    parts = []
+    if failures:
+        parts += ["## Failed", "\n".join(f"- {cell}: {' '.join(reason.split())}" for cell, reason in failures)]
+    if unfinished:
+        parts.append(f"**Not complete: {unfinished} more to run; the same command goes on.**")
+    return parts
+
+
+def _machine(asked: StudyRequest, runs: Sequence[FinishedRun], command: Sequence[str]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
+    devices = ", ".join(sorted({run.record.device_name for run in runs})) or "none yet"
+    reused = sum(run.reused for run in runs)
+    lines = [
+        f"```\n{shlex.join(command)}\n```",
+        f"- {len(runs)} runs, {reused} of them taken from earlier records; seeds {', '.join(map(str, asked.seeds))}",
+        f"- processors: {devices}",
+        f"- {packages}",
+        "- `runs.csv` has one row per run; the folder of each run has its configuration, log and checkpoint",
+    ]
+    return "\n".join(lines)
+
+
+def _pair(mean: float, sd: float, *, bold: bool = False) -> str:
+    text = f"{mean:.4f}" if math.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
+    return f"**{text}**" if bold else text
+
+
+def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rule = ["---", "---", *["---:"] * (len(header) - 2)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *lines])

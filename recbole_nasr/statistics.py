@@ -1,0 +1,152 @@
+"""Is one model better than another? Paired tests and intervals from the ranks of single test cases.
+
+Of each case the ranks of all models are known, so models are compared case by case: what makes a case easy or hard
+for all of them cancels. Only NumPy and SciPy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from recbole_nasr.errors import ConfigError, DataError
+
+Values = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+"""Of every interval."""
+
+_DIGITS = 12  # differences closer than this are ties; without rounding the last bit would break them
+_DRAWS_AT_ONCE = 4_000_000  # numbers, 32 MB
+_METRIC = re.compile(r"(ndcg|recall|hit|mrr)@([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison of ``a`` with ``b`` on the same cases gives.
+
+    Args:
+        mean_difference: Mean of ``a - b``; positive when ``a`` is better.
+        interval: Lower and upper end of its bootstrap interval, at :data:`CONFIDENCE`.
+        p_value: Of the two-sided Wilcoxon signed-rank test, not corrected for other comparisons; 1 if no case differs.
+    """
+
+    mean_difference: float
+    interval: tuple[float, float]
+    p_value: float
+
+
+def metric_per_case(ranks: npt.ArrayLike, name: str) -> Values:
+    """Return the metric of every case with one target.
+
+    Args:
+        ranks: ``(N,)`` ranks of the targets, 1 being best.
+        name: ``ndcg@K``, ``recall@K``, ``hit@K`` (the same as recall with one target) or ``mrr@K``.
+
+    Returns:
+        ``(N,)``; 0 where the rank is above K, else ``1 / log2(rank + 1)``, 1, 1 or ``1 / rank``.
+
+    Raises:
+        ConfigError: If there is no such metric.
+        DataError: If a rank is below 1.
+
+    Example:
+        >>> metric_per_case([1, 3, 11], "ndcg@10")
+        array([1. , 0.5, 0. ])
+    """
+    found = _METRIC.fullmatch(name.lower())
+    if found is None:
+        msg = f"A metric per case is ndcg@K, recall@K, hit@K or mrr@K with K of at least 1, but is {name!r}."
+        raise ConfigError(msg)
+    places = np.asarray(ranks, dtype=np.float64)
+    if places.size and not places.min() >= 1:
+        msg = f"Ranks count from 1, but one is {places.min():g}."
+        raise DataError(msg)
+    kind, cut = found[1], int(found[2])
+    gain = {"ndcg": 1 / np.log2(places + 1), "mrr": 1 / places}.get(kind, np.ones_like(places))
+    return np.where(places <= cut, gain, 0.0)
+
+
+def paired_comparison(a: npt.ArrayLike, b: npt.ArrayLike, *, n_bootstrap: int = 10_000, seed: int = 0) -> Comparison:
+    """Compare two models on the same cases.
+
+    Args:
+        a: ``(N,)`` metric of each case under the first model.
+        b: ``(N,)`` the same cases under the second, in the same order.
+        n_bootstrap: Resamples of the cases.
+        seed: Of the resampling.
+
+    Raises:
+        DataError: If there are no cases, their numbers differ, or a value is not finite.
+    """
+    first, second = _checked(a), _checked(b)
+    if first.shape != second.shape:
+        msg = f"Models are compared on the same cases, but one has {len(first)} and the other {len(second)}."
+        raise DataError(msg)
+    differences = np.round(first - second, _DIGITS)
+    mean, interval = mean_and_interval(differences, seed, n_bootstrap=n_bootstrap)
+    # Cases without a difference say nothing about its sign; SciPy leaves them out (Wilcoxon's own way).
+    p_value = float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
+    return Comparison(mean, interval, p_value)
+
+
+def mean_and_interval(
+    values: npt.ArrayLike, seed: int, *, n_bootstrap: int = 10_000
+) -> tuple[float, tuple[float, float]]:
+    """Return the mean of ``values (N,)`` and its percentile bootstrap interval at :data:`CONFIDENCE`.
+
+    A metric takes few distinct values, so a resample is drawn as how often each of them occurs: the same distribution
+    as drawing single cases, at a cost that does not grow with ``N``.
+
+    Raises:
+        DataError: If there are no values, or one is not finite.
+    """
+    array = _checked(values)
+    distinct, counts = np.unique(array, return_counts=True)
+    if len(distinct) == 1:
+        return float(distinct[0]), (float(distinct[0]), float(distinct[0]))
+    generator = np.random.default_rng(seed)
+    chunk = max(1, _DRAWS_AT_ONCE // len(distinct))
+    sizes = [min(chunk, n_bootstrap - start) for start in range(0, n_bootstrap, chunk)]
+    means = np.concatenate(
+        [generator.multinomial(len(array), counts / len(array), size) @ distinct / len(array) for size in sizes]
+    )
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(array.mean()), (float(low), float(high))
+
+
+def holm(p_values: Sequence[float] | npt.ArrayLike) -> Values:
+    """Return Holm's adjusted p-values, in the order given: compare each with the level for the whole family.
+
+    The smallest of ``m`` is multiplied by ``m``, the next by ``m - 1`` and so on; none is below an earlier one, or
+    above 1.
+
+    Raises:
+        DataError: If one is not in ``[0, 1]``.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03]).round(4).tolist()
+        [0.03, 0.06, 0.06]
+    """
+    given = np.asarray(p_values, dtype=np.float64)
+    if given.size and not ((given >= 0) & (given <= 1)).all():
+        msg = f"p-values lie between 0 and 1, but are {given.tolist()}."
+        raise DataError(msg)
+    order = np.argsort(given, kind="stable")
+    scaled = given[order] * np.arange(len(given), 0, -1)
+    adjusted = np.empty_like(given)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return adjusted
+
+
+def _checked(values: npt.ArrayLike) -> Values:
+    array = np.asarray(values, dtype=np.float64).ravel()
+    if not len(array) or not np.isfinite(array).all():
+        msg = f"Statistics need at least one case and finite values, but got {len(array)} values."
+        raise DataError(msg)
+    return array

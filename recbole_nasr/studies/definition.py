@@ -1,0 +1,105 @@
+"""What a study consists of, read from ``properties/study/<name>.yaml``."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.resources import available, load_yaml
+
+FOLDER = "properties/study"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of a study: a model and what distinguishes it.
+
+    Args:
+        label: Name in tables.
+        model: Name of the model.
+        settings: Keys that make it this row; nobody can override them.
+        min_seeds: Seeds it is run with at the least, whatever the study asks for.
+        architecture_of: Label of the run whose architecture, found on the other data set with the same seed, it has.
+    """
+
+    label: str
+    model: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    min_seeds: int = 1
+    architecture_of: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyDefinition:
+    """One study.
+
+    Args:
+        name: Its name on the command line.
+        title: Heading of its page.
+        paper: Table or figure of the paper that it does again.
+        claim: What the paper says there.
+        runs: Rows; each is run at every point of the grid with every seed.
+        settings: Keys of all runs, which the user may override.
+        grid: Keys that vary together, every combination.
+        one_at_a_time: Keys of which one at a time departs from its first value.
+        space: What `tune` draws: lists of choices, or tables with ``low``, ``high`` and ``log``.
+        seeds: Of every run.
+        n_trials: Trials of `tune`.
+        reference: Label that the others are compared with.
+        figure: Kind of figure, and the key on its horizontal axis.
+        summary: Name of the summary of its own; may be empty.
+        published: The paper's numbers, per data set and label.
+    """
+
+    name: str
+    title: str
+    paper: str
+    claim: str
+    runs: tuple[Run, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    one_at_a_time: dict[str, list[Any]] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)
+    seeds: tuple[int, ...] = (2020, 2021, 2022)
+    n_trials: int = 0
+    reference: str = ""
+    figure: dict[str, str] = field(default_factory=dict)
+    summary: str = ""
+    published: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, name: str, *, quick: bool = False) -> StudyDefinition:
+        """Read a shipped study; with ``quick`` its table ``quick`` replaces what it names.
+
+        Raises:
+            ConfigError: If there is no such study.
+        """
+        names = available(FOLDER)
+        if name not in names:
+            msg = f"There is no study {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
+            raise ConfigError(msg)
+        content = load_yaml(FOLDER, name)
+        small = content.pop("quick", {})
+        content.update(small if quick else {})
+        runs = tuple(Run(label, **row) for label, row in content.pop("runs").items())
+        seeds = tuple(content.pop("seeds", cls.seeds))
+        return cls(name=name, runs=runs, seeds=seeds, **content)
+
+    @property
+    def varied(self) -> dict[str, list[Any]]:
+        """Keys that vary within the study, with their values."""
+        return {**self.grid, **self.one_at_a_time}
+
+    def points(self) -> list[dict[str, Any]]:
+        """Return every point of the grid as ``{key: value}``; a study without one has the one empty point."""
+        start = {key: values[0] for key, values in self.one_at_a_time.items()}
+        single = [start, *({**start, key: value} for key, values in self.one_at_a_time.items() for value in values[1:])]
+        product = itertools.product(*self.grid.values())
+        return [{**dict(zip(self.grid, point, strict=True)), **rest} for point in product for rest in single]
+
+    def seeds_of(self, run: Run, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        """Return ``seeds``, followed by further ones if ``run`` needs more of them."""
+        further = (max(seeds) + 1 + number for number in range(run.min_seeds - len(seeds)))
+        return (*seeds, *further)

@@ -1,0 +1,42 @@
+"""The finished runs of a study, each from its record."""
+
+from __future__ import annotations
+
+from recbole_nasr.studies.engine import Engine
+from recbole_nasr.studies.record import find_record
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.running import Runner
+from recbole_nasr.studies.tables import FinishedRun
+
+
+def finished_runs(asked: StudyRequest, engine: Engine, runner: Runner) -> list[FinishedRun]:
+    """Return the finished runs in the order of the rows.
+
+    Of `tune` only the trial that validated best: the test metrics of the others are not read.
+    """
+    trials = engine.finished()
+    order = {cell.key: number for number, cell in enumerate(engine.cells)}
+    if engine.draw is not None:
+        trials = sorted(trials, key=lambda trial: trial.value or 0.0)[-1:]
+    else:
+        trials = [trial for trial in trials if trial.user_attrs["cell"] in order]
+    points = {cell.key: cell.point for cell in engine.cells}
+    runs = []
+    for trial in trials:
+        known = trial.user_attrs
+        folders = runner.record_folders(known["dataset"])
+        record = find_record(known["model"], known["key"], known["seed"], folders)
+        if record is not None:
+            point = points.get(known["cell"], trial.params)
+            runs.append(FinishedRun(known["row"], known["dataset"], point, record, known["reused"]))
+    rows = [run.label for run in asked.definition.runs]
+    grid = list(dict.fromkeys(str(point) for point in points.values()))
+    return sorted(
+        runs,
+        key=lambda run: (
+            asked.datasets.index(run.dataset),
+            rows.index(run.label),
+            grid.index(str(run.point)) if grid else 0,
+            run.record.seed,
+        ),
+    )

@@ -1,0 +1,137 @@
+"""Every run of a study, checked before the first of them starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from recbole_nasr import preflight
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.studies.definition import Run
+from recbole_nasr.studies.request import StudyRequest
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study.
+
+    Args:
+        label: The row it belongs to.
+        model: Name of the model.
+        dataset: Name of the data set.
+        settings: Everything the run is given but its seed.
+        seed: RecBole's ``seed``.
+        point: What the study varies, as ``{key: value}``.
+        needs: Key of the run whose architecture it takes over; empty where it has its own.
+    """
+
+    label: str
+    model: str
+    dataset: str
+    settings: dict[str, Any]
+    seed: int
+    point: dict[str, Any] = field(default_factory=dict)
+    needs: str = ""
+
+    @property
+    def key(self) -> str:
+        """Its name within the study."""
+        return cell_key(self.label, self.dataset, self.point, self.seed)
+
+    def given(self, architecture: str = "") -> dict[str, Any]:
+        """Return the complete settings of the run; ``architecture`` is that of the run it needs."""
+        own = {"architecture": architecture} if self.needs else {}
+        return {**self.settings, **own, "seed": self.seed}
+
+
+def cell_key(label: str, dataset: str, point: Mapping[str, Any], seed: int) -> str:
+    """Return the name of a run within its study, such as ``SASRec-1 on ml, n_layers=8, seed=2020``."""
+    varied = "".join(f", {key}={value}" for key, value in point.items())
+    return f"{label} on {dataset}{varied}, seed={seed}"
+
+
+def value_text(value: Any) -> str:
+    """Return a value of a grid for people: lists with ``+``, numbers with four digits."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "+".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
+
+
+def base_settings(asked: StudyRequest, dataset: str) -> dict[str, dict[str, Any]]:
+    """Return what every model of the study is given on ``dataset`` before its rows add to it.
+
+    Raises:
+        NASRError: If the user's keys, or the data set, cannot be used.
+    """
+    definition, request = asked.definition, asked.request
+    # `--quick` would outrank the study's own settings in a file, so they stand beside it.
+    line = {**definition.settings, **request.file_settings, **request.line_settings}
+    known = replace(request, dataset=dataset, file_settings={}, line_settings=line)
+    return preflight.check_request(known)
+
+
+def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[Cell]:
+    """Return all runs: every row and point with the first seed, then with the next.
+
+    Args:
+        asked: The command.
+        base: From :func:`base_settings`, per data set.
+
+    Raises:
+        NASRError: For the first run that could not start.
+    """
+    definition = asked.definition
+    checked: set[tuple[object, ...]] = set()
+    cells: list[Cell] = []
+    for dataset in asked.datasets:
+        for run in definition.runs:
+            for point in definition.points():
+                settings = {**base[dataset][run.model], **run.settings, **point}
+                preflight.check_run(run.model, dataset, settings, checked)
+                seeds = definition.seeds_of(run, asked.seeds)
+                cells += [
+                    Cell(run.label, run.model, dataset, settings, seed, point, _need(asked, run, dataset, seed))
+                    for seed in seeds
+                ]
+    order = {seed: number for number, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
+    return sorted(cells, key=lambda cell: order[cell.seed])
+
+
+def _need(asked: StudyRequest, run: Run, dataset: str, seed: int) -> str:
+    if not run.architecture_of:
+        return ""
+    (other,) = set(asked.datasets) - {dataset}
+    return cell_key(run.architecture_of, other, {}, seed)
+
+
+def refuse_other_settings(asked: StudyRequest, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with a study that was started under other settings.
+
+    Raises:
+        ConfigError: Names what differs.
+    """
+    names = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
+    if names:
+        differs = "; ".join(f"{name}: then {_shown(earlier, name)}, now {_shown(now, name)}" for name in names)
+        msg = (
+            f"The study {asked.name} on {asked.request.dataset} was started under other settings ({differs}); "
+            "give the same ones to go on, or --run_name=NAME to start another."
+        )
+        raise ConfigError(msg)
+
+
+def _shown(settings: Mapping[str, Any], name: str) -> str:
+    return repr(settings[name]) if name in settings else "not given"
+
+
+def identity(asked: StudyRequest) -> dict[str, Any]:
+    """Return what may not change between two commands that work on one study; more seeds or trials may be added."""
+    definition, request = asked.definition, asked.request
+    return {
+        **{f"--{key}": value for key, value in sorted(request.settings.items())},
+        "grid": definition.varied,
+        "settings": definition.settings,
+        "rows": [[run.label, run.model, run.settings] for run in definition.runs],
+        **({"space": definition.space, "pruner": asked.pruner} if definition.space else {}),
+    }

@@ -1,0 +1,165 @@
+"""What remains of one finished run: a small JSON, named by its configuration and seed, for any later study."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recbole_nasr.data.report import REPORT_FILE
+from recbole_nasr.machine import environment
+from recbole_nasr.results import RunResult
+from recbole_nasr.runs import RunFolder
+
+SCHEMA = "recbole-nasr/result"
+SCHEMA_VERSION = 1
+
+NOT_OF_THE_RESULT = frozenset(
+  {
+    "seed", "data_path", "checkpoint_dir", "gpu_id", "use_gpu", "device", "state", "show_progress", "save_dataset",
+    "save_dataloaders", "dataset_save_path", "dataloaders_save_path", "log_wandb", "wandb_project", "local_rank",
+    "world_size", "nproc", "ip", "port", "offset", "group_offset", "worker", "encoding", "config_files", "verbose",
+    "saved", "single_spec",
+  }
+)  # fmt: skip
+"""Keys that name a place, a machine or a display; a run is the same under any of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRecord:
+    """One finished run.
+
+    Args:
+        key: Hash of data and settings, without the seed.
+        seed: RecBole's ``seed``.
+        model: Name of the model.
+        dataset: Name of the data set.
+        settings: Every value in force that the result may depend on.
+        architecture: Text form of the network, where it is one of ours.
+        data: Sizes of the data.
+        valid: Validation metrics of the best epoch, unrounded.
+        test: Test metrics of that epoch, unrounded.
+        epochs: Epochs trained.
+        best_epoch: Epoch whose weights were tested.
+        n_parameters: Trainable numbers in the network.
+        seconds: Wall time of each stage.
+        step_seconds: Wall time of a training step.
+        device_name: The processor.
+        environment: Versions and machine facts.
+        run: Folder of the run, where it was made.
+        search: Per block: paths ranked and tied, where the network was searched.
+    """
+
+    key: str
+    seed: int
+    model: str
+    dataset: str
+    settings: dict[str, Any]
+    architecture: str
+    data: dict[str, int]
+    valid: dict[str, float]
+    test: dict[str, float]
+    epochs: int
+    best_epoch: int
+    n_parameters: int
+    seconds: dict[str, float]
+    step_seconds: float
+    device_name: str
+    environment: dict[str, Any]
+    run: str
+    search: list[dict[str, int]] = field(default_factory=list)
+
+    @classmethod
+    def of_run(cls, key: str, settings: Mapping[str, Any], result: RunResult) -> ResultRecord:
+        """Take from ``result`` what is worth keeping."""
+        run = json.loads((result.folder.path / "run.json").read_text(encoding="utf-8"))
+        blocks = result.search.blocks if result.search is not None else ()
+        return cls(
+            key=key,
+            settings=result_settings(settings),
+            architecture=str(result.architecture or ""),
+            data=asdict(result.data),
+            device_name=run["device_name"],
+            environment=environment(),
+            run=str(result.folder.path),
+            search=[{"ranked": len(block.paths), "tied": len(block.ties)} for block in blocks],
+            **{name: getattr(result, name) for name in ("seed", "model", "dataset", "valid", "test", "epochs")},
+            **{name: getattr(result, name) for name in ("best_epoch", "n_parameters", "seconds", "step_seconds")},
+        )
+
+    def save(self, folder: Path) -> Path:
+        """Write the record into ``folder``, whole or not at all."""
+        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
+        folder.mkdir(parents=True, exist_ok=True)
+        return RunFolder(folder).write_json(f"{self.model}-{self.key}-{self.seed}.json", content)
+
+    def ranks(self) -> dict[str, npt.NDArray[np.float64]] | None:
+        """Return the rank of the test case of every sequence, ``None`` where the run's folder is gone.
+
+        A sequence may have several cases, hence an array.
+        """
+        path = Path(self.run) / "ranks.csv.gz"
+        if not path.is_file():
+            return None
+        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+            rows = [(row["sequence"], float(row["rank"])) for row in csv.DictReader(file)]
+        found: dict[str, list[float]] = {}
+        for sequence, rank in rows:
+            found.setdefault(sequence, []).append(rank)
+        return {sequence: np.array(ranks) for sequence, ranks in found.items()}
+
+
+def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the values in force that a result may depend on."""
+    return {key: value for key, value in sorted(settings.items()) if key not in NOT_OF_THE_RESULT}
+
+
+def result_key(model: str, dataset: str, effective: Mapping[str, Any]) -> str:
+    """Return the hash under which runs of equal data and settings are kept, whatever their seed.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set.
+        effective: Every value in force.
+    """
+    content = [model, dataset, _data_checksum(dataset, effective), result_settings(effective)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _data_checksum(dataset: str, effective: Mapping[str, Any]) -> str:
+    """Return the checksum of an atomic file; data that are prepared here are told apart by their settings."""
+    folder = Path(str(effective["data_path"]))
+    file = folder / f"{dataset}.inter"
+    if (folder / REPORT_FILE).is_file() or not file.is_file():
+        return ""
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def find_record(model: str, key: str, seed: int, folders: Iterable[Path]) -> ResultRecord | None:
+    """Return the record of an equal run, from the first of ``folders`` that has it, or ``None``."""
+    name = f"{model}-{key}-{seed}.json"
+    for folder in folders:
+        for path in sorted(folder.rglob(name)):
+            record = load_record(path)
+            if record is not None:
+                return record
+    return None
+
+
+def load_record(path: Path) -> ResultRecord | None:
+    """Read one record; ``None`` if it is damaged or from another version, so that its run is made again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content.pop("schema"), content.pop("schema_version")) != (SCHEMA, SCHEMA_VERSION):
+            return None
+        return ResultRecord(**content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,189 @@
+"""The words of a command line that starts a study."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.arguments import STUDY_KEYS, Request, build_request
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.studies.definition import StudyDefinition
+
+PRUNERS = ("median", "hyperband", "none")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyRequest:
+    """What one command asks of a study.
+
+    Args:
+        definition: The study.
+        request: Data set, device and settings; its models are those of the study.
+        target: Second data set of `transfer`; else empty.
+        storage: A database URL or the path of a journal file; empty for the default.
+        results: Folder with records of finished runs, read but not written; may be ``None``.
+        n_trials: Trials at most: of `tune` all together, of others those of this process; ``None`` for all.
+        time_budget: Seconds after which this process starts no further trial; ``None`` for no limit.
+        seeds: Of every run.
+        pruner: How `tune` stops runs that fall behind: ``median``, ``hyperband`` or ``none``.
+        retry_failed: Whether runs that failed are tried again.
+        own_space: Whether the user has given the space of `tune`.
+    """
+
+    definition: StudyDefinition
+    request: Request
+    target: str
+    storage: str
+    results: Path | None
+    n_trials: int | None
+    time_budget: float | None
+    seeds: tuple[int, ...]
+    pruner: str
+    retry_failed: bool
+    own_space: bool = False
+
+    @property
+    def name(self) -> str:
+        """Name of the study's folder and, with the data set, of its study in the storage."""
+        parts = (self.definition.name, self.target, self.request.run_name, "quick" if self.request.quick else "")
+        return "-".join(part for part in parts if part)
+
+    @property
+    def folder(self) -> Path:
+        """Where the study keeps its storage and what it finds."""
+        return self.request.runs_dir / self.request.dataset / self.name
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Data set, and target where there is one."""
+        return (self.request.dataset, *([self.target] if self.target else []))
+
+
+def build_study_request(line: dict[str, Any]) -> StudyRequest:
+    """Read the words of a command line that has ``--study``.
+
+    Raises:
+        ConfigError: For an unknown study, or a key that has another meaning or value than a study allows.
+    """
+    given = dict(line)
+    own = {key: given.pop(key) for key in STUDY_KEYS if key in given}
+    name = str(own["study"])
+    definition = StudyDefinition.load(name, quick=given.get("quick") is True)
+    _check_own(name, own)
+    if name == "tune":
+        definition = _tuned(definition, str(given.pop("model", "NASR")), own.get("space"))
+    elif "model" in given:
+        msg = f"`--model` is for --study=tune; {name} has its own rows: {', '.join(_labels(definition))}."
+        raise ConfigError(msg)
+    request = build_request({**given, "model": list(dict.fromkeys(run.model for run in definition.runs))})
+    _check_settings(definition, request)
+    if own.get("target") == request.dataset:
+        msg = f"`--target` must be another data set than --dataset, but both are {request.dataset!r}."
+        raise ConfigError(msg)
+    return StudyRequest(
+        definition=definition,
+        request=request,
+        target=str(own.get("target", "")),
+        storage=str(own.get("storage", "")),
+        results=_folder(own.get("results")),
+        n_trials=_count(own.get("n_trials")),
+        time_budget=_seconds(own.get("time_budget")),
+        seeds=_seeds(own.get("seeds", definition.seeds)),
+        pruner=_pruner(str(own.get("pruner", "median")).lower()),
+        retry_failed=_flag(own.get("retry_failed", False)),
+        own_space="space" in own,
+    )
+
+
+def _check_own(name: str, own: dict[str, Any]) -> None:
+    """Refuse keys that would do nothing in this study, and a missing target."""
+    only = {"target": "transfer", "pruner": "tune", "space": "tune"}
+    for key, study in only.items():
+        if key in own and name != study:
+            msg = f"`--{key}` is for --study={study}, not for {name}; drop it."
+            raise ConfigError(msg)
+    if name == "transfer" and not own.get("target"):
+        msg = "`--study=transfer` needs a second data set; for instance --target=lastfm."
+        raise ConfigError(msg)
+
+
+def _tuned(definition: StudyDefinition, model: str, space: Any) -> StudyDefinition:
+    if space is not None and (not isinstance(space, dict) or not space):
+        msg = f"`--space` must be a table such as {{'learning_rate': [0.001, 0.003]}}, but is {space!r}."
+        raise ConfigError(msg)
+    (run,) = definition.runs
+    return replace(
+        definition,
+        runs=(replace(run, label=model, model=model),),
+        settings=definition.settings if model == "NASR" else {},
+        space=space or definition.space,
+    )
+
+
+def _labels(definition: StudyDefinition) -> list[str]:
+    return [run.label for run in definition.runs]
+
+
+def _check_settings(definition: StudyDefinition, request: Request) -> None:
+    fixed = set(definition.varied) | {key for run in definition.runs for key in run.settings}
+    for key in request.settings:
+        name = key.rpartition(".")[2]
+        if name == "seed":
+            msg = f"A study runs several seeds: use --seeds=[{request.settings[key]}] instead of `{key}`."
+            raise ConfigError(msg)
+        if name in fixed:
+            msg = f"`{key}` is what the study {definition.name} itself sets or varies; drop it."
+            raise ConfigError(msg)
+
+
+def _seeds(value: Any) -> tuple[int, ...]:
+    seeds = value if isinstance(value, (list, tuple)) else [value]
+    good = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**31 for seed in seeds)
+    if not seeds or not good or len(set(seeds)) < len(seeds):
+        msg = f"`--seeds` must be different integers from 0 to 2147483647, such as [2020, 2021], but is {value!r}."
+        raise ConfigError(msg)
+    return tuple(seeds)
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        msg = f"`--n_trials` must be an integer of at least 1, but is {value!r}."
+        raise ConfigError(msg)
+    return value
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    found = _DURATION.fullmatch(str(value))
+    if found is None:
+        msg = f"`--time_budget` must be a time such as 90s, 30m or 2h, but is {value!r}."
+        raise ConfigError(msg)
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _folder(value: Any) -> Path | None:
+    if value is None:
+        return None
+    if not Path(str(value)).is_dir():
+        msg = f"`--results` must be a folder with records of finished runs, but there is no folder {value}."
+        raise ConfigError(msg)
+    return Path(str(value))
+
+
+def _pruner(value: str) -> str:
+    if value not in PRUNERS:
+        msg = f"`--pruner` must be one of {', '.join(PRUNERS)}, but is {value!r}.{did_you_mean(value, PRUNERS)}"
+        raise ConfigError(msg)
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        msg = f"`--retry_failed` is true or false, but is {value!r}."
+        raise ConfigError(msg)
+    return value

@@ -1,0 +1,131 @@
+"""One run of a study: an ordinary run in a folder of its own, and the record that remains of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import Trial
+
+from recbole_nasr import preflight
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.pipeline import run_model
+from recbole_nasr.results import RunResult
+from recbole_nasr.runs import RunFolder
+from recbole_nasr.settings_file import settings_text
+from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.record import ResultRecord, find_record, result_key
+from recbole_nasr.studies.request import StudyRequest
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Makes the runs of a study in this process, one after the other.
+
+    RecBole changes process-wide state; :mod:`recbole_nasr.isolation` puts it back after every run.
+
+    Args:
+        asked: The command.
+        command: Its words, to write down.
+        on_result: Called with every run that was made, such as to write its report.
+    """
+
+    asked: StudyRequest
+    command: Sequence[str]
+    on_result: Callable[[RunResult], None]
+
+    def __call__(
+        self, cell: Cell, architecture: str, on_validation: Callable[[int, float], None]
+    ) -> tuple[ResultRecord, bool]:
+        """Make the run, unless an equal one has been made before, by this or any other study.
+
+        Args:
+            cell: What to run.
+            architecture: Of the run that it needs; else empty.
+            on_validation: Called after each validated epoch.
+
+        Returns:
+            The record of the run, and whether it was there already.
+
+        Raises:
+            NASRError: If the settings cannot be used, or the run stops.
+        """
+        given = cell.given(architecture)
+        effective = preflight.check_run(cell.model, cell.dataset, given, set())
+        key = result_key(cell.model, cell.dataset, effective)
+        found = find_record(cell.model, key, cell.seed, self.record_folders(cell.dataset))
+        if found is not None:
+            return found, True
+        name = f"{self.asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
+        folder = RunFolder.create(self.asked.request.runs_dir, cell.dataset, cell.model, name)
+        text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
+        file = folder.write_text("settings.yaml", text)
+        result = run_model(cell.model, cell.dataset, [file], folder, command=self.command, on_validation=on_validation)
+        self.on_result(result)
+        record = ResultRecord.of_run(key, effective, result)
+        record.save(self.record_folders(cell.dataset)[0])
+        return record, False
+
+    def record_folders(self, dataset: str) -> list[Path]:
+        """Return where records of runs on ``dataset`` are: the first is written to."""
+        own = self.asked.request.runs_dir / dataset / "runs"
+        return [own, *([self.asked.results] if self.asked.results else [])]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Makes runs of `tune` from what Optuna's sampler draws.
+
+    Args:
+        asked: The command.
+        base: Settings of the model before anything is drawn.
+        space: What is drawn; only keys that the model knows.
+    """
+
+    asked: StudyRequest
+    base: dict[str, Any]
+    space: dict[str, Any]
+
+    def __call__(self, trial: Trial) -> Cell:
+        """Return the run of ``trial``."""
+        (run,) = self.asked.definition.runs
+        point = {key: self._drawn(trial, key, values) for key, values in self.space.items()}
+        return Cell(
+            run.label, run.model, self.asked.request.dataset, {**self.base, **point}, self.asked.seeds[0], point
+        )
+
+    @staticmethod
+    def _drawn(trial: Trial, key: str, values: Any) -> Any:
+        if isinstance(values, list):
+            return trial.suggest_categorical(key, values)
+        suggest = trial.suggest_int if all(isinstance(values[end], int) for end in ("low", "high")) else None
+        return (suggest or trial.suggest_float)(key, values["low"], values["high"], log=values.get("log", False))
+
+
+def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what `tune` draws: the keys of its space that the model has, but for those the user has set.
+
+    Args:
+        asked: The command.
+        settings: Of the model, before anything is drawn.
+
+    Raises:
+        ConfigError: If the user's own space names a key that the model does not have, or holds no range.
+    """
+    definition = asked.definition
+    (run,) = definition.runs
+    known = preflight.check_run(run.model, asked.request.dataset, settings, set())
+    for key, values in definition.space.items():
+        if asked.own_space and key not in known:
+            msg = f"`--space` has {key!r}, which is not a key of {run.model}.{did_you_mean(key, known)}"
+            raise ConfigError(msg)
+        if not (isinstance(values, list) and values) and not (
+            isinstance(values, dict) and {"low", "high"} <= {*values}
+        ):
+            msg = f"`--space` has a list of values or {{'low': …, 'high': …}} for each key, but {key!r} has {values!r}."
+            raise ConfigError(msg)
+    free = known.keys() - asked.request.settings.keys()
+    return {key: values for key, values in definition.space.items() if key in free}

@@ -1,0 +1,120 @@
+"""Where Optuna keeps a study: SQLite in its folder, any database, or a journal file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import SQLAlchemyError
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.studies.plan import identity, refuse_other_settings
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.trials import choice
+
+HEARTBEAT_SECONDS = 60
+"""A database hears this often from a running trial; one that was silent three times as long counts as killed."""
+
+_PATIENCE = 60  # seconds that SQLite waits for another process to finish writing
+
+
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's own lines off the screen: the study says what happens, and what failed."""
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+def default_storage(asked: StudyRequest) -> str:
+    """Return the storage that the command names, or SQLite in the folder of the study."""
+    return asked.storage or f"sqlite:///{asked.folder / 'study.db'}"
+
+
+def study_lock(asked: StudyRequest) -> FileLock:
+    """Return the lock that processes take in turn before they change what is queued."""
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(str(asked.folder / "study.lock"))
+
+
+def open_study(asked: StudyRequest) -> optuna.Study:
+    """Open the study of a command, or create it.
+
+    Raises:
+        ConfigError: If the storage cannot be read, or the study was started under other settings.
+    """
+    address = default_storage(asked)
+    try:
+        with quiet_optuna(), study_lock(asked):  # two processes at once would both create the tables
+            study = optuna.create_study(
+                storage=_storage(address),
+                study_name=f"{asked.name} on {asked.request.dataset}",
+                direction="maximize",
+                sampler=_sampler(asked),
+                pruner=_pruner(asked),
+                load_if_exists=True,
+            )
+        settings = _plain(identity(asked))
+        if "settings" not in study.user_attrs:
+            study.set_user_attr("settings", settings)
+        earlier = study.user_attrs["settings"]
+    except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError, KeyError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
+        msg = (
+            f"The storage {address} cannot be used: {reason}. Name a database such as sqlite:///study.db or a "
+            "journal file with --storage, or move the damaged file away."
+        )
+        raise ConfigError(msg) from error
+    refuse_other_settings(asked, earlier, settings)
+    return study
+
+
+def _storage(address: str) -> BaseStorage:
+    if "://" not in address:
+        return JournalStorage(JournalFileBackend(address))
+    waiting: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE}} if address.startswith("sqlite") else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            address,
+            engine_kwargs=waiting,
+            heartbeat_interval=HEARTBEAT_SECONDS,
+            grace_period=3 * HEARTBEAT_SECONDS,
+        )
+
+
+def _sampler(asked: StudyRequest) -> optuna.samplers.BaseSampler:
+    definition = asked.definition
+    if definition.space:
+        return optuna.samplers.TPESampler(seed=asked.seeds[0], multivariate=False, n_startup_trials=10)
+    grid = {key: [choice(value) for value in values] for key, values in definition.varied.items()}
+    rows = [run.label for run in definition.runs]
+    return optuna.samplers.GridSampler({"row": rows, **grid, "seed": list(asked.seeds)}, seed=asked.seeds[0])
+
+
+def _pruner(asked: StudyRequest) -> optuna.pruners.BasePruner:
+    if not asked.definition.space or asked.pruner == "none":
+        return optuna.pruners.NopPruner()
+    if asked.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner()
+    return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=3)
+
+
+def _plain(value: Any) -> Any:
+    """Return ``value`` as JSON gives it back, so that it can be compared with what a storage kept."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,95 @@
+"""What single studies add to the common table."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from recbole_nasr.space import Architecture
+from recbole_nasr.studies.tables import FinishedRun
+
+Summary = Callable[[Sequence[FinishedRun]], list[str]]
+
+
+def agreement(first: Architecture, second: Architecture) -> float:
+    """Return the share of layers in which two architectures of equal depth have the same operation.
+
+    Example:
+        >>> parse = Architecture.parse
+        >>> agreement(parse("transformer_h4,tcn_d1_2"), parse("transformer_h4,tcn_d1_4"))
+        0.5
+    """
+    pairs = list(zip(first.layers, second.layers, strict=True))
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+def shares_by_depth(architectures: Sequence[Architecture]) -> dict[str, list[float]]:
+    """Return for each operation the share of the architectures, all equally deep, that have it in each layer."""
+    names = sorted({name for architecture in architectures for name in architecture.layers})
+    layers = zip(*(architecture.layers for architecture in architectures), strict=True)
+    counts = [Counter(layer) for layer in layers]
+    return {name: [count[name] / len(architectures) for count in counts] for name in names}
+
+
+def architectures_found(runs: Sequence[FinishedRun]) -> list[str]:
+    """List the searches, how far they agree, and which operations they chose at which depth (Fig. 5)."""
+    found = [Architecture.parse(run.record.architecture) for run in runs]
+    lines = []
+    for run, architecture in zip(runs, found, strict=True):
+        ties = ", ".join(f"{block['tied']} of {block['ranked']}" for block in run.record.search)
+        lines.append(
+            f"- seed {run.record.seed}: `{architecture}`" + (f"; paths tied per block: {ties}" if ties else "")
+        )
+    pairs = list(itertools.combinations(found, 2))
+    if pairs:
+        n_operations = len({name for architecture in found for name in architecture.layers})
+        mean = float(np.mean([agreement(*pair) for pair in pairs]))
+        lines.append(
+            f"- two searches have the same operation in {mean:.0%} of the layers, on average over {len(pairs)} pairs; "
+            f"networks drawn at random from the {n_operations} operations that occur would in {1 / n_operations:.0%}"
+        )
+    lines += ["", "Share of the searches that chose an operation, layer by layer:", ""]
+    depth = len(found[0].layers)
+    lines.append("| operation | " + " | ".join(str(layer + 1) for layer in range(depth)) + " |")
+    lines.append("| --- |" + " ---: |" * depth)
+    for name, shares in shares_by_depth(found).items():
+        lines.append(f"| {name} | " + " | ".join(f"{share:.2f}" for share in shares) + " |")
+    return lines
+
+
+def cost(runs: Sequence[FinishedRun]) -> list[str]:
+    """Compare the time of the search with that of training, and its result with random search at equal cost (§4.2.2).
+
+    Random search at equal cost trains as many random networks as the search and its own training take, and keeps the
+    one that validates best.
+    """
+    searched = [run.record for run in runs if "search" in run.record.seconds]
+    random = sorted((run.record for run in runs if run.label == "Random"), key=lambda record: record.seed)
+    if not searched or not random:
+        return ["Too few runs have finished to compare costs."]
+    metric = str(searched[0].settings["valid_metric"]).lower()
+    search = float(np.mean([record.seconds["search"] for record in searched]))
+    training = float(np.mean([record.seconds["training"] for record in searched]))
+    each = float(np.mean([record.seconds["training"] for record in random]))
+    affordable = max(1, round((search + training) / each))
+    kept = max(random[:affordable], key=lambda record: record.valid[metric])
+    found = float(np.mean([record.test[metric] for record in searched]))
+    short = "" if affordable <= len(random) else f"; only {len(random)} were trained, so this understates random search"
+    return [
+        f"- search (training of the supernet and selection): {search:.1f} s, mean of {len(searched)}",
+        f"- training the network it found: {training:.1f} s",
+        f"- training one random network: {each:.1f} s, mean of {len(random)}",
+        f"- search and training together cost as much as {affordable} random networks{short}",
+        f"- test {metric}: {found:.4f} for the networks found (mean), {kept.test[metric]:.4f} for the random network "
+        f"with the best validation score of {min(affordable, len(random))} (seed {kept.seed})",
+    ]
+
+
+SUMMARIES: dict[str, tuple[str, Summary]] = {
+    "architectures": ("Architectures", architectures_found),
+    "cost": ("Cost", cost),
+}
+"""Name in ``properties/study`` -> heading and function."""

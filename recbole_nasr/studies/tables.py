@@ -1,0 +1,177 @@
+"""The numbers of a study: one row per run, means over seeds, and paired comparisons with the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from recbole_nasr.statistics import Comparison, holm, metric_per_case, paired_comparison
+from recbole_nasr.studies.plan import value_text
+from recbole_nasr.studies.record import ResultRecord
+
+SIGNIFICANT = 0.05
+"""Level of the whole family of comparisons, after Holm."""
+
+_N_BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """One run of a study that has a result.
+
+    Args:
+        label: Its row.
+        dataset: Name of the data set.
+        point: What the study varies.
+        record: What it gave.
+        reused: Whether it was made by an earlier study.
+    """
+
+    label: str
+    dataset: str
+    point: Mapping[str, Any]
+    record: ResultRecord
+    reused: bool = False
+
+    @property
+    def row(self) -> str:
+        """Name of the row: label and point, without the seed."""
+        return row_name(self.label, self.point)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in their seed alone.
+
+    Args:
+        name: Label and point.
+        dataset: Name of the data set.
+        runs: In the order of the seeds.
+    """
+
+    name: str
+    dataset: str
+    runs: tuple[FinishedRun, ...]
+
+    def mean_sd(self, part: str, metric: str) -> tuple[float, float]:
+        """Return mean and standard deviation over seeds of ``valid`` or ``test``; nan for the latter with one seed."""
+        return mean_sd([getattr(run.record, part)[metric] for run in self.runs])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The reference minus another row, on the same test cases, each averaged over its seeds.
+
+    Args:
+        dataset: Name of the data set.
+        reference: Name of the reference row.
+        other: Name of the other row.
+        metric: Such as ``ndcg@10``.
+        n_sequences: Sequences compared.
+        comparison: Mean difference, interval and p-value.
+        p_holm: The p-value over all comparisons of the study.
+    """
+
+    dataset: str
+    reference: str
+    other: str
+    metric: str
+    n_sequences: int
+    comparison: Comparison
+    p_holm: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether it is, over all comparisons together."""
+        return self.p_holm < SIGNIFICANT
+
+
+def row_name(label: str, point: Mapping[str, Any]) -> str:
+    """Return the name of a row, such as ``SASRec-1, n_layers=8``."""
+    return ", ".join([label, *(f"{key}={value_text(value)}" for key, value in point.items())])
+
+
+def mean_sd(values: Sequence[float]) -> tuple[float, float]:
+    """Return mean and sample standard deviation, which is nan for a single value.
+
+    Example:
+        >>> mean_sd([1.0, 2.0, 3.0])
+        (2.0, 1.0)
+    """
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+
+
+def rows_of(runs: Sequence[FinishedRun]) -> list[Row]:
+    """Gather the runs that differ in their seed alone, in the order of the study."""
+    groups: dict[tuple[str, str], list[FinishedRun]] = {}
+    for run in runs:
+        groups.setdefault((run.dataset, run.row), []).append(run)
+    return [
+        Row(name, dataset, tuple(sorted(group, key=lambda run: run.record.seed)))
+        for (dataset, name), group in groups.items()
+    ]
+
+
+def tidy(study: str, runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[Any]]]:
+    """Return header and rows of the table with one row per run, numbers unrounded."""
+    points = list(dict.fromkeys(key for run in runs for key in run.point))
+    metrics = list(dict.fromkeys(name for run in runs for name in run.record.test))
+    stages = ("search", "training", "test")
+    header = ["study", "row", "model", "dataset", "seed", "architecture", *points]
+    header += [f"{part}_{name}" for part in ("valid", "test") for name in metrics]
+    header += [f"{stage}_seconds" for stage in stages]
+    header += ["step_seconds", "epochs", "best_epoch", "parameters", "device", "reused", "key", "run"]
+    table = []
+    for run in runs:
+        record = run.record
+        line: list[Any] = [study, run.label, record.model, run.dataset, record.seed, record.architecture]
+        line += [value_text(run.point.get(key, "")) for key in points]
+        line += [part.get(name) for part in (record.valid, record.test) for name in metrics]
+        line += [record.seconds.get(stage, 0.0) for stage in stages]
+        line += [record.step_seconds, record.epochs, record.best_epoch, record.n_parameters]
+        table.append([*line, record.device_name, int(run.reused), record.key, record.run])
+    return header, table
+
+
+def differences(rows: Sequence[Row], reference: str) -> list[Difference]:
+    """Compare the row ``reference`` with every other on its data set, metric by metric; Holm over all of them.
+
+    Rows whose ranks are not on this machine are left out; see :meth:`ResultRecord.ranks`.
+    """
+    found: list[tuple[Row, Row, str, int, Comparison]] = []
+    for ours in (row for row in rows if row.name == reference):
+        for other in rows:
+            if other is ours or other.dataset != ours.dataset:
+                continue
+            for metric in ours.runs[0].record.test:
+                pair = _per_case(ours, other, metric)
+                if pair is not None:
+                    comparison = paired_comparison(*pair, n_bootstrap=_N_BOOTSTRAP, seed=0)
+                    found.append((ours, other, metric, len(pair[0]), comparison))
+    adjusted = holm([comparison.p_value for *_, comparison in found])
+    return [
+        Difference(ours.dataset, ours.name, other.name, metric, n, comparison, float(p))
+        for (ours, other, metric, n, comparison), p in zip(found, adjusted, strict=True)
+    ]
+
+
+def _per_case(first: Row, second: Row, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
+    """Return the metric of every test case under both rows, averaged over seeds, or ``None`` without equal cases."""
+    if metric.partition("@")[0] not in ("ndcg", "recall", "hit", "mrr"):
+        return None
+    sides = []
+    for row in (first, second):
+        ranks = [run.record.ranks() for run in row.runs]
+        known = [found for found in ranks if found is not None]
+        if len(known) < len(ranks) or any(found.keys() != known[0].keys() for found in known):
+            return None
+        names = sorted(known[0])
+        cases = [metric_per_case(np.concatenate([found[name] for name in names]), metric) for found in known]
+        sides.append((names, np.mean(cases, axis=0)))
+    (names, ours), (other_names, theirs) = sides
+    return (ours, theirs) if names == other_names and len(ours) == len(theirs) else None

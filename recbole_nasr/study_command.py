@@ -1,0 +1,103 @@
+"""``--study=NAME``: check everything, let Optuna run what is missing, write what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from recbole_nasr import preflight
+from recbole_nasr.console import show, shown_on_screen
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.launch import Launch
+from recbole_nasr.report.markdown import save_report
+from recbole_nasr.report.study_figure import save_optuna_plots, save_study_figure
+from recbole_nasr.report.study_page import study_page
+from recbole_nasr.report.table import aligned
+from recbole_nasr.runs import RunFolder
+from recbole_nasr.studies.engine import Engine
+from recbole_nasr.studies.finished import finished_runs
+from recbole_nasr.studies.plan import base_settings, build_plan
+from recbole_nasr.studies.request import StudyRequest, build_study_request
+from recbole_nasr.studies.running import Draw, Runner, tuned_space
+from recbole_nasr.studies.storage import default_storage, open_study, quiet_optuna
+from recbole_nasr.studies.tables import FinishedRun, mean_sd, rows_of, tidy
+
+
+def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
+    """Run a study as far as its budget and other processes leave work, and write its page.
+
+    Args:
+        line: The words of the command line, from :func:`recbole_nasr.arguments.parse_line`.
+        command: The same as they were typed, to write down.
+
+    Raises:
+        NASRError: If anything is wrong with the command; before any run starts.
+        KeyboardInterrupt: As it came, once the state and what was found are written.
+    """
+    if Launch.of_this_process().world_size > 1:
+        msg = "A study is not started with torchrun: start the same command several times, also on other machines."
+        raise ConfigError(msg)
+    asked = build_study_request(line)
+    base = {dataset: base_settings(asked, dataset) for dataset in asked.datasets}
+    cells = [] if asked.definition.space else build_plan(asked, base)
+    draw = _draw(asked, base[asked.request.dataset]) if asked.definition.space else None
+    study = open_study(asked)
+    with shown_on_screen():
+        for dataset, settings in base.items():
+            model = next(iter(settings))
+            prepared = preflight.prepare_data(model, dataset, settings[model])
+            if prepared:
+                show(prepared + "\n")
+    runner = Runner(asked, command, partial(save_report, command=command))
+    engine = Engine(asked, study, cells, runner, draw)
+    _introduce(asked, len(cells), engine)
+    try:
+        with shown_on_screen(), quiet_optuna():
+            engine.run()
+    finally:
+        _conclude(asked, engine, runner, command)
+
+
+def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
+    (run,) = asked.definition.runs
+    settings = {**base[run.model], **run.settings}
+    return Draw(asked, settings, tuned_space(asked, settings))
+
+
+def _introduce(asked: StudyRequest, n_cells: int, engine: Engine) -> None:
+    what = f"{n_cells} runs" if n_cells else f"{asked.n_trials or asked.definition.n_trials} trials"
+    show(f"{asked.definition.title} ({asked.definition.paper}) on {' and '.join(asked.datasets)}: {what}")
+    done = len(engine.finished())
+    show(f"storage {default_storage(asked)}" + (f"; {done} finished before" if done else ""))
+
+
+def _conclude(asked: StudyRequest, engine: Engine, runner: Runner, command: Sequence[str]) -> None:
+    """Write table, figures and page of what has finished so far, and say how to go on."""
+    runs = finished_runs(asked, engine, runner)
+    folder = RunFolder(asked.folder)
+    unfinished, failures = engine.unfinished(), engine.failures()
+    header, rows = tidy(asked.definition.name, runs)
+    folder.write_csv("runs.csv", header, rows)
+    figures = save_study_figure(asked, runs, folder.path)
+    if asked.definition.space:
+        figures += save_optuna_plots(engine.study, folder.path)
+    folder.write_text("report.md", study_page(asked, runs, failures, unfinished, command, figures))
+    if runs:
+        show("\n" + _screen_table(runs))
+    for cell, reason in failures:
+        show(f"failed: {cell}: {' '.join(reason.split())}")
+    show(f"\nWritten to\n  {folder.path}")
+    if unfinished:
+        show(f"{unfinished} more to run, or running elsewhere; the same command goes on.")
+
+
+def _screen_table(runs: Sequence[FinishedRun]) -> str:
+    rows = rows_of(runs)
+    metrics = list(rows[0].runs[0].record.test)
+    lines = [["row", "data", "runs", *metrics, "step"]]
+    for row in rows:
+        step = 1000 * mean_sd([run.record.step_seconds for run in row.runs])[0]
+        means = [f"{row.mean_sd('test', name)[0]:.4f}" for name in metrics]
+        lines.append([row.name, row.dataset, str(len(row.runs)), *means, f"{step:.1f} ms"])
+    return "Test results, means over seeds\n\n" + aligned(lines, separator="  ")

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.studies.engine import Engine
+from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.record import ResultRecord
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.storage import open_study
+
+from .conftest import Worker, record_of
+
+Build = Callable[..., Engine]
+SQLITE = "--storage=sqlite:///study.db"
+
+
+def test_every_run_is_made_once_in_order_and_none_again(engine: Build, cells: list[Cell]) -> None:
+    first, second = Worker(), Worker()
+    engine(first).run()
+    again = engine(second)
+    again.run()
+    assert first.ran == [cell.key for cell in cells]
+    assert second.ran == []
+    assert len(again.finished()) == 4
+    assert again.unfinished() == 0
+
+
+def test_a_database_keeps_a_study_too(engine: Build) -> None:
+    engine(Worker(), SQLITE).run()
+    assert len(engine(Worker(), SQLITE).finished()) == 4
+
+
+def test_more_seeds_add_runs_to_a_study(engine: Build, cells: list[Cell]) -> None:
+    engine(Worker(), of=cells[:2]).run()
+    worker = Worker()
+    engine(worker, "--seeds=[1, 2]").run()
+    assert worker.ran == [cell.key for cell in cells[2:]]
+
+
+def test_a_failed_run_keeps_its_reason_and_is_tried_again_only_when_asked(engine: Build, cells: list[Cell]) -> None:
+    one = engine(Worker(fails="Random"))
+    one.run()
+    assert one.failures() == [(cell.key, "MemoryError: no room") for cell in cells if cell.label == "Random"]
+    assert len(one.finished()) == 2
+    worker = Worker()
+    engine(worker).run()
+    assert worker.ran == []
+    patient = engine(worker, "--retry_failed")
+    patient.run()
+    assert worker.ran == [cell.key for cell in cells if cell.label == "Random"]
+    assert patient.failures() == []
+
+
+def _train(asked: StudyRequest, cells: list[Cell], worker: Any) -> None:
+    Engine(asked, open_study(asked), cells, worker).run()
+
+
+class _KillsItself:
+    def __call__(self, cell: Cell, *_: object) -> tuple[ResultRecord, bool]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+class _WritesDown:
+    """Appends what it runs to a file, and lets the other process have its turn."""
+
+    def __init__(self, barrier: Any) -> None:
+        self.barrier = barrier
+
+    def __call__(self, cell: Cell, *_: object) -> tuple[ResultRecord, bool]:
+        with Path("ran.txt").open("a") as file:
+            file.write(f"{os.getpid()} {cell.key}\n")
+        self.barrier.wait(timeout=60)  # both have taken a trial before either finishes one
+        return record_of(cell), False
+
+
+def _start(function: Callable[..., None], *arguments: Any) -> Any:
+    process = multiprocessing.get_context("fork").Process(target=function, args=arguments)
+    process.start()
+    return process
+
+
+def test_a_killed_trial_is_marked_failed_and_run_again(
+    ask: Callable[..., StudyRequest], engine: Build, cells: list[Cell]
+) -> None:
+    killed = _start(_train, ask("table2", SQLITE), cells, _KillsItself())
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
+    worker = Worker()
+    after = engine(worker, SQLITE)
+    after.run()
+    assert sorted(worker.ran) == sorted(cell.key for cell in cells)
+    states = [trial.state for trial in after.study.trials]
+    assert states.count(TrialState.FAIL) == 1
+    assert states.count(TrialState.COMPLETE) == 4
+    assert after.failures() == []
+
+
+def test_a_run_that_kills_its_process_twice_is_given_up(
+    ask: Callable[..., StudyRequest], engine: Build, cells: list[Cell]
+) -> None:
+    for _ in range(2):
+        _start(_train, ask("table2", "--storage=study.log"), cells[:1], _KillsItself()).join(60)
+    worker = Worker()
+    after = engine(worker, of=cells[:1])
+    after.run()
+    assert worker.ran == []
+    assert after.failures() == [(cells[0].key, "its process was killed 2 times")]
+
+
+def test_two_processes_share_a_study_and_run_nothing_twice(ask: Callable[..., StudyRequest], cells: list[Cell]) -> None:
+    barrier = multiprocessing.get_context("fork").Barrier(2)
+    workers = [_start(_train, ask("table2"), cells, _WritesDown(barrier)) for _ in range(2)]
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    lines = [line.split(" ", 1) for line in Path("ran.txt").read_text().splitlines()]
+    assert sorted(key for _, key in lines) == sorted(cell.key for cell in cells)
+    assert sorted(lines.count(line) for line in lines) == [1, 1, 1, 1]
+    assert len({pid for pid, _ in lines}) == 2
+
+
+def test_a_run_that_another_machine_has_queued_too_is_left_to_the_earlier_trial(
+    engine: Build, cells: list[Cell]
+) -> None:
+    worker = Worker()
+    one = engine(worker, of=cells[:1])
+    for _ in range(2):
+        one.study.enqueue_trial({"row": "SASRec-1", "dataset": "toy", "seed": 1}, user_attrs={"cell": cells[0].key})
+    one.run()
+    assert worker.ran == [cells[0].key]
+    assert one.failures() == []
+
+
+def test_an_interruption_is_no_failure_and_the_run_is_made_again(engine: Build, cells: list[Cell]) -> None:
+    def interrupt(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    stopped = engine(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    assert stopped.unfinished() == 4
+    assert stopped.failures() == []
+    worker = Worker()
+    engine(worker).run()
+    assert sorted(worker.ran) == sorted(cell.key for cell in cells)
+
+
+def test_a_run_waits_for_the_architecture_it_needs_and_is_given_it(engine: Build) -> None:
+    search = Cell("NASR", "NASRSearch", "toy", {}, 1)
+    needy = Cell("Random", "NASR", "toy", {}, 1, needs=search.key)
+    worker = Worker()
+    found = engine(worker, of=[needy, search])
+    found.run()
+    assert worker.ran == [search.key, needy.key]
+    assert found.finished()[1].user_attrs["architecture"] == f"found by {search.key}"
+
+
+def test_budgets_end_a_command_and_the_next_goes_on(engine: Build, cells: list[Cell]) -> None:
+    worker = Worker()
+    engine(worker, "--n_trials=3").run()
+    assert len(worker.ran) == 3
+    spent = engine(worker, "--time_budget=0s")
+    spent.run()
+    assert (len(worker.ran), spent.unfinished()) == (3, 1)
+    engine(worker).run()
+    assert worker.ran == [cell.key for cell in cells]
+
+
+def test_other_settings_are_refused_with_the_difference(ask: Callable[..., StudyRequest]) -> None:
+    open_study(ask("table2", "--epochs=3"))
+    with pytest.raises(ConfigError, match="--epochs: then 3, now 5"):
+        open_study(ask("table2", "--epochs=5"))
+    open_study(ask("table2", "--epochs=5", "--run_name=longer"))

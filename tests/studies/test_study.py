@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+
+from recbole_nasr import cli, pipeline
+
+Study = Callable[..., int]
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    with Path(f"runs/toy/{name}/runs.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_study_end_to_end_and_resumed(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)  # drawn in tests of its own
+    words = ("--n_layers=1", "--n_blocks=1", "--search_epochs=1", "--seeds=[7]", "--quick")
+    assert study("cost", *words) == cli.OK
+    table = rows("cost-quick")
+    assert [row["row"] for row in table].count("Random") == 3
+    assert len(table) == 5
+    for row in table:  # what the table says is what each run has written
+        metrics = json.loads((Path(row["run"]) / "metrics.json").read_text())
+        assert float(row["test_ndcg@5"]) == metrics["test"]["ndcg@5"]
+        assert float(row["valid_ndcg@5"]) == metrics["valid"]["ndcg@5"]
+        assert int(row["parameters"]) == metrics["n_parameters"]
+        run = json.loads((Path(row["run"]) / "run.json").read_text())
+        assert float(row["step_seconds"]) == run["step_seconds"] > 0
+    assert len({row["architecture"] for row in table if row["row"] == "Random"}) > 1
+    page = Path("runs/toy/cost-quick/report.md").read_text()
+    assert "## Differences" in page
+    assert "training one random network" in page
+    assert Path("runs/toy/cost-quick/figure.svg").stat().st_size > 0
+    monkeypatch.setattr(pipeline, "_run", None)  # from here on nothing may be trained
+    assert study("cost", *words) == cli.OK
+    assert rows("cost-quick") == table
+    assert study("cost", *words, "--run_name=again") == cli.OK  # finished runs of any study are taken over
+    assert {row["reused"] for row in rows("cost-again-quick")} == {"1"}
+    assert [row["test_ndcg@5"] for row in rows("cost-again-quick")] == [row["test_ndcg@5"] for row in table]
+    assert "Test results" in capsys.readouterr().out
+
+
+def test_records_in_another_folder_are_taken_over(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    words = ("--space={'hidden_dropout_prob': [0.1]}", "--n_trials=1", "--n_layers=1", "--pruner=none")
+    assert study("tune", *words) == cli.OK
+    Path("runs/toy/runs").rename("kept")
+    monkeypatch.setattr(pipeline, "_run", None)
+    assert study("tune", *words, "--run_name=later", "--results=kept") == cli.OK
+    assert [row["reused"] for row in rows("tune-later")] == ["1"]
+
+
+def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.study_command.save_optuna_plots", lambda *_: [])
+    monkeypatch.setattr(
+        "recbole_nasr.studies.storage._pruner", lambda _: optuna.pruners.ThresholdPruner(lower=2.0, n_warmup_steps=0)
+    )
+    words = ("--space={'learning_rate': {'low': 0.01, 'high': 0.02, 'log': True}}", "--n_layers=1", "--n_trials=2")
+    assert study("tune", *words) == cli.OK
+    study_file = "sqlite:///runs/toy/tune/study.db"
+    (name,) = optuna.get_all_study_names(study_file)
+    found = optuna.load_study(study_name=name, storage=study_file)
+    assert [trial.state.name for trial in found.trials] == ["PRUNED", "PRUNED"]
+    for trial, folder in zip(found.trials, sorted(Path("runs/toy").glob("*-NASR-tune-*")), strict=True):
+        logged = [line for line in (folder / "run.log").read_text().splitlines() if "epoch " in line and "best" in line]
+        scores = [float(line.split("ndcg@5 ")[1].split()[0]) for line in logged]
+        assert [round(value, 4) for value in trial.intermediate_values.values()] == scores  # as validation gave them
+        assert list(trial.intermediate_values) == [0]  # of two epochs the second was not trained
+        assert json.loads((folder / "run.json").read_text())["status"] == "stopped early"
+        assert not (folder / "metrics.json").exists()  # and the test cases were never read
+        assert not (folder / "ranks.csv.gz").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--study=tabel2"], "Did you mean 'table2'?"),
+        (["--study=transfer"], "--target=lastfm"),
+        (["--study=transfer", "--target=toy"], "another data set"),
+        (["--study=table2", "--target=toy"], "for --study=transfer"),
+        (["--study=table2", "--model=NASR"], "for --study=tune"),
+        (["--study=table2", "--seed=1"], "--seeds=[1]"),
+        (["--study=depth", "--n_layers=2"], "sets or varies"),
+        (["--study=table2", "--n_trails=2"], "Did you mean 'n_trials'?"),
+        (["--study=table2", "--seeds=[1, 1]"], "different integers"),
+        (["--study=table2", "--n_trials=0"], "at least 1"),
+        (["--study=table2", "--time_budget=soon"], "30m"),
+        (["--study=tune", "--pruner=medium"], "Did you mean 'median'?"),
+        (["--study=tune", "--space={'learning_rat': [1]}"], "Did you mean 'learning_rate'?"),
+        (["--study=tune", "--space={'learning_rate': 1}"], "a list of values"),
+        (["--study=tune", "--space=3"], "must be a table"),
+        (["--study=table2", "--results=nowhere"], "no folder nowhere"),
+        (["--study=table2", "--storage=nodb://x"], "cannot be used"),
+        (["--model=NASR", "--seeds=[1]"], "It is for --study."),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    toy: Path, words: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--dataset=toy", "--data_path=data", "--device=cpu"]) == cli.USER_ERROR
+    shown = capsys.readouterr()
+    assert part in shown.err
+    assert shown.err.count("\n") == 1
+    assert not list(Path().glob("runs/toy/*-*"))
+
+
+def test_a_damaged_storage_is_one_line(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("runs/toy/table2")
+    folder.mkdir(parents=True)
+    (folder / "study.db").write_text("not a database" * 100)
+    assert cli.main(["--study=table2", "--dataset=toy", "--data_path=data", "--device=cpu", "--topk=[2]"]) == 2
+    shown = capsys.readouterr()
+    assert "file is not a database" in shown.err
+    assert shown.err.count("\n") == 1
+
+
+def test_without_optuna_a_study_says_what_to_install(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert cli.main(["--study=table2", "--dataset=toy"]) == cli.USER_ERROR
+    assert "pip install 'optuna>=4'" in capsys.readouterr().err

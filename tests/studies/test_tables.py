@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recbole_nasr.space import Architecture
+from recbole_nasr.statistics import paired_comparison
+from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.record import find_record, load_record, result_key
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.summaries import agreement, cost, shares_by_depth
+from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
+
+from .conftest import record_of
+
+CELL = Cell("NASR", "NASR", "toy", {}, 1)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., FinishedRun]:
+    """A finished run whose folder has the given ranks, of sequences a, b, c, …"""
+
+    def make(label: str, seed: int, ranks: list[int], order: str = "", **facts: object) -> FinishedRun:
+        folder = tmp_path / f"{label}-{seed}"
+        folder.mkdir()
+        names = order or "abcdefghijklmnop"[: len(ranks)]
+        lines = ["sequence,target,rank", *(f"{name},i,{rank}" for name, rank in zip(names, ranks, strict=True))]
+        (folder / "ranks.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
+        hits = sum(rank <= 2 for rank in ranks) / len(ranks)
+        cell = Cell(label, "NASR", "toy", {}, seed)
+        given = {"test": {"recall@2": hits}, "run": str(folder), "seconds": {"training": 1.0}, **facts}
+        return FinishedRun(label, "toy", {}, record_of(cell, **given))
+
+    return make
+
+
+def test_means_and_deviations_are_those_of_the_seeds(run: Callable[..., FinishedRun]) -> None:
+    (row,) = rows_of([run("A", 2, [3, 3, 1, 3]), run("A", 1, [1, 2, 1, 3])])
+    assert [one.record.seed for one in row.runs] == [1, 2]
+    mean, sd = row.mean_sd("test", "recall@2")
+    assert mean == 0.5  # of 3/4 and 1/4
+    assert sd == pytest.approx(math.sqrt(2) / 4)  # sqrt(((1/4)^2 + (1/4)^2) / (2 - 1))
+    assert math.isnan(mean_sd([0.5])[1])
+
+
+def test_differences_pair_sequences_by_name_and_average_seeds(run: Callable[..., FinishedRun]) -> None:
+    rows = rows_of(
+        [
+            run("A", 1, [1, 1, 9, 1]),  # recall@2 of a, b, c, d: 1 1 0 1
+            run("A", 2, [1, 9, 9, 1]),  # 1 0 0 1, so the mean is 1 .5 0 1
+            run("B", 1, [9, 1, 9, 9], order="dcba"),  # a, b, c, d: 0 0 1 0
+        ]
+    )
+    (found,) = differences(rows, "A")
+    assert found.other == "B"
+    assert found.n_sequences == 4
+    assert found.comparison.mean_difference == pytest.approx((1 + 0.5 - 1 + 1) / 4)
+    assert found.comparison == paired_comparison([1, 0.5, 0, 1], [0, 0, 1, 0], n_bootstrap=2000, seed=0)
+    assert found.p_holm == found.comparison.p_value  # one comparison
+
+
+def test_holm_counts_all_comparisons_of_the_page(run: Callable[..., FinishedRun]) -> None:
+    good, bad = [1] * 16, [9] * 16
+    rows = rows_of([run("A", 1, good), run("B", 1, bad), run("C", 1, bad)])
+    first, second = differences(rows, "A")
+    assert first.p_holm == pytest.approx(2 * first.comparison.p_value)
+    assert first.significant
+    assert second.significant
+
+
+def test_rows_without_ranks_on_this_machine_are_not_compared(run: Callable[..., FinishedRun]) -> None:
+    rows = rows_of([run("A", 1, [1, 2]), run("B", 1, [1, 2], run="gone")])
+    assert differences(rows, "A") == []
+
+
+def test_the_tidy_table_has_a_row_per_run_with_its_numbers(run: Callable[..., FinishedRun]) -> None:
+    header, lines = tidy("table2", [run("A", 1, [1, 9]), run("B", 1, [1, 1])])
+    table = [dict(zip(header, line, strict=True)) for line in lines]
+    assert [(row["row"], row["test_recall@2"], row["training_seconds"]) for row in table] == [
+        ("A", 0.5, 1),
+        ("B", 1, 1),
+    ]
+
+
+def test_random_search_at_equal_cost_keeps_the_best_by_validation(run: Callable[..., FinishedRun]) -> None:
+    def one(label: str, seed: int, valid: float, test: float, **seconds: float) -> FinishedRun:
+        settings = {"valid_metric": "NDCG@2"}
+        part = {"valid": {"ndcg@2": valid}, "test": {"ndcg@2": test}, "settings": settings, "seconds": seconds}
+        return run(label, seed, [1], **part)
+
+    lines = cost(
+        [
+            one("NASR", 1, 0.5, 0.5, search=3.0, training=1.0),
+            one("Random", 1, 0.2, 0.9, training=2.0),
+            one("Random", 2, 0.4, 0.3, training=2.0),
+            one("Random", 3, 0.8, 0.8, training=2.0),  # beyond what 3 + 1 seconds pay for
+        ]
+    )
+    assert "cost as much as 2 random networks" in lines[3]
+    assert "0.5000 for the networks found (mean), 0.3000 for the random network" in lines[4]
+
+
+def test_agreement_and_shares_by_depth() -> None:
+    first, second = Architecture.parse("transformer_h4,tcn_d1_2"), Architecture.parse("transformer_h4/tcn_d1_4")
+    assert agreement(first, second) == 0.5
+    shares = shares_by_depth([first, second])
+    assert shares == {"transformer_h4": [1.0, 0.0], "tcn_d1_2": [0.0, 0.5], "tcn_d1_4": [0.0, 0.5]}
+
+
+def test_a_record_is_found_again_and_a_damaged_one_is_not_used(tmp_path: Path) -> None:
+    record = record_of(CELL, key="abc")
+    path = record.save(tmp_path / "runs")
+    assert find_record("NASR", "abc", 1, [tmp_path]) == record
+    assert find_record("NASR", "abc", 2, [tmp_path]) is None
+    path.write_text(path.read_text()[:-20])
+    assert load_record(path) is None
+
+
+def test_the_key_of_a_result_depends_on_data_and_settings_but_not_on_places(toy: Path) -> None:
+    settings = {"epochs": 2, "data_path": str(toy / "toy"), "gpu_id": "", "seed": 1}
+    key = result_key("NASR", "toy", settings)
+    assert result_key("NASR", "toy", {**settings, "gpu_id": "1", "seed": 2}) == key
+    assert result_key("NASR", "toy", {**settings, "epochs": 3}) != key
+    with (toy / "toy" / "toy.inter").open("a") as file:
+        file.write("u0\ti1\t99.0\n")
+    assert result_key("NASR", "toy", settings) != key
+
+
+def test_points_are_the_product_and_then_one_at_a_time() -> None:
+    shared = {"name": "x", "title": "", "paper": "", "claim": "", "runs": ()}
+    product = StudyDefinition(**shared, grid={"a": [1, 2], "b": [3, 4]})  # type: ignore[arg-type]
+    assert product.points() == [{"a": 1, "b": 3}, {"a": 1, "b": 4}, {"a": 2, "b": 3}, {"a": 2, "b": 4}]
+    single = StudyDefinition(**shared, one_at_a_time={"a": [1, 2], "b": [3, 4, 5]})  # type: ignore[arg-type]
+    assert single.points() == [{"a": 1, "b": 3}, {"a": 2, "b": 3}, {"a": 1, "b": 4}, {"a": 1, "b": 5}]
+
+
+def test_random_networks_are_at_least_three_whatever_the_seeds(ask: Callable[..., StudyRequest]) -> None:
+    asked = ask("table2", "--seeds=[5]")
+    seeds = {run.label: asked.definition.seeds_of(run, asked.seeds) for run in asked.definition.runs}
+    assert seeds["Random"] == (5, 6, 7)
+    assert seeds["NASR"] == (5,)
+
+
+def test_the_published_numbers_name_rows_of_the_study() -> None:
+    definition = StudyDefinition.load("table2")
+    labels = {run.label for run in definition.runs}
+    assert set(definition.published) == {"ml", "lastfm"}
+    for numbers in definition.published.values():
+        assert set(numbers) <= labels
+    assert definition.published["ml"]["NASR"]["ndcg@20"] == 0.1793  # Table 2, last row
