@@ -26,14 +26,15 @@ if not any(word.endswith("recbole_nasr.doctor") for word in sys.orig_argv):
 
 if TYPE_CHECKING:
     from recbole_nasr.nets.hybrid import HybridNet
+    from recbole_nasr.serving.recommender import load
     from recbole_nasr.space.architecture import Architecture
 
 __version__ = "0.1.0"
-__all__ = ["Architecture", "HybridNet", "__version__"]
+__all__ = ["Architecture", "HybridNet", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes on first use."""
+    """Import the public classes and functions on first use."""
     if name == "Architecture":
         from recbole_nasr.space.architecture import Architecture
 
@@ -42,5 +43,9 @@ def __getattr__(name: str) -> Any:
         from recbole_nasr.nets.hybrid import HybridNet
 
         return HybridNet
+    if name == "load":
+        from recbole_nasr.serving.recommender import load
+
+        return load
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

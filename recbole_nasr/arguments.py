@@ -39,11 +39,20 @@ TEXT_KEYS = frozenset(
         "results",
         "time_budget",
         "pruner",
+        "recommend",
+        "user",
+        "items",
+        "input",
+        "output",
+        "export",
+        "run",
+        "compare",
+        "ops_module",
     }
 )
 """Keys whose value is text, whatever it looks like."""
 
-FLAGS = ("help", "version", "quick", "prepare", "retry_failed")
+FLAGS = ("help", "version", "quick", "prepare", "retry_failed", "list")
 """Keys that may stand without a value."""
 
 STUDY_KEYS = (
@@ -131,6 +140,21 @@ def split_key(key: str) -> tuple[str, str]:
     """
     model, _, name = key.rpartition(".")
     return model, name
+
+
+def join_compared(words: Sequence[str]) -> list[str]:
+    """Turn ``--compare RUN RUN`` into the one word ``--compare=RUN,RUN``.
+
+    Example:
+        >>> join_compared(["--compare", "runs/a", "runs/b"])
+        ['--compare=runs/a,runs/b']
+    """
+    words = list(words)
+    if "--compare" not in words:
+        return words
+    place = words.index("--compare")
+    end = next((n for n in range(place + 1, len(words)) if words[n].startswith("-")), len(words))
+    return [*words[:place], f"--compare={','.join(words[place + 1 : end])}", *words[end:]]
 
 
 def parse_line(arguments: Sequence[str]) -> dict[str, Any]:

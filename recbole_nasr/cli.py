@@ -10,13 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from recbole_nasr import preflight
-from recbole_nasr.arguments import Request, build_request, parse_line
+from recbole_nasr.arguments import Request, build_request, join_compared, parse_line
 from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.distributed import first_process_first
 from recbole_nasr.errors import ConfigError, NASRError
 from recbole_nasr.help import help_text
+from recbole_nasr.isolation import bare_command_line
 from recbole_nasr.launch import Launch, joined_processes, output_folder
 from recbole_nasr.machine import keep_freed_memory, program, versions
 from recbole_nasr.pipeline import run_model
@@ -24,6 +25,7 @@ from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
 from recbole_nasr.results import RunResult
 from recbole_nasr.runs import RunFolder
+from recbole_nasr.serving.command import is_command, run_command
 from recbole_nasr.settings_file import settings_text
 
 OK, USER_ERROR, INTERRUPTED = 0, 2, 130
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         error of the program is not caught.
     """
     accept_any_character()
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = join_compared(sys.argv[1:] if argv is None else argv)
     try:
         line = parse_line(words)
         if not words or line.get("help"):
@@ -51,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             show("  ".join(f"{package} {version}" for package, version in versions().items()))
         elif "study" in line:
             _run_study(line, [*program().split(), *words])
+        elif is_command(line):
+            with shown_on_screen(), bare_command_line():
+                run_command(line)
         else:
             request = build_request(line)
             gpu_id = str(request.settings.get("gpu_id", ""))

@@ -20,6 +20,7 @@ usage: python run_nasr.py --model=NAME[,NAME...] --dataset=NAME [--key=value ...
                                                                    train a given architecture
   python run_nasr.py --model=NASRSearch --dataset=ml --quick       a first look in two minutes
   python run_nasr.py --study=table2 --dataset=ml                   an experiment of the paper
+  python run_nasr.py --recommend=RUN --items="318,858" --k=10      recommend with a finished run
 
 What to run
   --model         NASRSearch (searches, then trains what it found), NASR (a given architecture),
@@ -65,6 +66,16 @@ goes to every model that reads it, --SASRec.epochs=5 to one.
                   search_space: {spaces};
                   n_blocks, search_epochs, ...: all in properties/model/NASRSearch.yaml
   own operations  ops_module: a Python file that registers them (docs/operations.md)
+
+Using finished runs (docs/using.md)
+  --list          all runs with their results; --runs_dir, --dataset
+  --compare RUN RUN
+                  paired tests and intervals from the saved ranks of two or more runs
+  --recommend=RUN the --k=10 best next items, seen ones left out unless --exclude_seen=false:
+                  --user=ID of the run's data, --items="318,858" for any history, or
+                  --input=histories.csv --output=top.parquet for millions of them
+  --export=torch|onnx --run=RUN
+                  the network as a file for a server, checked and timed; --k, --output=DIR
 
 Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed.md)
 

@@ -24,12 +24,13 @@ from torch import Tensor
 
 from recbole_nasr.configuration import effective
 from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
+from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.distributed import from_first, world_size
 from recbole_nasr.errors import ConfigError, DataError, NASRError
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.launch import process_settings
 from recbole_nasr.machine import device_name
-from recbole_nasr.results import DataCounts, RunResult, save_ranks, save_result
+from recbole_nasr.results import DataCounts, RunResult, save_items, save_ranks, save_result
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.trainer.ranks import full_ranks
@@ -95,6 +96,7 @@ def _run(config: Config, record: RunRecord, on_validation: Callable[[int, float]
         *(f"{number:,}" for number in astuple(counts)),
     )
     train_data, valid_data, test_data = loaders
+    save_items(record.folder, Vocabulary.of(test_data.dataset))
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     with _refusals(ConfigError, f"{config['model']} cannot be built"):
         network = get_model(config["model"])(config, train_data.dataset).to(config["device"])

@@ -12,7 +12,12 @@ from recbole_nasr.space.architecture import Architecture
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from recbole_nasr.data.vocabulary import Vocabulary
     from recbole_nasr.search.result import BlockRanking, SearchResult
+
+
+ITEMS_FILE = "items.csv.gz"
+"""Number, original id and title of every item, so that a run can recommend without its data set."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +146,8 @@ def save_ranks(folder: RunFolder, sequences: list[str], targets: list[str], rank
     """
     rows = zip(sequences, targets, ranks.tolist(), strict=True)
     folder.write_csv("ranks.csv.gz", ("sequence", "target", "rank"), rows)
+
+
+def save_items(folder: RunFolder, vocabulary: Vocabulary) -> None:
+    """Write :data:`ITEMS_FILE`."""
+    folder.write_csv(ITEMS_FILE, vocabulary.header(), vocabulary.rows())

@@ -69,6 +69,7 @@ def test_a_run_writes_into_its_own_folder_only(toy: Path) -> None:
         "config.yaml",
         "run.json",
         "metrics.json",
+        "items.csv.gz",
         "ranks.csv.gz",
         "model.pth",
         "run.log",

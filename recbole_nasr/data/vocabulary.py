@@ -1,0 +1,138 @@
+"""The items of a data set by the numbers a network knows them under: original ids, and titles where there are some."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_nasr.data.report import REPORT_FILE
+from recbole_nasr.data.sources import PUBLISHED_SETS, given_source, local_release, release_of
+from recbole_nasr.data.table import Column
+from recbole_nasr.errors import DataError, NASRError
+
+_CODED = re.compile(r"%(2028|2029|[0-9A-F]{2})")
+_HEADER = ("id", "item", "title")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Items by number; number 0 is padding.
+
+    Args:
+        names: ``(n_items,)`` original ids as text; the first is empty.
+        titles: ``(n_items,)`` titles, empty where an item has none; None without any.
+    """
+
+    names: Column
+    titles: Column | None = None
+    _index: pd.Index = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_index", pd.Index(self.names))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @classmethod
+    def of(cls, dataset: Any) -> Vocabulary:
+        """Return the items of a RecBole data set; titles come from its ``.item`` file."""
+        names = np.array(dataset.field2id_token[dataset.iid_field], dtype=object)
+        if (Path(dataset.config["data_path"]) / REPORT_FILE).is_file():  # our preparation has made the names safe
+            names = np.array([_original(name) for name in names], dtype=object)
+        names[0] = ""
+        return cls(names, _titles(dataset.config, names))
+
+    @classmethod
+    def load(cls, path: Path) -> Vocabulary:
+        """Read the file ``items.csv.gz`` of a run folder.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        try:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            names = np.array(["", *table["item"]], dtype=object)
+            titles = np.array(["", *table["title"]], dtype=object) if "title" in table else None
+        except (OSError, ValueError, KeyError) as error:
+            msg = f"{path} must be the items of a run, but: {error}; delete it to read the run's data set instead."
+            raise DataError(msg) from error
+        return cls(names, titles)
+
+    def numbers(self, names: Column) -> Column:
+        """Return the number of each original id, int64; 0 for an id that no item has."""
+        numbers = self._index.get_indexer(names)
+        return np.where((numbers < 0) | (names == ""), 0, numbers).astype(np.int64)
+
+    def header(self) -> tuple[str, ...]:
+        """Return the names of the columns of :meth:`rows`."""
+        return _HEADER[: 2 if self.titles is None else 3]
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Yield number, original id and title of every item but padding."""
+        columns = [self.names] if self.titles is None else [self.names, self.titles]
+        return zip(range(1, len(self)), *(column[1:] for column in columns), strict=True)
+
+
+def _original(name: str) -> str:
+    """Undo :func:`recbole_nasr.data.atomic.safe_names`."""
+    return "" if name == "%" else _CODED.sub(lambda found: chr(int(found[1], 16)), name)
+
+
+def _titles(config: Any, names: Column) -> Column | None:
+    """Return the titles from the first ``.item`` file with a title that can be read; they are not worth an error."""
+    for path in _item_files(config):
+        try:
+            found = _read_titles(path, config)
+        except (OSError, ValueError):
+            continue
+        if found is not None:
+            return np.array([found.get(name, "") for name in names], dtype=object)
+    return None
+
+
+def _item_files(config: Any) -> Iterator[Path]:
+    """Yield where titles may be: with the data, and beside the file that the data were prepared from."""
+    folder, name = Path(config["data_path"]), config["dataset"]
+    yield folder / f"{name}.item"
+    try:
+        if config["source"] is not None:
+            yield given_source(Path(str(config["source"])).expanduser(), name).with_suffix(".item")
+        elif name in PUBLISHED_SETS and config["ml_release"]:
+            source = local_release(release_of(name, config["ml_release"]), folder.parent)
+            if source is not None:
+                yield source.with_suffix(".item")
+    except NASRError:  # the source has been moved away
+        return
+
+
+def _read_titles(path: Path, config: Any) -> dict[str, str] | None:
+    if not path.is_file():
+        return None
+    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
+    with path.open(encoding=encoding) as file:
+        columns = file.readline().rstrip("\r\n").split(separator)
+    names = [column.partition(":")[0] for column in columns]
+    item = config["ITEM_ID_FIELD"]
+    title = next((name for ending in ("title", "name") for name in names if name.endswith(ending)), None)
+    if item not in names or title is None:
+        return None
+    places = [names.index(item), names.index(title)]
+    table = pd.read_csv(
+        path,
+        sep=separator,
+        usecols=places,
+        header=None,
+        skiprows=1,
+        dtype=str,
+        keep_default_na=False,
+        quoting=csv.QUOTE_NONE,
+        encoding=encoding,
+    )
+    return dict(zip(table[places[0]], table[places[1]], strict=True))

@@ -1,0 +1,138 @@
+"""The model card of an exported network."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+import recbole_nasr
+from recbole_nasr.errors import NASRError
+from recbole_nasr.machine import program
+from recbole_nasr.report.drawing import architecture_text
+from recbole_nasr.serving.network import TopKNetwork
+from recbole_nasr.serving.saved import LoadedRun
+from recbole_nasr.serving.tables import SEED, load_ranks
+from recbole_nasr.statistics import CONFIDENCE, mean_and_interval, metric_per_case
+
+_MOVIELENS = (
+    "MovieLens data are GroupLens' (University of Minnesota): for research, not to be redistributed or used "
+    "commercially without permission; the licence is in the README of the release."
+)
+LICENCES = {
+    "ml": _MOVIELENS,
+    "ml-100k": _MOVIELENS,
+    "ml-1m": _MOVIELENS,
+    "lastfm": "Last.FM data (Òscar Celma, with permission of Last.fm) are for non-commercial use only.",
+}
+"""What is known about the licence of data sets."""
+
+_UNKNOWN_LICENCE = "Not known to the program that wrote this card: whoever passes the folder on has to state it here."
+
+_TORCH = """\
+import csv
+
+import torch
+
+items = {{row["item"]: int(row["id"]) for row in csv.DictReader(open("items.csv", encoding="utf-8"))}}
+names = {{number: item for item, number in items.items()}}
+history = [items[item] for item in {history!r} if item in items][-{length}:]  # oldest first
+item_seq = torch.zeros(1, {length}, dtype=torch.int64)  # any number of rows
+item_seq[0, : len(history)] = torch.tensor(history)
+network = torch.export.load("model.pt2").module()
+ids, scores = network(item_seq, torch.tensor([len(history)]))
+print([(names[number], round(score, 3)) for number, score in zip(ids[0].tolist(), scores[0].tolist())])
+"""
+
+_ONNX = """\
+import csv
+
+import numpy as np
+import onnxruntime
+
+items = {{row["item"]: int(row["id"]) for row in csv.DictReader(open("items.csv", encoding="utf-8"))}}
+names = {{number: item for item, number in items.items()}}
+history = [items[item] for item in {history!r} if item in items][-{length}:]  # oldest first
+item_seq = np.zeros((1, {length}), dtype=np.int64)  # any number of rows
+item_seq[0, : len(history)] = history
+session = onnxruntime.InferenceSession("model.onnx")
+ids, scores = session.run(None, {{"item_seq": item_seq, "item_seq_len": np.array([len(history)])}})
+print([(names[number], round(score, 3)) for number, score in zip(ids[0].tolist(), scores[0].tolist())])
+"""
+
+
+def card_text(loaded: LoadedRun, file_format: str, network: TopKNetwork, facts: list[str]) -> str:
+    """Return the content of ``README.md``.
+
+    Args:
+        loaded: The run.
+        file_format: ``torch`` or ``onnx``.
+        network: What was exported.
+        facts: Parity and latency, as text.
+    """
+    run, config = loaded.run, loaded.config
+    dataset, length = config["dataset"], loaded.max_length
+    code = {"torch": _TORCH, "onnx": _ONNX}[file_format].format(
+        history=loaded.vocabulary.names[1:3].tolist(), length=length
+    )
+    seen = "Items of the sequence are left out." if network.exclude_seen else "Items of the sequence may come again."
+    command = [*program().split(), f"--export={file_format}", f"--run={run.folder}", f"--k={network.k}"]
+    command += [] if network.exclude_seen else ["--exclude_seen=false"]
+    parts = [
+        f"# {config['model']} on {dataset}: the best {network.k} next items",
+        f"A network for sequential recommendation, made with recbole-nasr {recbole_nasr.__version__}; "
+        "it runs without that package.",
+        "## Use",
+        f"```python\n{code}```",
+        f"`item_seq` is int64 `(batch, {length})`: numbers of `items.csv`, oldest first, padded with 0 on the right; "
+        f"longer histories are cut to their last {length} items. `item_seq_len` is int64 `(batch,)`, each from 1 to "
+        f"{length}. Out come `ids` and `scores`, `(batch, {network.k})`, best first; a score is a logit. {seen}",
+        "## Data",
+        _data(loaded),
+        f"Licence of the data: {LICENCES.get(dataset, _UNKNOWN_LICENCE)}",
+        "## Test results",
+        _results(loaded),
+        "## Architecture",
+        f"```\n{architecture_text(loaded.model.architecture)}\n```",
+        f"{sum(weight.numel() for weight in network.parameters()):,} parameters, width {config['hidden_size']}.",
+        "## The file",
+        *(f"```\n{text}\n```" for text in facts),
+        "## How it was made",
+        f"```\n{run.facts.get('command', 'not recorded')}\n{shlex.join(command)}\n```",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(loaded: LoadedRun) -> str:
+    counts = loaded.run.metrics.get("data")
+    items = f"{len(loaded.vocabulary) - 1:,} items"
+    if not counts:
+        return f"`{loaded.config['dataset']}`, {items}."
+    return f"`{loaded.config['dataset']}`: {counts['sequences']:,} sequences, {items}, {counts['actions']:,} actions."
+
+
+def _results(loaded: LoadedRun) -> str:
+    metrics: dict[str, Any] = loaded.run.metrics.get("test", {})
+    if not metrics:
+        return "Not recorded."
+    try:
+        ranks = load_ranks(loaded.run)["rank"].to_numpy()
+    except NASRError:  # such as of sampled evaluation
+        ranks = None
+    rows = []
+    for name, value in metrics.items():
+        interval = ""
+        if ranks is not None:
+            try:
+                low, high = mean_and_interval(metric_per_case(ranks, name), SEED)[1]
+                interval = f"{low:.4f} to {high:.4f}"
+            except NASRError:  # a metric that is not one of single cases
+                interval = ""
+        rows.append(f"| {name} | {value:.4f} | {interval} |")
+    masked = "left out of" if loaded.run.metrics.get("mask_history") else "kept in"
+    head = f"| metric | test | {CONFIDENCE:.0%} interval |\n| --- | ---: | ---: |\n"
+    return (
+        head
+        + "\n".join(rows)
+        + f"\n\nAll items ranked for each test case, those of the history {masked} the ranking; intervals by bootstrap "
+        f"over the test cases, one training run (seed {loaded.run.facts.get('seed', 'unknown')})."
+    )

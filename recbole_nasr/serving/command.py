@@ -1,0 +1,171 @@
+"""The commands that use finished runs: ``--recommend``, ``--export``, ``--list`` and ``--compare``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.console import show
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.ops import load_operations
+from recbole_nasr.progress import open_progress
+from recbole_nasr.serving.export import export_run
+from recbole_nasr.serving.files import HistoryFile, check_output, open_table
+from recbole_nasr.serving.histories import Histories
+from recbole_nasr.serving.recommender import Recommender, TopK, Unknown, load
+from recbole_nasr.serving.tables import aligned, comparison_text, runs_text
+from recbole_nasr.serving.users import user_history
+
+_SCORING = ("k", "exclude_seen", "device", "ops_module")
+_COLUMNS = ("user_column", "item_column", "time_column")
+
+KEYS = {
+    "recommend": ("user", "items", "input", "output", *_COLUMNS, *_SCORING),
+    "export": ("run", "output", *_SCORING),
+    "list": ("runs_dir", "dataset"),
+    "compare": (),
+}
+"""Each command and the other keys it takes."""
+
+SHOWN_ITEMS = 10
+"""Of a history, the last ones on the screen."""
+
+
+def is_command(line: Mapping[str, Any]) -> bool:
+    """Return whether a command line uses finished runs instead of making one."""
+    return any(name in line for name in KEYS)
+
+
+def run_command(line: Mapping[str, Any]) -> None:
+    """Run the command of ``line``, as :func:`recbole_nasr.arguments.parse_line` returns it.
+
+    Raises:
+        NASRError: For anything the user can put right.
+    """
+    asked = [name for name in KEYS if name in line]
+    if len(asked) > 1:
+        msg = f"One command at a time, but got {' and '.join(f'--{name}' for name in asked)}; drop one."
+        raise ConfigError(msg)
+    name = asked[0]
+    for key in line:
+        if key not in (name, *KEYS[name]):
+            known = KEYS[name]
+            others = f" It takes {', '.join(known)}." if known else ""
+            msg = f"`--{key}` is not a key of --{name}.{did_you_mean(key, known) or others}"
+            raise ConfigError(msg)
+    if line.get("ops_module") is not None:
+        load_operations(line["ops_module"])
+    _COMMANDS[name](line)
+
+
+def _recommend(line: Mapping[str, Any]) -> None:
+    sources = [key for key in ("user", "items", "input") if key in line]
+    if len(sources) != 1:
+        msg = (
+            "--recommend needs one of --user=ID (from the data of the run), --items=ID,ID,... (a new history) and "
+            f"--input=FILE, but got {' and '.join(sources) or 'none'}."
+        )
+        raise ConfigError(msg)
+    if sources == ["input"]:
+        _recommend_file(line)
+        return
+    if unused := [key for key in ("output", *_COLUMNS) if key in line]:
+        msg = f"`--{unused[0]}` goes with --input=FILE, not with --{sources[0]}."
+        raise ConfigError(msg)
+    recommender, k, exclude_seen = _recommender(line)
+    if sources == ["user"]:
+        name, items = user_history(recommender.loaded, line["user"])
+        show(f"user {name}: {_history_text(items, recommender)}")
+    else:
+        items = [item.strip() for item in line["items"].split(",") if item.strip()]
+        show(f"history: {_history_text(items, recommender)}")
+    unknown = Unknown()
+    top = recommender.top(Histories.of_lists([items]), k, exclude_seen=exclude_seen, unknown=unknown)
+    if unknown.text():
+        show(unknown.text() + ".")
+    show("\n" + _top_text(top))
+
+
+def _recommender(line: Mapping[str, Any]) -> tuple[Recommender, int, bool]:
+    k, exclude_seen = line.get("k", 10), _switch(line, "exclude_seen", default=True)
+    recommender = load(line["recommend"], str(line.get("device", "auto")))
+    recommender.check_k(k)
+    return recommender, k, exclude_seen
+
+
+def _switch(line: Mapping[str, Any], key: str, *, default: bool) -> bool:
+    value = line.get(key, default)
+    if not isinstance(value, bool):
+        msg = f"`{key}` is either true or false, but is {value!r}."
+        raise ConfigError(msg)
+    return value
+
+
+def _recommend_file(line: Mapping[str, Any]) -> None:
+    if "output" not in line:
+        msg = "--input needs --output=FILE.csv or FILE.parquet for the recommendations."
+        raise ConfigError(msg)
+    output = Path(line["output"]).expanduser()
+    check_output(output)
+    columns = {role: line.get(f"{role}_column") for role in ("user", "item", "time")}
+    source = HistoryFile(Path(line["input"]).expanduser(), columns)
+    recommender, k, exclude_seen = _recommender(line)
+    unknown, n_rows = Unknown(), 0
+    with open_table(output) as table, open_progress(source.size, "recommending", "") as progress:
+        for histories, done in source.pieces():
+            frame = recommender.top(histories, k, exclude_seen=exclude_seen, unknown=unknown).frame()
+            table.add(frame)
+            n_rows += len(frame)
+            progress.advance(done, histories=f"{unknown.histories:,}")
+    if unknown.text():
+        show(unknown.text() + ".")
+    show(f"{n_rows:,} recommendations for {unknown.histories - unknown.empty:,} histories written to {output}")
+
+
+def _history_text(items: list[str], recommender: Recommender) -> str:
+    titles, vocabulary = recommender.vocabulary.titles, recommender.vocabulary
+    names = dict(zip(vocabulary.names, titles, strict=True)) if titles is not None else {}
+    shown = [f"{item} {names[item]}" if names.get(item) else item for item in items[-SHOWN_ITEMS:]]
+    before = f"the last {SHOWN_ITEMS} of {len(items)} items: " if len(items) > SHOWN_ITEMS else ""
+    return before + "; ".join(shown)
+
+
+def _top_text(top: TopK) -> str:
+    frame = top.frame()
+    if not len(frame):
+        return "nothing to recommend."
+    titles = "title" in frame
+    rows = [
+        [str(row.rank), row.item, f"{row.score:.4f}", *([row.title] if titles else [])]
+        for row in frame.itertuples(index=False)
+    ]
+    return aligned([["rank", "item", "score", *(["title"] if titles else [])], *rows], left=(1, 3))
+
+
+def _export(line: Mapping[str, Any]) -> None:
+    if "run" not in line:
+        msg = "--export needs --run=FOLDER, the run whose network is exported; see --list."
+        raise ConfigError(msg)
+    if "device" in line:
+        msg = "`--device` is not for --export: the exported file runs where it is loaded. Drop it."
+        raise ConfigError(msg)
+    target = Path(line["output"]).expanduser() if "output" in line else None
+    exclude_seen = _switch(line, "exclude_seen", default=True)
+    export_run(line["run"], str(line["export"]), target, k=line.get("k", 10), exclude_seen=exclude_seen, say=show)
+
+
+def _list(line: Mapping[str, Any]) -> None:
+    show(runs_text(Path(str(line.get("runs_dir") or "runs")), str(line.get("dataset") or "")))
+
+
+def _compare(line: Mapping[str, Any]) -> None:
+    show(comparison_text([name for name in str(line["compare"]).split(",") if name]))
+
+
+_COMMANDS: dict[str, Callable[[Mapping[str, Any]], None]] = {
+    "recommend": _recommend,
+    "export": _export,
+    "list": _list,
+    "compare": _compare,
+}

@@ -1,0 +1,241 @@
+"""Histories from a file of any length, recommendations into one, a piece at a time."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from recbole_nasr.data.layouts import SEPARATORS
+from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.serving.histories import Histories, find_column
+
+ROWS_AT_ONCE = 200_000
+"""Rows of the file in memory; the scores of a batch take more."""
+
+_BETWEEN_ITEMS = re.compile(r"[\s,;|]+")
+_LISTS = ("items", "item_ids", "history", "histories", "item_id_list")
+_NO_PYARROW = "Parquet needs pyarrow; pip install 'recbole-nasr[parquet]', or use .csv."
+
+
+class HistoryFile:
+    """A file of histories: one row per interaction (user, item and, unless sorted, time), or one row per history.
+
+    With one row per interaction the rows of a user stand together. A row is a history where the item column is called
+    ``items``, ``item_ids``, ``history`` or ``item_id_list``, holds lists, or there is no user column. In text the items
+    of a history are separated by spaces or by one of ``, ; |``.
+
+    Args:
+        path: ``.csv``, ``.tsv``, ``.inter`` or ``.parquet``.
+        columns: Names of the columns ``user``, ``item`` and ``time`` where they are not recognised.
+
+    Attributes:
+        size: Work to do: bytes, or rows of a Parquet file.
+
+    Raises:
+        DataError: If it cannot be read, or a column is missing.
+    """
+
+    def __init__(self, path: Path, columns: Mapping[str, str | None]) -> None:
+        if path.suffix not in (*SEPARATORS, ".parquet"):
+            msg = f"Histories are read from .csv, .tsv, .inter or .parquet, but the input is {str(path)!r}."
+            raise DataError(msg)
+        if not path.is_file():
+            msg = f"There is no file {str(path)!r} with histories; check --input."
+            raise DataError(msg)
+        self.path = path
+        names, first = self._look()
+        self._item = find_column("item", names, columns.get("item"))
+        self._time = find_column("time", names, columns.get("time"), needed=False)
+        self._user = find_column("user", names, columns.get("user"), needed=False)
+        plural = str(self._item).partition(":")[0] in _LISTS
+        self._lists = plural or self._user is None or not isinstance(first[self._item], (str, int, float, np.number))
+        self.size = self._n_rows if path.suffix == ".parquet" else path.stat().st_size
+
+    def pieces(self) -> Iterator[tuple[Histories, int]]:
+        """Yield whole histories, and how much of ``size`` has been read since the last piece.
+
+        Raises:
+            DataError: If a row cannot be read, or the rows of a user do not stand together.
+        """
+        frames = self._parquet() if self.path.suffix == ".parquet" else self._text()
+        yield from self._rows_of_users(frames) if self._lists else self._rows_of_interactions(frames)
+
+    def _rows_of_users(self, frames: Iterator[tuple[pd.DataFrame, int]]) -> Iterator[tuple[Histories, int]]:
+        n_before = 0
+        for frame, done in frames:
+            lists = [_split(cell) for cell in frame[self._item]]
+            users = np.arange(n_before, n_before + len(frame)) if self._user is None else frame[self._user].to_numpy()
+            n_before += len(frame)
+            yield Histories.of_lists(lists, users), done
+
+    def _rows_of_interactions(self, frames: Iterator[tuple[pd.DataFrame, int]]) -> Iterator[tuple[Histories, int]]:
+        finished = np.zeros(0, dtype=np.uint64)  # 8 bytes for each user seen
+        rest = pd.DataFrame()
+        for frame, done in frames:
+            rows = pd.concat([rest, frame], ignore_index=True)
+            last = rows[self._user].iloc[-1]
+            own = rows[self._user] == last  # the next piece may have more of this one
+            finished = self._check_together(rows[self._user], own.to_numpy(), finished)
+            rest = rows[own]
+            if not own.all():
+                yield self._histories(rows[~own]), done
+        if len(rest):
+            yield self._histories(rest), 0
+
+    def _histories(self, rows: pd.DataFrame) -> Histories:
+        assert self._user is not None and self._item is not None  # noqa: S101, PT018 - for the type checker
+        if self._time is None:
+            return Histories.of_rows(rows, self._user, self._item)
+        times = pd.to_numeric(rows[self._time], errors="coerce")
+        if times.isna().any():
+            times = pd.to_datetime(rows[self._time], errors="coerce", utc=True, format="ISO8601")
+        if times.isna().any():
+            bad = rows[self._time][times.isna()].iloc[0]
+            msg = f"{self.path}: {self._time!r} needs a number or an ISO time in every row, but one is {bad!r}."
+            raise DataError(msg)
+        return Histories.of_rows(rows.assign(**{self._time: times}), self._user, self._item, self._time)
+
+    def _check_together(self, users: pd.Series, unfinished: Any, finished: Any) -> Any:
+        starts = users.ne(users.shift())
+        hashes = pd.util.hash_array(users[starts].to_numpy(dtype=object))
+        again = pd.Series(hashes).duplicated().to_numpy() | np.isin(hashes, finished)
+        if again.any():
+            name = users[starts].iloc[int(again.argmax())]
+            msg = f"{self.path}: the rows of a user must stand together, those of {name!r} do not; sort by user."
+            raise DataError(msg)
+        return np.concatenate([finished, hashes[~unfinished[starts.to_numpy()]]])
+
+    def _look(self) -> tuple[list[str], dict[Any, Any]]:
+        """Return the names of the columns and the first row."""
+        if self.path.suffix == ".parquet":
+            parquet = _pyarrow().parquet
+            with self._refusals():
+                file = parquet.ParquetFile(self.path)
+                self._n_rows = file.metadata.num_rows
+                head = next(file.iter_batches(batch_size=1), None)
+            frame = pd.DataFrame() if head is None else head.to_pandas()
+        else:
+            with self._refusals():
+                frame = pd.read_csv(self.path, nrows=1, **self._how())
+        if not len(frame):
+            msg = f"{self.path} has no row with a history; check the file."
+            raise DataError(msg)
+        return list(frame), dict(frame.iloc[0])
+
+    def _text(self) -> Iterator[tuple[pd.DataFrame, int]]:
+        before = 0
+        with self._refusals(), self.path.open("rb") as file:
+            for frame in pd.read_csv(file, chunksize=ROWS_AT_ONCE, **self._how()):
+                yield frame, file.tell() - before
+                before = file.tell()
+
+    def _parquet(self) -> Iterator[tuple[pd.DataFrame, int]]:
+        wanted = [name for name in (self._user, self._item, self._time) if name is not None]
+        with self._refusals():
+            for batch in _pyarrow().parquet.ParquetFile(self.path).iter_batches(ROWS_AT_ONCE, columns=wanted):
+                yield batch.to_pandas(), batch.num_rows
+
+    def _how(self) -> dict[str, Any]:
+        quoting = csv.QUOTE_MINIMAL if self.path.suffix == ".csv" else csv.QUOTE_NONE
+        return {"sep": SEPARATORS[self.path.suffix], "dtype": str, "keep_default_na": False, "quoting": quoting}
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        try:
+            yield
+        except DataError:
+            raise
+        except (OSError, ValueError) as error:  # also what pandas and pyarrow raise
+            msg = f"{self.path} cannot be read: {error}"
+            raise DataError(msg) from error
+
+
+class Table(Protocol):
+    """A table that is written a piece at a time."""
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Append rows; the first call says the columns."""
+
+
+class _Csv:
+    def __init__(self, path: Path) -> None:
+        self._path, self._started = path, False
+
+    def add(self, frame: pd.DataFrame) -> None:
+        frame.to_csv(self._path, mode="a", header=not self._started, index=False)
+        self._started = True
+
+
+class _Parquet:
+    def __init__(self, path: Path) -> None:
+        self._path, self._writer = path, None
+
+    def add(self, frame: pd.DataFrame) -> None:
+        arrow = _pyarrow()
+        table = arrow.Table.from_pandas(frame, preserve_index=False, schema=self._writer and self._writer.schema)
+        if self._writer is None:
+            self._writer = arrow.parquet.ParquetWriter(self._path, table.schema)
+        self._writer.write_table(table)  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+@contextmanager
+def open_table(path: Path) -> Iterator[Table]:
+    """Write ``.csv`` or ``.parquet`` in pieces; the file appears when all are written, an earlier one is replaced.
+
+    Raises:
+        ConfigError: If it has another ending, cannot be written, or pyarrow is missing.
+    """
+    check_output(path)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    partial.unlink(missing_ok=True)
+    table = _Csv(partial) if path.suffix == ".csv" else _Parquet(partial)
+    try:
+        try:
+            yield table
+        finally:
+            if isinstance(table, _Parquet):
+                table.close()
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_output(path: Path) -> None:
+    """Refuse what cannot be written, before any work.
+
+    Raises:
+        ConfigError: If the ending is another, the folder is missing, or pyarrow is.
+    """
+    if path.suffix not in (".csv", ".parquet"):
+        msg = f"Recommendations are written to .csv or .parquet, but the output is {str(path)!r}; name one of them."
+        raise ConfigError(msg)
+    if not path.parent.is_dir():
+        msg = f"There is no folder {str(path.parent)!r} for the output; make it first."
+        raise ConfigError(msg)
+    if path.suffix == ".parquet":
+        _pyarrow()
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError(_NO_PYARROW) from error
+    return pyarrow
+
+
+def _split(cell: Any) -> list[Any]:
+    if not isinstance(cell, str):
+        return [] if cell is None else list(cell)
+    return [name.strip("'\"") for name in _BETWEEN_ITEMS.split(cell.strip("[]() ")) if name]

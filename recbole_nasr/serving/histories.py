@@ -1,0 +1,152 @@
+"""Histories of items as users have them, in one flat form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_nasr.data.layouts import KNOWN_NAMES
+from recbole_nasr.data.table import Column
+from recbole_nasr.errors import DataError, did_you_mean
+
+_KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], "items", "item_ids", "item_id_list", "history", "histories")}
+
+_MANY = (list, tuple, np.ndarray, pd.Series)
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Original item ids, oldest first, one history after another.
+
+    Args:
+        users: ``(H,)`` what each history is called.
+        items: ``(T,)`` original item ids, text.
+        start: ``(H + 1,)`` where each history begins in ``items``, and the end.
+    """
+
+    users: Column
+    items: Column
+    start: Column
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @classmethod
+    def of_lists(cls, lists: Sequence[Any], users: Any = None) -> Histories:
+        """Join one list of item ids per history; without ``users`` they are numbered from 0.
+
+        Raises:
+            DataError: If an element is not a list.
+        """
+        wrong = next((row for row in lists if not isinstance(row, _MANY)), None)
+        if wrong is not None or isinstance(lists, str):
+            msg = (
+                "Histories are a list with one list of item ids for each user, such as [['318', '858']], but one is "
+                f"{wrong if wrong is not None else lists!r}; for a single history write [[...]]."
+            )
+            raise DataError(msg)
+        start = np.concatenate([[0], np.cumsum([len(row) for row in lists], dtype=np.int64)]).astype(np.int64)
+        items = np.empty(start[-1], dtype=object)
+        items[:] = [item for row in lists for item in row]
+        return cls(np.arange(len(lists)) if users is None else np.asarray(users), as_text(items), start)
+
+    @classmethod
+    def of_rows(cls, frame: pd.DataFrame, user: str, item: str, time: str | None = None) -> Histories:
+        """Group one row per interaction by user, users in the order in which they appear.
+
+        Args:
+            frame: The rows, each user's in the order of time unless there is a column with the time.
+            user: Name of the column with the user.
+            item: Name of the column with the item.
+            time: Name of the column with the time.
+        """
+        codes, users = pd.factorize(frame[user], use_na_sentinel=False)
+        keys = [codes] if time is None else [frame[time].to_numpy(), codes]
+        order = np.lexsort(keys)  # by user, then by time; stable
+        start = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(users)))]).astype(np.int64)
+        return cls(np.asarray(users), as_text(frame[item].to_numpy()[order]), start)
+
+
+def histories_of(data: Any, columns: dict[str, str | None] | None = None) -> Histories:
+    """Understand what a user gives as histories.
+
+    Args:
+        data: A list (or NumPy array) of lists of item ids; a Series of lists, whose index names the users; or a
+            DataFrame, either with one row per interaction (columns with user and item, and with the time unless the
+            rows of a user are in order), or with one row per user and a column of lists.
+        columns: Names of the columns ``user``, ``item`` and ``time``, where they are not those that
+            :data:`recbole_nasr.data.layouts.KNOWN_NAMES` recognises.
+
+    Raises:
+        DataError: If it is something else, or a column is missing.
+    """
+    if isinstance(data, pd.DataFrame):
+        return _of_frame(data, columns or {})
+    if isinstance(data, pd.Series):
+        return Histories.of_lists(data.tolist(), data.index)
+    if isinstance(data, (list, tuple, np.ndarray)):
+        return Histories.of_lists(list(data))
+    msg = f"Histories are a list of lists, a Series of lists or a DataFrame, but are a {type(data).__name__}."
+    raise DataError(msg)
+
+
+def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: bool = True) -> str | None:
+    """Return the column for ``role`` (user, item or time).
+
+    Raises:
+        DataError: If the chosen one is not there, or one is needed and none has a name that is known.
+    """
+    plain = {str(name).partition(":")[0]: name for name in names}  # RecBole's headers say the type too
+    if chosen is not None:
+        if chosen not in plain:
+            msg = (
+                f"{role}_column={chosen!r} is not a column, there are {', '.join(plain)}.{did_you_mean(chosen, plain)}"
+            )
+            raise DataError(msg)
+        return plain[chosen]
+    bare = {_bare(name): original for name, original in plain.items()}
+    found = next((bare[_bare(name)] for name in _KNOWN[role] if _bare(name) in bare), None)
+    if found is None and needed:
+        msg = (
+            f"A column with the {role} is needed ({', '.join(_KNOWN[role][:3])}, ...), there are {', '.join(plain)}; "
+            f"name it with {role}_column."
+        )
+        raise DataError(msg)
+    return found
+
+
+def as_text(values: Column) -> Column:
+    """Return item ids as text; whole numbers that pandas has made floats (``318.0``) lose their point."""
+    if not len(values):
+        return np.empty(0, dtype=object)
+    if values.dtype.kind in "iu":
+        return values.astype(str).astype(object)
+    return np.array([_text(value) for value in values], dtype=object)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (float, np.floating)):
+        return str(int(value)) if float(value).is_integer() else "" if np.isnan(value) else str(value)
+    return "" if value is None else str(value)
+
+
+def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None]) -> Histories:
+    item = find_column("item", list(frame), chosen.get("item"))
+    lists = frame[item].map(lambda cell: isinstance(cell, _MANY))
+    user = find_column("user", list(frame), chosen.get("user"), needed=not lists.any())
+    if lists.any():
+        return Histories.of_lists(frame[item].tolist(), frame.index if user is None else frame[user])
+    time = find_column("time", list(frame), chosen.get("time"), needed=False)
+    assert user is not None and item is not None  # noqa: S101, PT018 - for the type checker
+    return Histories.of_rows(frame, user, item, time)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -1,0 +1,169 @@
+"""``--list`` and ``--compare``: finished runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.serving.saved import SavedRun, find_run, saved_runs
+from recbole_nasr.statistics import CONFIDENCE, holm, mean_and_interval, metric_per_case, paired_comparison
+
+METRICS = ("ndcg@10", "ndcg@20", "recall@10", "recall@20")
+"""What runs are compared by."""
+
+SEED = 0
+"""Of all resampling."""
+
+_MOST_LISTED_METRICS = 4
+
+
+def runs_text(runs_dir: Path, dataset: str = "") -> str:
+    """Return a table of all runs, newest first, data set by data set.
+
+    Args:
+        runs_dir: Folder of all run folders.
+        dataset: The one data set to list; all when empty.
+
+    Raises:
+        ConfigError: If there is no run.
+    """
+    runs = [run for run in saved_runs(runs_dir) if dataset in ("", run.folder.parent.name)]
+    if not runs:
+        where = runs_dir / dataset if dataset else runs_dir
+        msg = f"There is no run in {str(where)!r}; name the folder of all runs with --runs_dir, or make a run first."
+        raise ConfigError(msg)
+    parts = []
+    for name in dict.fromkeys(run.folder.parent.name for run in runs):
+        own = [run for run in runs if run.folder.parent.name == name]
+        tests = [run.metrics.get("test", {}) for run in own]
+        metrics = list(dict.fromkeys(metric for test in tests for metric in test))[:_MOST_LISTED_METRICS]
+        rows = [_listed(run, metrics) for run in own]
+        header = ["run", "model", "status", "seed", "parameters", *metrics]
+        parts.append(f"{name} ({len(own)} run{'s' * (len(own) > 1)})\n{aligned([header, *rows], left=(0, 1, 2))}")
+    return "\n\n".join(parts)
+
+
+def _listed(run: SavedRun, metrics: Sequence[str]) -> list[str]:
+    test = run.metrics.get("test", {})
+    shown = [f"{test[name]:.4f}" if test.get(name) is not None else "-" for name in metrics]
+    n_parameters = run.metrics.get("n_parameters")
+    return [
+        str(run.folder),
+        str(run.facts.get("model", "?")),
+        str(run.facts.get("status", "?")),
+        str(run.facts.get("seed", "-")),
+        "-" if n_parameters is None else f"{n_parameters:,}",
+        *shown,
+    ]
+
+
+def load_ranks(run: SavedRun) -> pd.DataFrame:
+    """Read the test cases of a run: ``sequence``, ``target``, ``rank``; ordered by sequence and target.
+
+    Raises:
+        DataError: If they are missing or damaged.
+    """
+    path = run.folder / "ranks.csv.gz"
+    try:
+        cases = pd.read_csv(path, dtype={"sequence": str, "target": str, "rank": np.int64}, keep_default_na=False)
+        return cases.sort_values(["sequence", "target"], kind="stable", ignore_index=True)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        status = run.facts.get("status", "unknown")
+        msg = f"{path} must be the ranks of a finished run with full ranking (status: {status}), but: {error}"
+        raise DataError(msg) from error
+
+
+def same_cases(runs: Sequence[SavedRun]) -> list[Any]:
+    """Return the ranks of each run, all in the order of the same cases.
+
+    Raises:
+        DataError: If the runs were tested on other cases, or ranked other items.
+    """
+    tables = [load_ranks(run) for run in runs]
+    first = tables[0][["sequence", "target"]]
+    for run, table in zip(runs[1:], tables[1:], strict=True):
+        if not first.equals(table[["sequence", "target"]]):
+            msg = (
+                f"Runs are compared on the same test cases, but those of {run.folder} ({len(table):,}) are not those "
+                f"of {runs[0].folder} ({len(first):,}): other data, preparation or split."
+            )
+            raise DataError(msg)
+    for what, values in (
+        ("mask_history", [run.metrics.get("mask_history") for run in runs]),
+        ("number of items", [run.metrics.get("data", {}).get("items") for run in runs]),
+    ):
+        if len(set(values)) > 1:
+            msg = f"Runs are compared under the same ranking, but their {what} differs: {values}; run one again."
+            raise DataError(msg)
+    return [table["rank"].to_numpy() for table in tables]
+
+
+def comparison_text(names: Sequence[str]) -> str:
+    """Compare runs pair by pair from their saved ranks, and return it as tables.
+
+    Args:
+        names: Folders of at least two runs.
+
+    Raises:
+        ConfigError: If there are fewer than two different runs.
+        DataError: If they were not tested on the same cases.
+    """
+    runs = [find_run(name) for name in names]
+    if len({run.folder.resolve() for run in runs}) != len(runs) or len(runs) < 2:
+        got = ", ".join(names) or "none"
+        msg = f"--compare needs at least two different runs, as in --compare RUN RUN, but got {got}."
+        raise ConfigError(msg)
+    ranks = same_cases(runs)
+    labels = [chr(ord("A") + number) if number < 26 else str(number) for number in range(len(runs))]
+    values = {metric: [metric_per_case(own, metric) for own in ranks] for metric in METRICS}
+    legend = "\n".join(
+        f"{label}  {run.facts.get('model', '?')}  {run.folder}" for label, run in zip(labels, runs, strict=True)
+    )
+    means = [["", *METRICS]]
+    for number, label in enumerate(labels):
+        means.append([label, *(_with_interval(*mean_and_interval(values[metric][number], SEED)) for metric in METRICS)])
+    pairs = [(metric, first, second) for first, second in combinations(range(len(runs)), 2) for metric in METRICS]
+    found = [paired_comparison(values[metric][a], values[metric][b], seed=SEED) for metric, a, b in pairs]
+    adjusted = holm([one.p_value for one in found])
+    rows = [["difference", "metric", "mean and interval", "p", "p (Holm)", ""]]
+    for (metric, a, b), one, p in zip(pairs, found, adjusted, strict=True):
+        verdict = (
+            "no clear difference" if p >= 1 - CONFIDENCE else f"{labels[a if one.mean_difference > 0 else b]} better"
+        )
+        interval = _with_interval(one.mean_difference, one.interval, sign="+")
+        rows.append([f"{labels[a]} - {labels[b]}", metric, interval, _p(one.p_value), _p(p), verdict])
+    note = (
+        f"{len(ranks[0]):,} test cases, the same for all. "
+        f"Intervals: {CONFIDENCE:.0%}, percentile bootstrap over cases.\n"
+        f"p: two-sided Wilcoxon signed-rank test; p (Holm): corrected for all {len(pairs)} comparisons shown.\n"
+        "This is the noise of the test cases. Another seed moves a result too: compare several seeds before you decide."
+    )
+    return "\n\n".join([legend, aligned(means, left=(0,)), aligned(rows, left=(0, 1, 5)), note])
+
+
+def _with_interval(mean: float, interval: tuple[float, float], sign: str = "") -> str:
+    return f"{mean:{sign}.4f} [{interval[0]:{sign}.4f}, {interval[1]:{sign}.4f}]"
+
+
+def _p(value: float) -> str:
+    return f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
+
+
+def aligned(lines: Sequence[Sequence[str]], left: Collection[int]) -> str:
+    """Return rows in columns, the first one underlined; the columns ``left`` are left-aligned."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    shown = [
+        "  ".join(
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    shown.insert(1, "-" * max(map(len, shown)))
+    return "\n".join(shown)

@@ -1,0 +1,65 @@
+"""The history that the data set of a run has of one of its users."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recbole_nasr.data.vocabulary import Vocabulary
+from recbole_nasr.errors import CheckpointError, DataError, did_you_mean
+from recbole_nasr.serving.saved import LoadedRun, load_data
+
+
+def user_history(loaded: LoadedRun, user: str) -> tuple[str, list[str]]:
+    """Return all items of a user, oldest first: also those that were kept back for validation and test.
+
+    Where the sequences of the data set are windows of longer histories, a person is known too: by the last window.
+
+    Args:
+        loaded: The run.
+        user: Original id of a sequence or a person.
+
+    Returns:
+        Name of the sequence, and its original item ids.
+
+    Raises:
+        DataError: If there is no such user, or the data set cannot be read.
+        CheckpointError: If the data are not those of the run.
+    """
+    dataset = load_data(loaded.config)
+    vocabulary = Vocabulary.of(dataset)
+    if not np.array_equal(vocabulary.names, loaded.vocabulary.names):
+        msg = (
+            f"The data set {loaded.config['dataset']!r} in {loaded.config['data_path']} has other items than when "
+            f"{loaded.run.folder} was made; put the old data back, or give the history with --items."
+        )
+        raise CheckpointError(msg)
+    name = _sequence(dataset, user)
+    rows = dataset.inter_feat
+    users, items, times = (
+        np.asarray(rows[field]) for field in (dataset.uid_field, dataset.iid_field, dataset.time_field)
+    )
+    own = np.flatnonzero(users == dataset.field2token_id[dataset.uid_field][name])
+    own = own[np.argsort(times[own], kind="stable")]
+    return name, vocabulary.names[items[own]].tolist()
+
+
+def _sequence(dataset: Any, user: str) -> str:
+    """Return the name of the sequence that ``user`` means."""
+    names = dataset.field2token_id[dataset.uid_field]
+    if user in names:
+        return user
+    features, field = dataset.user_feat, dataset.config["group_field"]
+    if features is not None and field and field in features and user in dataset.field2token_id[field]:
+        numbers = np.asarray(features[dataset.uid_field])[
+            np.asarray(features[field]) == dataset.field2token_id[field][user]
+        ]
+        if len(numbers):
+            return str(dataset.id2token(dataset.uid_field, int(numbers.max())))
+    known = [str(name) for name in names if name != "[PAD]"]
+    msg = (
+        f"The data set {dataset.dataset_name!r} has no user {user!r}; it has {len(known):,}, such as "
+        f"{', '.join(map(repr, known[:3]))}.{did_you_mean(user, known[:100_000])} A new history is given with --items."
+    )
+    raise DataError(msg)

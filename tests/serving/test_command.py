@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from recbole_nasr import load
+from recbole_nasr.arguments import join_compared
+from recbole_nasr.cli import main
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_new_history_gets_items_with_titles(trained: SimpleNamespace, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [f"--recommend={trained.nasr}", "--items=i3, i8,zzz", "--k=4", "--device=cpu"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    expected = load(trained.nasr, "cpu").recommend([["i3", "i8"]], k=4)
+    table = [line.split(maxsplit=3) for line in shown.splitlines()[-4:]]
+    assert [row[1] for row in table] == expected["item"].tolist()
+    assert [row[3] for row in table] == expected["title"].tolist()
+    assert "i3 The number 3; i8 The number 8; zzz" in shown
+    assert "unknown item ids, skipped: 1 ('zzz')" in shown
+
+
+def test_a_user_gets_items_that_are_not_in_the_history(
+    trained: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([f"--recommend={trained.sasrec}", "--user=u4", "--k=5", "--device=cpu"]) == 0
+    shown = capsys.readouterr().out
+    own = {f"i{(28 + step * step) % 30}" for step in range(8)}
+    table = [line.split()[1] for line in shown.splitlines()[-5:]]
+    assert len(table) == 5
+    assert not own & set(table)
+    assert main([f"--recommend={trained.sasrec}", "--user=u4", "--k=30", "--exclude_seen=false", "--device=cpu"]) == 0
+    assert own <= {line.split()[1] for line in capsys.readouterr().out.splitlines()[-30:]}
+
+
+def long_file(path: Path) -> None:
+    rows = [f"u{user},i{(7 * user + step) % 30},{9 - step}" for user in range(9) for step in range(1 + user % 4)]
+    path.write_text("\n".join(["user,item,time", *rows]) + "\n")  # each user's rows are in the wrong order
+
+
+def recommend_file(trained: SimpleNamespace, source: str, *words: str, output: str = "top.csv") -> int:
+    given = [f"--recommend={trained.nasr}", f"--input={source}", f"--output={output}", "--k=2", "--device=cpu"]
+    return main([*given, *words])
+
+
+def test_a_file_of_interactions_is_read_in_pieces_with_the_same_result(
+    trained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long_file(tmp_path / "log.csv")
+    lists = [[f"i{(7 * user + step) % 30}" for step in reversed(range(1 + user % 4))] for user in range(9)]
+    expected = load(trained.nasr, "cpu").recommend(pd.Series(lists, index=[f"u{user}" for user in range(9)]), k=2)
+    for n_rows in (1, 2, 3, 1000):
+        monkeypatch.setattr("recbole_nasr.serving.files.ROWS_AT_ONCE", n_rows)
+        assert recommend_file(trained, "log.csv") == 0
+        found = pd.read_csv("top.csv")
+        pd.testing.assert_frame_equal(found, expected, check_dtype=False, rtol=1e-5)
+        assert "18 recommendations for 9 histories written to top.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("items", ["i1 i2 i3", '"i1,i2,i3"', "i1;i2;i3", "\"['i1', 'i2', 'i3']\"", '"[i1, i2, i3]"'])
+def test_a_row_may_be_a_whole_history(trained: SimpleNamespace, items: str) -> None:
+    Path("histories.csv").write_text(f"user,items\nanna,{items}\nbob,\ncleo,zzz\n")
+    assert recommend_file(trained, "histories.csv") == 0
+    expected = load(trained.nasr, "cpu").recommend([["i1", "i2", "i3"]], k=2)
+    found = rows_of(Path("top.csv"))
+    assert [row["item"] for row in found] == expected["item"].tolist()
+    assert {row["user"] for row in found} == {"anna"}
+
+
+def test_parquet_in_and_out(trained: SimpleNamespace) -> None:
+    pytest.importorskip("pyarrow")
+    lists = [["i1", "i2"], ["i3"]]
+    pd.DataFrame({"user": [10, 20], "history": lists}).to_parquet("in.parquet")
+    assert recommend_file(trained, "in.parquet", output="top.parquet") == 0
+    expected = load(trained.nasr, "cpu").recommend(pd.Series(lists, index=[10, 20]), k=2)
+    pd.testing.assert_frame_equal(pd.read_parquet("top.parquet"), expected, check_dtype=False)
+
+
+def test_columns_of_other_names_can_be_named(trained: SimpleNamespace) -> None:
+    Path("log.tsv").write_text("who\twhat\tlike\n1\ti3\t5\n1\ti4\t1\n2\ti5\t1\n")
+    assert recommend_file(trained, "log.tsv", "--user_column=who", "--item_column=what") == 0
+    assert [row["user"] for row in rows_of(Path("top.csv"))] == ["1", "1", "2", "2"]
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 100])
+def test_users_whose_rows_stand_apart_are_refused_and_nothing_is_written(
+    trained: SimpleNamespace, rows_at_once: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("recbole_nasr.serving.files.ROWS_AT_ONCE", rows_at_once)
+    Path("log.csv").write_text("user,item\na,i1\nb,i1\nc,i2\na,i2\n")
+    Path("top.csv").write_text("of an earlier command\n")
+    assert recommend_file(trained, "log.csv") == 2
+    assert "those of 'a' do not; sort by user" in capsys.readouterr().err
+    assert Path("top.csv").read_text() == "of an earlier command\n"
+    assert sorted(path.name for path in Path().iterdir()) == ["log.csv", "top.csv"]
+
+
+BAD: list[tuple[list[str], str]] = [
+    (["--recommend=runs/none", "--items=i1"], "A run is a folder"),
+    (["--recommend=RUN"], "--user=ID"),
+    (["--recommend=RUN", "--items=i1", "--user=u1"], "one of --user"),
+    (["--recommend=RUN", "--user=nobody"], "no user 'nobody'"),
+    (["--recommend=RUN", "--items=i1", "--k=0"], "`k` must be"),
+    (["--recommend=RUN", "--items=i1", "--exclude_sen=true"], "Did you mean 'exclude_seen'?"),
+    (["--recommend=RUN", "--items=i1", "--exclude_seen=maybe"], "true or false"),
+    (["--recommend=RUN", "--items=i1", "--output=top.csv"], "goes with --input"),
+    (["--recommend=RUN", "--items=i1", "--device=tpu"], "auto, cpu, cuda"),
+    (["--recommend=RUN", "--input=none.csv", "--output=top.csv"], "no file 'none.csv'"),
+    (["--recommend=RUN", "--input=good.csv"], "--input needs --output"),
+    (["--recommend=RUN", "--input=good.csv", "--output=top.txt"], ".csv or .parquet"),
+    (["--recommend=RUN", "--input=good.csv", "--output=none/top.csv"], "no folder 'none'"),
+    (["--recommend=RUN", "--input=good.csv", "--output=top.csv", "--item_column=itm"], "Did you mean 'item'?"),
+    (["--recommend=RUN", "--input=columns.csv", "--output=top.csv"], "A column with the item is needed"),
+    (["--recommend=RUN", "--input=empty.csv", "--output=top.csv"], "no row"),
+    (["--recommend=RUN", "--input=times.csv", "--output=top.csv"], "one is 'noon'"),
+    (["--recommend=RUN", "--input=good.txt", "--output=top.csv"], "read from .csv"),
+    (["--recommend=RUN", "--list"], "One command at a time"),
+    (["--export=torch"], "needs --run"),
+    (["--export=tflite", "--run=RUN"], "one of torch, onnx"),
+    (["--export=torch", "--run=RUN", "--device=cuda"], "Drop it"),
+    (["--export=torch", "--run=RUN", "--output=none/there"], "no folder none"),
+    (["--export=torch", "--run=RUN", "--output=."], "is not overwritten"),
+    (["--export=torch", "--run=RUN", "--k=31"], "`k` must be"),
+    (["--export=torch", "--run=SASREC"], "is SASRec of RecBole"),
+    (["--list", "--runs_dir=none"], "There is no run in 'none'"),
+    (["--compare"], "at least two different runs"),
+    (["--compare", "RUN", "RUN"], "at least two different runs"),
+    (["--compare", "RUN", "runs/none"], "A run is a folder"),
+]
+
+
+@pytest.mark.parametrize(("words", "part"), BAD, ids=[" ".join(words) for words, _ in BAD])
+def test_bad_input_is_one_line_and_exit_code_2(
+    trained: SimpleNamespace, words: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("good.csv").write_text("user,item\na,i1\n")
+    Path("good.txt").write_text("user,item\na,i1\n")
+    Path("columns.csv").write_text("a,b\n1,2\n")
+    Path("empty.csv").write_text("user,item\n")
+    Path("times.csv").write_text("user,item,time\na,i1,noon\n")
+    before = sorted(Path().iterdir())
+    given = [word.replace("RUN", str(trained.nasr)).replace("SASREC", str(trained.sasrec)) for word in words]
+    assert main(given) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert part in shown.err
+    assert sorted(Path().iterdir()) == before
+
+
+def test_runs_to_compare_stand_after_the_word_or_with_commas() -> None:
+    assert join_compared(["--compare", "a", "b", "--seed=1"]) == ["--compare=a,b", "--seed=1"]
+    assert join_compared(["--compare=a,b"]) == ["--compare=a,b"]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recbole_nasr.cli import main
+from recbole_nasr.errors import DataError
+from recbole_nasr.serving.tables import METRICS, comparison_text, runs_text
+from recbole_nasr.statistics import holm, metric_per_case, paired_comparison
+
+
+@pytest.fixture
+def write_run(tmp_path: Path) -> Callable[..., Path]:
+    def write(name: str, ranks: list[int], targets: str = "t", reverse: bool = False, **metrics: Any) -> Path:
+        folder = tmp_path / "runs" / "toy" / name
+        folder.mkdir(parents=True)
+        (folder / "run.json").write_text(json.dumps({"model": "NASR", "status": "finished", "seed": 1}))
+        content = {"test": {"ndcg@10": 0.125}, "data": {"items": 40}, "mask_history": False, **metrics}
+        (folder / "metrics.json").write_text(json.dumps(content))
+        rows = [(f"s{number}", f"{targets}{number}", rank) for number, rank in enumerate(ranks)]
+        with gzip.open(folder / "ranks.csv.gz", "wt", newline="") as file:
+            csv.writer(file).writerows([("sequence", "target", "rank"), *(rows[::-1] if reverse else rows)])
+        return folder
+
+    return write
+
+
+def test_runs_are_listed_newest_first_with_their_results(
+    trained: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--list", f"--runs_dir={trained.runs_dir}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "toy (2 runs)"
+    found = [line.split() for line in lines[3:]]
+    assert [row[:3] for row in found] == [
+        [str(trained.sasrec), "SASRec", "finished"],
+        [str(trained.nasr), "NASR", "finished"],
+    ]
+    test = json.loads((trained.nasr / "metrics.json").read_text())["test"]
+    assert found[1][5:] == [f"{value:.4f}" for value in list(test.values())[:4]]
+
+
+def test_an_unfinished_run_is_listed_without_results(write_run: Callable[..., Path]) -> None:
+    folder = write_run("1", [1, 2])
+    (folder / "metrics.json").unlink()
+    (folder / "run.json").write_text(json.dumps({"model": "NASR", "status": "interrupted"}))
+    assert runs_text(folder.parents[1]).splitlines()[-1].split() == [str(folder), "NASR", "interrupted", "-", "-"]
+
+
+def test_a_comparison_is_that_of_the_statistics_on_the_saved_ranks(write_run: Callable[..., Path]) -> None:
+    generator = np.random.default_rng(0)
+    ranks = [generator.integers(1, 41, 200).tolist() for _ in range(3)]
+    runs = [write_run(str(number), own, reverse=number == 1) for number, own in enumerate(ranks)]
+    text = comparison_text([str(run) for run in runs])
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    expected = [
+        paired_comparison(metric_per_case(ranks[a], name), metric_per_case(ranks[b], name))
+        for a, b in pairs
+        for name in METRICS
+    ]
+    adjusted = holm([one.p_value for one in expected])
+    rows = [line.split() for line in text.splitlines() if line[:3] in ("A -", "B -")]
+    assert len(rows) == 12
+    for row, one, p in zip(rows, expected, adjusted, strict=True):
+        assert row[4] == f"{one.mean_difference:+.4f}"
+        assert float(row[7]) == pytest.approx(one.p_value, abs=6e-4)
+        assert float(row[8]) == pytest.approx(p, abs=6e-4)
+
+
+def test_a_better_run_is_named(write_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [write_run("bad", [30] * 50), write_run("good", [1, 2] * 25)]
+    assert main(["--compare", *map(str, runs)]) == 0
+    assert capsys.readouterr().out.count("B better") == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"targets": "other"}, "same test cases"),
+        ({"mask_history": True}, "mask_history differs"),
+        ({"data": {"items": 41}}, "number of items differs"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(
+    write_run: Callable[..., Path], changes: dict[str, Any], part: str
+) -> None:
+    runs = [write_run("a", [1, 2, 3]), write_run("b", [1, 2, 3], **changes)]
+    with pytest.raises(DataError, match=part):
+        comparison_text([str(run) for run in runs])
+
+
+def test_a_run_without_ranks_is_refused(write_run: Callable[..., Path]) -> None:
+    runs = [write_run("a", [1]), write_run("b", [1])]
+    (runs[1] / "ranks.csv.gz").unlink()
+    with pytest.raises(DataError, match="ranks of a finished run"):
+        comparison_text([str(run) for run in runs])
