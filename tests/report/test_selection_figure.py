@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,7 +30,10 @@ def test_many_blocks_with_equal_scores_are_drawn_alike_each_time_and_matplotlib_
     before = dict(mpl.rcParams)
     equal = SearchResult(search.architecture, (replace(search.blocks[0], scores=np.ones(3)),) * 5)
     first, second = (save_selection_figure(equal, tmp_path / name, "NASRSearch on ml") for name in "ab")
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert first[1].read_bytes() == second[1].read_bytes()
+    # Names of clip paths come from coordinates whose last digits the solver of the layout leaves open.
+    texts = [re.sub(r"\bp[0-9a-f]{10}\b", "p", files[0].read_text()) for files in (first, second)]
+    assert texts[0] == texts[1]
     assert dict(mpl.rcParams) == before
     with Image.open(first[1]) as image:
         assert min(image.size) > 400
