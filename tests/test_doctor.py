@@ -15,6 +15,12 @@ import recbole
 from recbole_nasr import compat, doctor
 
 
+@pytest.fixture(autouse=True)
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RecBole's Config, built by earlier tests, leaves the variable set; the doctor runs in a process of its own."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Versions that the doctor finds in place of the real ones."""
