@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import recbole.data.utils as recbole_data
 import recbole.trainer.trainer as recbole_trainer
+import recbole.utils.logger as recbole_logger
 import torch
 import torch.utils.data.distributed as torch_samplers
 from recbole.config import Config
@@ -214,11 +216,17 @@ def _events_once(original: Function) -> Function:
     return lambda logger: original(logger) if distributed.rank() == 0 else _NoEvents()
 
 
+def _create_folder(_original: Function) -> Function:
+    """Let another process create a folder at the same moment (utils/utils.py:53): RecBole looks, then creates."""
+    return lambda dir_path: Path(dir_path).mkdir(parents=True, exist_ok=True)
+
+
 _REPAIRS: tuple[tuple[Any, str, Callable[[Function], Function]], ...] = (
     (Config, "_init_device", _choose_device),
     (recbole_trainer, "DistributedDataParallel", _on_any_device),
     (torch.nn.SyncBatchNorm, "convert_sync_batchnorm", _keep_batch_norm),
     (recbole_trainer, "get_tensorboard", _events_once),
+    *((module, "ensure_dir", _create_folder) for module in (recbole_logger, recbole_trainer, recbole_data)),
     (Trainer, "__init__", _share_file_name),
     (Trainer, "_save_checkpoint", _save_once),
     (Trainer, "_map_reduce", _already_exact),

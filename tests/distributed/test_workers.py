@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,16 @@ TORCHRUN = {
     "MASTER_ADDR": "localhost",
     "MASTER_PORT": "29500",
 }
+
+
+@pytest.mark.parametrize("user", ["recbole.utils.logger", "recbole.trainer.trainer", "recbole.data.utils"])
+def test_a_folder_that_another_process_has_just_created_is_no_error(
+    user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module(user)
+    with workers.in_several_processes(0), monkeypatch.context() as patch:
+        patch.setattr(os.path, "exists", lambda _path: False)  # RecBole looked before the other created it
+        module.ensure_dir(str(tmp_path))
 
 
 @pytest.fixture
