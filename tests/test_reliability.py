@@ -1,0 +1,41 @@
+"""docs/reliability.md says only what a test holds."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in PAGE.splitlines()
+    if line.startswith("| ") and not re.match(r"\| (promise \||---)", line)
+]
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def test_the_page_has_rows_of_four_cells_and_none_twice() -> None:
+    assert len(ROWS) > 5
+    assert {len(row) for row in ROWS} == {4}
+    assert len({row[0] for row in ROWS}) == len(ROWS)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[row[0] for row in ROWS])
+def test_every_promise_names_tests_that_exist_and_nothing_lost(row: list[str]) -> None:
+    promise, tests, cases, lost = row
+    named = TEST.findall(tests)
+    assert named, promise
+    for file, name in named:
+        functions = ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8")))
+        assert name in {node.name for node in functions if isinstance(node, ast.FunctionDef)}, f"{file}::{name}"
+    assert int(cases.replace(",", "")) >= 1
+    assert lost == "0"
+
+
+def test_tests_are_named_nowhere_but_in_the_rows() -> None:
+    outside = [line for line in PAGE.splitlines() if not line.startswith("| ") and "::" in line]
+    assert all("PATH::NAME" in line for line in outside)
