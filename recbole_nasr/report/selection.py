@@ -34,8 +34,8 @@ def selection_table(search: SearchResult) -> str:
         cells = (
             str(number),
             f"{len(block.paths):,} of {block.n_space_paths:,}",
-            f"{block.scores.min():.5f}",
-            f"{block.scores.min() + evidence.median_gap:.5f}",
+            f"{block.scores[block.best]:.5f}",
+            f"{block.scores[block.best] + evidence.median_gap:.5f}",
             f"{block.scores.max():.5f}",
             f"{block.gap:.2e}",
             f"{block.gap_standard_error:.2e}",
@@ -67,10 +67,11 @@ def selection_verdicts(search: SearchResult) -> list[str]:
 
 
 def _verdict(number: int, block: BlockRanking) -> str:
-    if len(block.paths) == 1:
+    n_free = len(block.paths) - len(block.over_budget)
+    if n_free == 1:
         text = "had a single path to choose from"
-    elif len(block.ties) > len(block.paths) / 2:
-        text = f"cannot be told from chance: {len(block.ties)} of {len(block.paths)} paths are tied"
+    elif len(block.ties) > n_free / 2:
+        text = f"cannot be told from chance: {len(block.ties)} of {n_free} paths are tied"
     elif len(block.ties) > 1:
         text = f"is a tie of {len(block.ties)} paths; {_taken(block)} was taken"
     elif block.selected in block.ties:
@@ -86,11 +87,12 @@ def _verdict(number: int, block: BlockRanking) -> str:
         if block.collapsed
         else ""
     )
-    return f"Block {number} {text}{sample}{_doubts(block)}{collapse}."
+    budget = f"; {len(block.over_budget):,} of its paths are over budget" if block.over_budget else ""
+    return f"Block {number} {text}{budget}{sample}{_doubts(block)}{collapse}."
 
 
 def _taken(block: BlockRanking) -> str:
-    if block.scores[block.selected] == block.scores.min():
+    if block.scores[block.selected] == block.scores[block.best]:
         return "the one with the best score"
     if block.selected in block.ties and block.flops[block.selected] == min(block.flops[index] for index in block.ties):
         return "the one with the fewest FLOPs"

@@ -45,14 +45,15 @@ class Assessor:
         """Return the forward FLOPs of ``path`` on one sequence of full length."""
         return sum(self._flops[op] for op in path)
 
-    def select(self, values: Matrix, paths: Sequence[Path]) -> Selection:
-        """Choose one of ``paths`` by its ``values (P, N)``, as the settings say."""
+    def select(self, values: Matrix, paths: Sequence[Path], allowed: Sequence[bool] | None = None) -> Selection:
+        """Choose one of ``paths``, or of those that are ``allowed``, by its ``values (P, N)``, as the settings say."""
         return select_path(
             values,
             paths,
             [self.flops(path) for path in paths],
             tie_standard_errors=self.settings.tie_standard_errors,
             tie_break=self.settings.tie_break,
+            allowed=allowed,
         )
 
     def ranking(
@@ -64,6 +65,7 @@ class Assessor:
         losses: tuple[float, ...],
         prefix: int = 0,
         selected: int | None = None,
+        allowed: Sequence[bool] | None = None,
     ) -> BlockRanking:
         """Return the ranking of ``paths`` of ``block``.
 
@@ -74,16 +76,18 @@ class Assessor:
             losses: Of the training.
             prefix: Number of the prefix to rank them behind.
             selected: Index of the chosen path; what :meth:`select` says if not given.
+            allowed: Which paths the budget leaves to choose from; all if not given.
         """
         values: Matrix = scores.values[prefix].numpy()
         views: Matrix = scores.views[:, prefix].numpy()
-        found = self.select(values, paths)
+        found = self.select(values, paths, allowed)
         names = tuple(self.space.path_names(path) for path in paths)
         flops = tuple(self.flops(path) for path in paths)
         parameters = tuple(sum(self._parameters[op] for op in path) for path in paths)
         scale = math.sqrt(scores.n_view_sequences / values.shape[1] / self.settings.view_pairs)
         tau_views, noise = view_agreement(views, scale)
-        middle = found.order[len(found.order) // 2]
+        n_free = len(paths) if allowed is None else sum(allowed)
+        middle = found.order[n_free // 2]
         difference = values[middle] - values[found.order[0]]
         median_gap, median_error = float(difference.mean()), float(standard_error(difference))
         return BlockRanking(
@@ -116,4 +120,5 @@ class Assessor:
             hidden_size=scores.representation.size(1),
             losses=losses,
             of_network=not self.objective.adds_up,
+            over_budget=tuple(index for index, free in enumerate(allowed or ()) if not free),
         )

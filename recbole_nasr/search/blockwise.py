@@ -10,6 +10,7 @@ import numpy as np
 
 from recbole_nasr.progress import open_progress
 from recbole_nasr.rng import derive_seed
+from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.objective import PathScores, Prefix
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
@@ -52,6 +53,7 @@ class BlockwiseSearch:
 
     def __init__(self, problem: SearchProblem) -> None:
         self.problem, self.space, self.settings = problem, problem.space, problem.settings
+        self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
         self.state = SearchState.begin(problem, self.space)
         self.choices = [Choice((), np.zeros(()), ())]
 
@@ -61,7 +63,8 @@ class BlockwiseSearch:
             ranking = self.next_block()
             if on_block is not None:
                 on_block(index, ranking)
-        return SearchResult(self.space.architecture(self.choices[0].prefix), self.choices[0].rankings)
+        found, *kept = (self.space.architecture(choice.prefix) for choice in self.choices)
+        return SearchResult(found, self.choices[0].rankings, tuple(kept))
 
     def next_block(self) -> BlockRanking:
         """Train and rank the next block, choose, and return the ranking that the best choice comes from."""
@@ -71,6 +74,8 @@ class BlockwiseSearch:
         losses = trainer.train(state.train, f"search: train block {index + 1}/{n_blocks}")
         rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{index}"))  # noqa: S311
         paths = self.space.candidate_paths(index, settings.max_enumerated_paths, rng)
+        for prefix in prefixes:
+            paths = self.budget.with_way_on(paths, tuple(op for path in prefix for op in path))
         n_paths = len(prefixes) * len(paths)
         label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} paths)"
         with open_progress(state.objective.work(n_paths), label, unit="path") as progress:
@@ -84,14 +89,21 @@ class BlockwiseSearch:
         totals = values + before.reshape(len(before), 1, -1)
         ways = [(*choice.prefix, path) for choice in self.choices for path in paths]
         whole_paths = [tuple(op for path in way for op in path) for way in ways]
-        found = self.state.assessor.select(totals.reshape(len(ways), -1), whole_paths)
-        best = [found.selected, *(index for index in found.order if index != found.selected)]
+        allowed = [self.budget.fits(path) for path in whole_paths]
+        found = self.state.assessor.select(totals.reshape(len(ways), -1), whole_paths, allowed)
+        best = [found.selected, *(index for index in found.order if index != found.selected and allowed[index])]
         kept = []
         for number in best[: self.settings.beam]:
             parent, path = divmod(number, len(paths))
             earlier = self.choices[parent]
             ranking = self.state.assessor.ranking(
-                len(earlier.prefix), paths, scores, losses=losses, prefix=parent, selected=path
+                len(earlier.prefix),
+                paths,
+                scores,
+                losses=losses,
+                prefix=parent,
+                selected=path,
+                allowed=allowed[parent * len(paths) : (parent + 1) * len(paths)],
             )
             total = earlier.total + values[parent, path] if self.state.objective.adds_up else earlier.total
             kept.append(Choice(ways[number], total, (*earlier.rankings, ranking)))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from recbole_nasr.ops import LayerSettings
+from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.space import SearchSpace
@@ -24,6 +25,7 @@ class SearchProblem:
         settings: How the supernet is trained and paths are ranked.
         seed: Governs everything random; equal seeds give equal results on a CPU.
         device: Where to compute.
+        budget: What the network may cost; nothing is limited if not given.
     """
 
     sequences: SearchSequences
@@ -33,6 +35,7 @@ class SearchProblem:
     settings: SearchSettings
     seed: int
     device: torch.device | str = "cpu"
+    budget: Budget | None = None
 
     @property
     def max_length(self) -> int:

@@ -37,6 +37,7 @@ class BlockRanking:
         hidden_size: Width of the representation.
         losses: Mean training loss of each epoch.
         of_network: Whether a score is that of the network up to this block, and comparable with other blocks'.
+        over_budget: Indices of the paths that the budget excludes; best, second and ties are those of the others.
     """
 
     metric: str
@@ -58,6 +59,14 @@ class BlockRanking:
     hidden_size: int
     losses: tuple[float, ...]
     of_network: bool = False
+    over_budget: tuple[int, ...] = ()
+
+    @property
+    def best(self) -> int:
+        """Index of the path with the best score within the budget."""
+        scores = self.scores.copy()
+        scores[list(self.over_budget)] = np.inf
+        return int(scores.argmin())
 
     @property
     def sampled(self) -> bool:
@@ -75,14 +84,15 @@ class BlockRanking:
             "metric": self.metric,
             "selected": list(self.paths[self.selected]),
             "selected_score": float(self.scores[self.selected]),
-            "best": list(self.paths[int(self.scores.argmin())]),
-            "best_score": float(self.scores.min()),
+            "best": list(self.paths[self.best]),
+            "best_score": float(self.scores[self.best]),
             "worst_score": float(self.scores.max()),
             "gap_to_second": self.gap,
             "gap_standard_error": self.gap_standard_error,
             "n_tied": len(self.ties),
             "n_ranked_paths": len(self.paths),
             "n_space_paths": self.n_space_paths,
+            "n_over_budget": len(self.over_budget),
             "sampled": self.sampled,
             "n_sequences": self.n_sequences,
             "effective_rank": self.effective_rank,
@@ -94,7 +104,14 @@ class BlockRanking:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The architecture found, and the ranking of each block."""
+    """The architecture found, and how it was found.
+
+    Args:
+        architecture: The one network that the search would take.
+        blocks: The ranking of each block, or one of whole networks.
+        kept: Other networks that the search kept open to the end, best first.
+    """
 
     architecture: Architecture
     blocks: tuple[BlockRanking, ...]
+    kept: tuple[Architecture, ...] = ()

@@ -6,6 +6,7 @@ import torch
 
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import BlockwiseSearch, OnBlock
+from recbole_nasr.search.evolution import EvolutionSearch
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.whole import WholeSearch
@@ -23,7 +24,9 @@ def search(problem: SearchProblem, on_block: OnBlock | None = None) -> SearchRes
         ArchitectureError: If an operation does not fit the settings.
         NumericalError: If a loss or score is not finite.
     """
-    scope: type[BlockwiseSearch | WholeSearch] = WholeSearch if problem.settings.scope == "whole" else BlockwiseSearch
+    kind: type[BlockwiseSearch | WholeSearch | EvolutionSearch] = BlockwiseSearch
+    if problem.settings.scope == "whole":
+        kind = EvolutionSearch if problem.settings.choice == "evolution" else WholeSearch
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(problem.seed, "search/weights"))  # also of the dropout that follows
-        return scope(problem).run(on_block)
+        return kind(problem).run(on_block)

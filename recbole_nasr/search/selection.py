@@ -40,6 +40,7 @@ def select_path(
     *,
     tie_standard_errors: float,
     tie_break: str,
+    allowed: Sequence[bool] | None = None,
 ) -> Selection:
     """Choose a path from the mean scores (Eq. 7: distances), and find those it is tied with.
 
@@ -53,15 +54,18 @@ def select_path(
             paired standard errors; 0 leaves exact ties only.
         tie_break: ``score`` chooses the lowest mean distance, ``flops`` the cheapest path of the tie. What is still
             equal goes to the fewest FLOPs, then to lexicographic order.
+        allowed: Which paths may be chosen, at least one; all of them if not given. The best, its second, its ties and
+            the paired errors are then those of the paths that may be; the others stand last in the order.
     """
     scores = distances.mean(axis=1)
-    order = sorted(range(len(paths)), key=lambda index: (scores[index], flops[index], paths[index]))
+    free = np.ones(len(paths), dtype=bool) if allowed is None else np.asarray(allowed, dtype=bool)
+    order = sorted(range(len(paths)), key=lambda index: (not free[index], scores[index], flops[index], paths[index]))
     best = order[0]
     excess = scores - scores[best]
     paired = standard_error(distances - distances[best])
-    ties = np.flatnonzero(excess <= tie_standard_errors * paired)
+    ties = np.flatnonzero(free & (excess <= tie_standard_errors * paired))
     cheapest = min(ties.tolist(), key=lambda index: (flops[index], paths[index]))
-    second = order[1] if len(order) > 1 else best
+    second = order[1] if free.sum() > 1 else best
     return Selection(
         order=tuple(order),
         selected=best if tie_break == "score" else int(cheapest),

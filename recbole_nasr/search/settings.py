@@ -10,6 +10,7 @@ from recbole_nasr.search.augmentation import check_augmentations
 
 OBJECTIVES = ("contrastive", "next_item")
 SCOPES = ("block", "whole")
+CHOICES = ("ranking", "evolution")
 SAMPLINGS = ("uniform", "fair")
 TIE_BREAKS = ("score", "flops")
 _NDCG = re.compile(r"ndcg@([1-9]\d*)", re.IGNORECASE)
@@ -47,6 +48,11 @@ class SearchSettings:
             other views would have changed the ranking (contrastive).
         report_sequences: Held-out sequences those are compared on at most, at least 2.
         beam: Choices of earlier blocks kept open, at least 1; 1 is the paper's greedy choice.
+        choice: How a network is chosen by its scores: ``ranking`` of the paths of every block, or ``evolution``, which
+            needs scores of whole networks that do not depend on each other: scope ``whole`` and ``next_item``.
+        evolution_networks: Networks that evolution draws or breeds in all, at least 1.
+        evolution_population: Networks alive at a time, at least 1.
+        evolution_tournament: Drawn for a parent, at least 1.
         sweeps: With scope ``whole``, rounds of choosing over the blocks at most, at least 1.
         tie_standard_errors: Paths whose paired distance to the best lies within this many standard errors are
             tied with it, and reported as tied.
@@ -77,6 +83,10 @@ class SearchSettings:
     report_view_pairs: int = 1
     report_sequences: int = 64
     beam: int = 1
+    choice: str = "ranking"
+    evolution_networks: int = 512
+    evolution_population: int = 64
+    evolution_tournament: int = 16
     sweeps: int = 2
     tie_standard_errors: float = 2.0
     tie_break: str = "score"
@@ -109,6 +119,10 @@ class SearchSettings:
             (self.report_view_pairs >= 0, "search_report_view_pairs", "at least 0", self.report_view_pairs),
             (self.report_sequences >= 2, "search_report_sequences", "at least 2", self.report_sequences),
             (self.beam >= 1, "search_beam", "at least 1", self.beam),
+            self._one_of("search_strategy", self.choice, CHOICES),
+            (self.evolution_networks >= 1, "evolution_networks", "at least 1", self.evolution_networks),
+            (self.evolution_population >= 1, "evolution_population", "at least 1", self.evolution_population),
+            (self.evolution_tournament >= 1, "evolution_tournament", "at least 1", self.evolution_tournament),
             (self.sweeps >= 1, "search_sweeps", "at least 1", self.sweeps),
             (self.tie_standard_errors >= 0, "search_tie_standard_errors", "at least 0", self.tie_standard_errors),
             self._one_of("search_tie_break", self.tie_break, TIE_BREAKS),
@@ -147,6 +161,12 @@ class SearchSettings:
                 raise ConfigError(msg)
         if self.scope == "whole" and self.beam != 1:
             msg = "`search_beam` keeps choices of earlier blocks open, which `search_scope: whole` has none of; use 1."
+            raise ConfigError(msg)
+        if self.choice == "evolution" and (self.scope, self.objective) != ("whole", "next_item"):
+            msg = (
+                "`search_strategy: evolution` compares whole networks by scores that do not depend on each other: it "
+                "needs `search_scope: whole` and `search_objective: next_item`; --search_preset=evolution sets them."
+            )
             raise ConfigError(msg)
         if self.leave_one_out and self.n_paths < 2:
             msg = "`search_leave_one_out` needs `search_n_paths` of at least 2: one path alone has no ensemble."

@@ -7,6 +7,7 @@ import random
 from recbole_nasr.progress import open_progress
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import OnBlock
+from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.objective import PathScores
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
@@ -35,6 +36,7 @@ class WholeSearch:
     def __init__(self, problem: SearchProblem) -> None:
         self.problem, self.space, self.settings = problem, problem.space, problem.settings
         self.one_block = SearchSpace(self.space.operations, (self.space.n_layers,))
+        self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
         self.state = SearchState.begin(problem, self.one_block)
 
     def run(self, on_block: OnBlock | None = None) -> SearchResult:
@@ -64,6 +66,8 @@ class WholeSearch:
     def _start(self) -> Path:
         rng = random.Random(derive_seed(self.problem.seed, "search/start"))  # noqa: S311
         networks = self.one_block.candidate_paths(0, START_NETWORKS, rng)
+        if self.budget.limited:
+            networks = sorted({self.budget.draw(rng) for _ in range(START_NETWORKS)})
         values = self._score(networks, f"search: rank {len(networks)} random networks").values[0].numpy()
         return networks[self.state.assessor.select(values, networks).selected]
 
@@ -78,7 +82,8 @@ class WholeSearch:
         networks = [(*network[: part.start], *path, *network[part.stop :]) for path in paths]
         label = f"search: sweep {sweep + 1}, rank block {block + 1}/{self.space.n_blocks} ({len(paths)} paths)"
         scores = self._score(networks, label)
-        ranking = self.state.assessor.ranking(block, paths, scores, losses=losses)
+        allowed = [self.budget.fits(network) for network in networks]
+        ranking = self.state.assessor.ranking(block, paths, scores, losses=losses, allowed=allowed)
         return networks[ranking.selected], ranking
 
     def _score(self, networks: list[Path], label: str) -> PathScores:

@@ -17,6 +17,8 @@ from recbole_nasr.results import RunResult, ranking_header, ranking_rows, save_r
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.space import Architecture
 
+from .conftest import ranking
+
 Make = Callable[..., RunResult]
 
 
@@ -213,3 +215,11 @@ def test_the_next_commands_are_commands_of_this_program(make_result: Make, searc
     assert all("--architecture=" in line for line in comparisons)  # what was just trained, not the default
     for words in ours:
         assert build_request(parse_line(words)).dataset == "ml"
+
+
+def test_the_budget_is_said_where_it_took_paths_out() -> None:
+    block = replace(ranking([0.1, 0.5, 0.7], selected=1, ties=(1,)), over_budget=(0,))
+    [verdict] = selection_verdicts(SearchResult(Architecture.parse("tcn_d1_2"), (block,)))
+    assert (
+        "Block 1 has a best path beyond the noise of the held-out sequences; 1 of its paths are over budget" in verdict
+    )

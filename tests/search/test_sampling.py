@@ -12,7 +12,7 @@ SPACE = SearchSpace(("tcn_d1", "tcn_d2", "tcn_d3", "tcn_d4"), (2, 3))
 
 
 def sampler(sampling: str, seed: int = 0) -> PathSampler:
-    return PathSampler(SPACE, 1, sampling, random.Random(seed))  # noqa: S311
+    return PathSampler(SPACE, 1, sampling, random.Random(seed))
 
 
 @pytest.mark.parametrize("n", [1, 3, 4, 5, 8])
@@ -32,6 +32,6 @@ def test_fair_paths_still_combine_operations_freely() -> None:
 
 
 def test_uniform_paths_are_those_of_the_space() -> None:
-    uniform, rng = sampler("uniform"), random.Random(0)  # noqa: S311
+    uniform, rng = sampler("uniform"), random.Random(0)
     assert [uniform.draw(4) for _ in range(3)] == [SPACE.sample_paths(1, 4, rng) for _ in range(3)]
     assert sampler("fair").draw(9) != sampler("fair", seed=1).draw(9)

@@ -126,7 +126,7 @@ def test_operations_on_no_path_sampled_for_a_step_keep_every_bit_despite_weight_
 ) -> None:
     net = make_net((3,))
     trainer = trainer_of(net, n_paths=2, weight_decay=0.1)
-    rng = random.Random(derive_seed(5, "search/paths/0"))  # noqa: S311
+    rng = random.Random(derive_seed(5, "search/paths/0"))
     for _ in range(3):  # a later step finds gradients and momentum of an earlier one
         before = copy.deepcopy(net.state_dict())
         paths = trainer.sampler.space.sample_paths(0, 2, rng)

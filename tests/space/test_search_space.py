@@ -12,7 +12,7 @@ from recbole_nasr.space import Architecture, SearchSpace
 
 
 def rng_of(seed: int) -> random.Random:
-    return random.Random(seed)  # noqa: S311
+    return random.Random(seed)
 
 
 FOUR = ("transformer_h4", "transformer_h8", "tcn_d1_2", "tcn_d1_4")

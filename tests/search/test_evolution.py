@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.ops import LayerSettings
+from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, search
+from recbole_nasr.search.budget import Budget
+from recbole_nasr.search.evolution import mutated, regularised_evolution
+from recbole_nasr.space import SearchSpace
+
+from .conftest import N_ITEMS
+
+
+def test_a_mutation_changes_one_layer() -> None:
+    budget, rng = Budget(3, 4), random.Random(0)
+    for _ in range(20):
+        assert sum(a != b for a, b in zip(mutated((0, 1, 2, 0), budget, rng), (0, 1, 2, 0), strict=True)) == 1
+
+
+def test_with_a_single_operation_there_is_nothing_to_mutate() -> None:
+    assert mutated((0, 0), Budget(1, 2), random.Random(0)) == (0, 0)
+
+
+def test_evolution_finds_a_far_better_network_than_as_many_random_ones() -> None:
+    budget = Budget(4, 12)
+
+    def score(network: tuple[int, ...]) -> float:
+        return float(sum(network))  # the best is 0, the mean network 18
+
+    sizes = {"population": 20, "tournament": 5, "networks": 300}
+    evolved = min(map(score, regularised_evolution(score, budget, random.Random(0), **sizes)))
+    rng = random.Random(0)
+    assert evolved <= 2 < min(score(budget.draw(rng)) for _ in range(300))
+
+
+def test_every_network_is_scored_once_and_no_more_are_drawn_than_asked_for() -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def score(network: tuple[int, ...]) -> float:
+        asked.append(network)
+        return 0.0
+
+    found = regularised_evolution(score, Budget(2, 2), random.Random(0), population=3, tournament=2, networks=40)
+    assert found == asked
+    assert len(asked) == len(set(asked)) <= 4
+
+
+def test_the_oldest_dies_however_good_it_is() -> None:
+    first: list[tuple[int, ...]] = []
+
+    def score(network: tuple[int, ...]) -> float:
+        first.append(network)
+        return 0.0 if len(first) == 1 else 1.0 + sum(a != b for a, b in zip(network, first[0], strict=True))
+
+    # Every parent is the best of the two alive, and the first network is the best of all, but is alive for two steps.
+    regularised_evolution(score, Budget(5, 8), random.Random(1), population=2, tournament=2, networks=40)
+    distances = [sum(a != b for a, b in zip(network, first[0], strict=True)) for network in first]
+    assert max(distances[3:]) > 1
+
+
+def test_evolution_on_a_supernet_ranks_whole_networks(make_sequences: Callable[..., SearchSequences]) -> None:
+    settings = SearchSettings(
+        objective="next_item",
+        scope="whole",
+        choice="evolution",
+        epochs=1,
+        batch_size=4,
+        holdout_ratio=0.3,
+        evolution_networks=12,
+        evolution_population=4,
+        evolution_tournament=2,
+    )
+    problem = SearchProblem(
+        sequences=make_sequences(),
+        space=SearchSpace(("transformer_h2", "tcn_d1_2"), (2, 1)),
+        n_items=N_ITEMS,
+        layer_settings=LayerSettings(hidden_size=8),
+        settings=settings,
+        seed=3,
+    )
+    found, again = search(problem), search(problem)
+    (ranking,) = found.blocks
+    assert found.architecture.layers == ranking.paths[int(ranking.scores.argmin())]
+    assert [len(block) for block in found.architecture.blocks] == [2, 1]
+    assert 1 < len(ranking.paths) <= 8 == ranking.n_space_paths
+    assert (ranking.scores == again.blocks[0].scores).all()
+
+
+def test_scores_that_depend_on_each_other_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--search_preset=evolution"):
+        SearchSettings(choice="evolution")
