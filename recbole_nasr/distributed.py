@@ -7,7 +7,7 @@ they were given.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import shorten
 from typing import TypeVar
@@ -85,6 +85,49 @@ def total(values: Tensor) -> Tensor:
         with _answered():
             dist.all_reduce(values)
     return values
+
+
+def share(values: Sequence[T]) -> Sequence[T]:
+    """Return the stretch of ``values`` that is for this process: in the order of processes they make up the whole."""
+    number, n_processes = rank(), world_size()
+    return values[len(values) * number // n_processes : len(values) * (number + 1) // n_processes]
+
+
+def all_rows(own: Tensor, n_rows: int) -> Tensor:
+    """Return the ``n_rows`` rows that the processes have together, each those of its :func:`share`, ``own``."""
+    if world_size() == 1:
+        return own
+    everything = own.new_zeros(n_rows, *own.shape[1:])
+    for row, values in zip(share(range(n_rows)), own, strict=True):
+        everything[row] = values
+    return total(everything)  # adding zeros changes no bit
+
+
+def add_in_turn(sum_so_far: Tensor, own: Iterable[Tensor]) -> None:
+    """Add the tensors ``own`` of each process to ``sum_so_far``, in place, in the order one process would add them.
+
+    Each process computes its tensors at the same time as the others; only the additions wait for each other.
+    """
+    if world_size() == 1:
+        for tensor in own:
+            sum_so_far += tensor
+        return
+    computed = list(own)
+    for number in range(world_size()):
+        if number == rank():
+            for tensor in computed:
+                sum_so_far += tensor
+        with _answered():
+            dist.broadcast(sum_so_far, src=number)
+
+
+def make_equal(tensors: Iterable[Tensor]) -> None:
+    """Give every process the values that ``tensors`` have in process 0, in place."""
+    if world_size() == 1:
+        return
+    for tensor in tensors:
+        with _answered(), torch.no_grad():
+            dist.broadcast(tensor, src=0)
 
 
 def add_up_gradients(parameters: Iterable[nn.Parameter]) -> None:

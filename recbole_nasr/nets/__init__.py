@@ -3,7 +3,7 @@
 from recbole_nasr.nets.embedding import SequenceEmbedding
 from recbole_nasr.nets.hybrid import HybridNet
 from recbole_nasr.nets.next_item import NextItemHead, last_real
-from recbole_nasr.nets.siamese import Predictor, Projector, masked_mean
+from recbole_nasr.nets.siamese import Predictor, Projector, masked_mean, per_path
 from recbole_nasr.nets.supernet import MixedOp, Supernet
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "Supernet",
     "last_real",
     "masked_mean",
+    "per_path",
 ]

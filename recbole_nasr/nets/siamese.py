@@ -18,6 +18,23 @@ def masked_mean(hidden: Tensor, item_seq_len: Tensor) -> Tensor:
     return total / item_seq_len.clamp_min(1).unsqueeze(1)
 
 
+def per_path(head: nn.Sequential, features: Tensor) -> Tensor:
+    """Return what ``head``, a projector or predictor, makes of each path's ``features (P, N, D)`` by itself.
+
+    The same as running it on one path after another, in as many calls as for one: every path has the BatchNorm
+    statistics of its own rows.
+    """
+    for module in head:
+        if isinstance(module, nn.BatchNorm1d):
+            variance, mean = torch.var_mean(features, dim=1, correction=0, keepdim=True)
+            features = (features - mean) * torch.rsqrt(variance + module.eps)
+            if module.affine:
+                features = features * module.weight + module.bias
+        else:
+            features = module(features)
+    return features
+
+
 def _batch_norm(width: int, *, affine: bool = True) -> nn.BatchNorm1d:
     # Without running statistics a pass always uses those of its own rows and leaves no trace in a buffer, so that
     # ranking a path cannot change the score of another.

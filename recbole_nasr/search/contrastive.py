@@ -7,19 +7,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from recbole_nasr import distributed
 from recbole_nasr.nets import Supernet
 from recbole_nasr.progress import Progress
 from recbole_nasr.rng import generator
 from recbole_nasr.search.augmentation import View, make_view
 from recbole_nasr.search.branch import Branch, MovingAverage
 from recbole_nasr.search.ensemble import distance, path_ensemble_target
-from recbole_nasr.search.objective import Objective, PathScores, Prefix
+from recbole_nasr.search.frozen import FrozenOutputs
+from recbole_nasr.search.objective import Objective, PathScores, Prefix, evaluation_mode
 from recbole_nasr.search.ranking import rank_paths
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.space import Path
 
-Views = tuple[View, View]
+StoredPair = tuple[FrozenOutputs, FrozenOutputs]
 
 
 class Contrastive(Objective):
@@ -35,8 +37,8 @@ class Contrastive(Objective):
     def __init__(self, supernet: Supernet, settings: SearchSettings, seed: int) -> None:
         super().__init__(supernet, settings, seed)
         self.average: MovingAverage | None = None
-        self.stored: list[Views] = []
-        self.extra: list[Views] = []
+        self.stored: list[StoredPair] = []
+        self.extra: list[StoredPair] = []
 
     def start(self, index: int) -> None:
         """Begin the block's stream of views and, where there is one, its moving average."""
@@ -61,7 +63,14 @@ class Contrastive(Objective):
             generator=rng,
         )
 
-    def loss(self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+    def loss(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        prefix: Prefix,
+        paths: Sequence[Path],
+        rows: Tensor | None = None,  # noqa: ARG002 - every step draws new views
+    ) -> Tensor:
         """Return the mean over ``paths`` of the distance to their ensemble, each with its own view in each branch."""
         first, second = ([self._view(item_seq, item_seq_len, self.rng) for _ in paths] for _ in range(2))
         loss = self._towards(first, second, prefix, paths)
@@ -80,6 +89,12 @@ class Contrastive(Objective):
         ]
         return torch.stack(distances).mean()
 
+    def agree(self) -> None:
+        """Take the weights of the first of several processes, those of the target branch too."""
+        super().agree()
+        for module in (self.target.embedding, self.target.block):
+            distributed.make_equal(module.parameters())
+
     def after_step(self) -> None:
         """Let the target branch follow."""
         if self.average:
@@ -96,19 +111,24 @@ class Contrastive(Objective):
             held_out.rows(self.report_rows), self.settings.report_view_pairs, "search/report-views"
         )
 
-    def _pairs(self, sequences: SearchSequences, n_pairs: int, stream: str) -> list[Views]:
+    def _pairs(self, sequences: SearchSequences, n_pairs: int, stream: str) -> list[StoredPair]:
         rng = generator(self.seed, stream, sequences.item_seq.device)
         views = [self._view(sequences.item_seq, sequences.item_seq_len, rng) for _ in range(2 * n_pairs)]
-        return list(zip(views[::2], views[1::2], strict=True))
+        stored = [FrozenOutputs(self.supernet, *view, n_shares=2 * n_pairs) for view in views]
+        return list(zip(stored[::2], stored[1::2], strict=True))
 
     def work(self, n_paths: int) -> int:
         """Count two views of every pair, both again in the other direction, and the paths left out."""
         n_passes = (2 + self.settings.leave_one_out) * (1 + self.settings.symmetric)
-        n_rows = sum(pair[0][1].size(0) for pair in (*self.stored, *self.extra))
+        n_rows = sum(pair[0].item_seq.size(0) for pair in (*self.stored, *self.extra))
         return n_paths * n_passes * n_rows
 
     def score(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
         """Return distances to the ensemble of all paths, the mean over the stored pairs of views."""
+        self.agree()
+        with evaluation_mode(self.supernet):
+            for view in (view for pair in (*self.stored, *self.extra) for view in pair):
+                view.advance(prefixes, self.settings.ranking_batch_size)
         stored = [self._distances(prefixes, pair, paths, progress) for pair in self.stored]
         extra = [self._distances(prefixes, pair, paths, progress)[0].mean(dim=1) for pair in self.extra]
         rows = self.report_rows.cpu()
@@ -121,19 +141,20 @@ class Contrastive(Objective):
         )
 
     def _distances(
-        self, prefixes: Sequence[Prefix], pair: Views, paths: Sequence[Path], progress: Progress
+        self, prefixes: Sequence[Prefix], pair: StoredPair, paths: Sequence[Path], progress: Progress
     ) -> tuple[Tensor, Tensor]:
-        directions = [pair, pair[::-1]] if self.settings.symmetric else [pair]
+        directions = [pair, (pair[1], pair[0])] if self.settings.symmetric else [pair]
         found = [
             rank_paths(
                 self.supernet,
                 prefixes,
-                views,
+                (views[0].view, views[1].view),
                 paths,
                 batch_size=self.settings.ranking_batch_size,
                 progress=progress,
                 target_branch=self.target,
                 leave_one_out=self.settings.leave_one_out,
+                frozen=views,
             )
             for views in directions
         ]

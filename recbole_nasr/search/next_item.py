@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from recbole_nasr import distributed
 from recbole_nasr.errors import DataError
 from recbole_nasr.nets import NextItemHead, Supernet, last_real
 from recbole_nasr.progress import Progress
+from recbole_nasr.search.frozen import FrozenOutputs
 from recbole_nasr.search.objective import Objective, PathScores, Prefix, check_finite, evaluation_mode
 from recbole_nasr.search.ranking import run_paths
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.search.stacked import StackedPaths, states_at_a_time
 from recbole_nasr.space import Path
 
 Examples = tuple[Tensor, Tensor, Tensor]
 """``item_seq (B, L - 1)``, ``item_seq_len (B,)`` and ``targets (B, L - 1)``, right-padded with 0."""
+
+PathRunner = Callable[[Tensor], Iterator[tuple[int, Tensor]]]
+"""From what enters a block to the number and the output ``(B, L, D)`` of every path."""
 
 
 def next_items(item_seq: Tensor, item_seq_len: Tensor) -> Examples:
@@ -40,6 +46,7 @@ class NextItem(Objective):
 
     def __init__(self, supernet: Supernet, settings: SearchSettings, seed: int) -> None:
         super().__init__(supernet, settings, seed)
+        self.trained_on: FrozenOutputs | None = None
         cut = settings.ndcg_cut
         self.metric = "cross-entropy of the next item" if cut is None else f"1 - NDCG@{cut} of the last item"
 
@@ -49,11 +56,28 @@ class NextItem(Objective):
         assert self.supernet.head is not None  # noqa: S101 - for the type checker
         return self.supernet.head
 
-    def loss(self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+    def train_on(self, sequences: SearchSequences, prefixes: Sequence[Prefix]) -> None:
+        """Compute what the frozen blocks make of ``sequences``, once for all steps, if it fits into memory."""
+        inputs, length, _ = next_items(sequences.item_seq, sequences.item_seq_len)
+        if self.trained_on is None:  # the sequences are the same for every block
+            self.trained_on = FrozenOutputs(self.supernet, inputs, length)
+        self.trained_on.advance(prefixes, self.settings.ranking_batch_size)
+
+    def loss(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        prefix: Prefix,
+        paths: Sequence[Path],
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """Return the mean cross-entropy over all targets, each path on its share of the rows."""
         inputs, length, targets = next_items(item_seq, item_seq_len)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
-            hidden = self.supernet.prefix(inputs, length, prefix)
+            if prefix and rows is not None and self.trained_on is not None:
+                hidden = self.trained_on.rows(prefix, rows)
+            else:
+                hidden = self.supernet.prefix(inputs, length, prefix)
         block = self.supernet.block(self.index)
         parts = zip(hidden.tensor_split(len(paths)), targets.tensor_split(len(paths)), paths, strict=True)
         losses = [
@@ -73,29 +97,34 @@ class NextItem(Objective):
         kept = held_out.rows(rows)
         self.group = kept.group
         self.examples = next_items(kept.item_seq, kept.item_seq_len)
+        self.held_out = FrozenOutputs(self.supernet, *self.examples[:2])
 
     def work(self, n_paths: int) -> int:
         """Count every path and sequence once."""
         return n_paths * self.examples[1].size(0)
 
     def score(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
-        """Return the cross-entropy, or ``1 - NDCG@k``, of every path on every held-out sequence."""
+        """Return the cross-entropy, or ``1 - NDCG@k``, of every path on every held-out sequence.
+
+        Several processes share the batches, each whole, so that a score is the same to the last bit.
+        """
+        self.agree()
         n_sequences, n_paths = self.examples[1].size(0), len(prefixes) * len(paths)
         device, batch_size = self.examples[1].device, self.settings.ranking_batch_size
-        values = torch.empty(n_paths, n_sequences, dtype=torch.float64, device=device)
+        values = torch.zeros(n_paths, n_sequences, dtype=torch.float64, device=device)
         last = torch.zeros(n_sequences, self.supernet.embedding.items.embedding_dim, device=device)
-        block = self.supernet.block(len(prefixes[0]))
+        run = self._runner(len(prefixes[0]), paths, device)
         with evaluation_mode(self.supernet):
-            for start in range(0, n_sequences, batch_size):
+            self.held_out.advance(prefixes, batch_size)
+            for start in distributed.share(range(0, n_sequences, batch_size)):
                 rows = slice(start, start + batch_size)
-                inputs, length, targets = (tensor[rows] for tensor in self.examples)
+                length, targets = (tensor[rows] for tensor in self.examples[1:])
                 for number, prefix in enumerate(prefixes):
-                    hidden = self.supernet.prefix(inputs, length, prefix)
-                    for index, output in run_paths(block, hidden, paths):
+                    for index, output in run(self.held_out.rows(prefix, rows)):
                         values[number * len(paths) + index, rows] = self._values(output, length, targets)
                         last[rows] += self.head.norm(last_real(output, length))
-                    progress.advance(len(paths) * length.size(0))
-        values = values.cpu()
+                    progress.advance(len(paths) * length.size(0) * distributed.world_size())
+        values, last = distributed.total(values).cpu(), distributed.total(last)
         check_finite(values, paths, len(prefixes[0]))
         return PathScores(
             values=values.view(len(prefixes), len(paths), -1),
@@ -103,6 +132,21 @@ class NextItem(Objective):
             views=values.new_empty(0, len(prefixes), len(paths)),
             n_view_sequences=0,
         )
+
+    def _runner(self, index: int, paths: Sequence[Path], device: torch.device) -> PathRunner:
+        """Return what runs ``paths`` of block ``index``: one after another on a CPU, stacked on a GPU."""
+        block, (_, length) = self.supernet.block(index), self.examples[0].shape
+        width = self.supernet.embedding.items.embedding_dim
+        at_a_time = states_at_a_time(device, self.settings.ranking_batch_size * length, width)
+        if not at_a_time:
+            return lambda hidden: run_paths(block, hidden, paths)
+        plan = StackedPaths(paths, at_a_time, device)
+
+        def run(hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
+            for group, outputs in plan.run(block, hidden):
+                yield from zip(group.numbers, outputs, strict=True)
+
+        return run
 
     def _values(self, output: Tensor, length: Tensor, targets: Tensor) -> Tensor:
         """Return the score of one path on each row, ``(B,)``."""

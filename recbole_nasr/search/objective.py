@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from recbole_nasr import distributed
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.nets import Supernet
 from recbole_nasr.progress import Progress
@@ -62,8 +63,18 @@ class Objective(ABC):
         """Get ready to train block ``index``."""
         self.index = index
 
+    def train_on(self, sequences: SearchSequences, prefixes: Sequence[Prefix]) -> None:  # noqa: B027 - views are new
+        """Get ready to train on ``sequences`` behind ``prefixes``, all in eval mode and frozen."""
+
     @abstractmethod
-    def loss(self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+    def loss(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        prefix: Prefix,
+        paths: Sequence[Path],
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """Return the training loss of ``paths`` behind ``prefix``, never waiting for the device.
 
         Args:
@@ -71,10 +82,15 @@ class Objective(ABC):
             item_seq_len: ``(B,)`` lengths.
             prefix: What earlier blocks do; they are frozen.
             paths: The sampled paths of the block, at least one.
+            rows: ``(B,)`` which of the sequences given to :meth:`train_on` they are, if they are any of them.
         """
 
     def after_step(self) -> None:  # noqa: B027 - only the moving average has something to do
         """Follow an optimiser step; by default there is nothing to do."""
+
+    def agree(self) -> None:
+        """Take the weights of the first of several processes, should rounding have led them apart."""
+        distributed.make_equal(self.supernet.parameters())
 
     @abstractmethod
     def hold(self, held_out: SearchSequences) -> None:
@@ -91,6 +107,8 @@ class Objective(ABC):
     @abstractmethod
     def score(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
         """Score every path behind every prefix; parameters, buffers, modes and random state stay as they were.
+
+        Several processes share the work; all return the scores that one would.
 
         Args:
             prefixes: Of equal length; the block after them is scored.

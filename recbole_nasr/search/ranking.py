@@ -3,28 +3,33 @@
 All paths see one stored pair of views per held-out sequence: the student one view, the path-ensemble target the other.
 Everything runs in eval mode, and BatchNorm uses the statistics of all held-out sequences of its path, so that a score
 depends neither on dropout, nor on how the sequences are cut into batches, nor on the paths ranked before.
+
+On a CPU one path after another is run, on a GPU they are stacked; the first is what the second is tested against.
+Several processes share the paths, each path whole, and add up the ensemble in the order of one process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from recbole_nasr.nets import Supernet, masked_mean
+from recbole_nasr import distributed
+from recbole_nasr.nets import Supernet, masked_mean, per_path
 from recbole_nasr.nets.supernet import SupernetBlock
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.augmentation import View
 from recbole_nasr.search.branch import Branch
 from recbole_nasr.search.ensemble import distance, path_ensemble_target
+from recbole_nasr.search.frozen import FrozenOutputs
+from recbole_nasr.search.memory import memory_share
 from recbole_nasr.search.objective import Prefix, check_finite, evaluation_mode
+from recbole_nasr.search.stacked import StackedPaths, states_at_a_time
 from recbole_nasr.space import Path
-
-FEATURE_BYTES = 1 << 30
-"""Pooled features are held for as many paths at a time as fit in this many bytes."""
 
 
 def run_paths(block: SupernetBlock, hidden: Tensor, paths: Sequence[Path]) -> Iterator[tuple[int, Tensor]]:
@@ -46,27 +51,75 @@ def run_paths(block: SupernetBlock, hidden: Tensor, paths: Sequence[Path]) -> It
     yield from descend(hidden, 0, range(len(paths)))
 
 
-def _pooled(
-    branch: Branch, prefix: Prefix, view: View, paths: Sequence[Path], batch_size: int, progress: Progress
-) -> Tensor:
-    """Return ``(P, N, D)``: the mean over positions of every path's output."""
-    item_seq, item_seq_len = view
-    features = item_seq.new_empty(0)
-    for start in range(0, item_seq.size(0), batch_size):
-        rows = slice(start, start + batch_size)
-        lengths = item_seq_len[rows]
-        hidden = branch.hidden((item_seq[rows], lengths), prefix)
-        if not features.numel():
-            features = hidden.new_empty(len(paths), item_seq.size(0), hidden.size(-1))
-        for index, output in run_paths(branch.block, hidden, paths):
-            features[index, rows] = masked_mean(output, lengths)
-        progress.advance(len(paths) * lengths.size(0))
-    return features
+@dataclass(frozen=True)
+class _Run:
+    """How the paths of one ranking are run.
+
+    Args:
+        branch: Whose weights.
+        view: Of all ``N`` sequences.
+        frozen: What earlier blocks make of the view.
+        batch_size: Sequences per forward pass.
+        at_a_time: Paths to stack; 0 to run one after another.
+        progress: Advanced by one for every path and sequence.
+    """
+
+    branch: Branch
+    view: View
+    frozen: FrozenOutputs | None
+    batch_size: int
+    at_a_time: int
+    progress: Progress
+
+    def pooled(self, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+        """Return ``(P, N, D)``: the mean over positions of every path's output."""
+        item_seq, item_seq_len = self.view
+        table = self.branch.supernet.embedding.items.weight
+        features = table.new_empty(len(paths), item_seq.size(0), table.size(1))
+        if not paths:
+            return features
+        plan = StackedPaths(paths, self.at_a_time, table.device) if self.at_a_time else None
+        for start in range(0, item_seq.size(0), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            lengths = item_seq_len[rows]
+            hidden = self._hidden(prefix, rows)
+            if plan is None:
+                for index, output in run_paths(self.branch.block, hidden, paths):
+                    features[index, rows] = masked_mean(output, lengths)
+            else:
+                for group, outputs in plan.run(self.branch.block, hidden):
+                    features[:, rows].index_copy_(0, group.on_device, _masked_means(outputs, lengths))
+            self.progress.advance(len(paths) * lengths.size(0))
+        return features
+
+    def _hidden(self, prefix: Prefix, rows: slice) -> Tensor:
+        if self.frozen is not None and prefix:
+            return self.frozen.rows(prefix, rows)
+        return self.branch.hidden((self.view[0][rows], self.view[1][rows]), prefix)
+
+    def heads(self, modules: Sequence[nn.Sequential], features: Tensor) -> Iterator[Tensor]:
+        """Yield what ``modules``, one after the other, make of ``features (P, N, D)``, some paths at a time."""
+        if self.at_a_time:
+            for module in modules:
+                features = per_path(module, features)
+            yield features
+            return
+        for feature in features:
+            for module in modules:
+                feature = module(feature)  # noqa: PLW2901
+            yield feature.unsqueeze(0)
 
 
-def _chunks(paths: Sequence[Path], bytes_per_path: int) -> Iterator[Sequence[Path]]:
-    size = max(1, FEATURE_BYTES // bytes_per_path)
-    return (paths[start : start + size] for start in range(0, len(paths), size))
+def _masked_means(outputs: Tensor, lengths: Tensor) -> Tensor:
+    """Return the means over real positions of ``outputs (S, B, L, D)``: ``(S, B, D)``."""
+    means = masked_mean(outputs.flatten(0, 1), lengths.repeat(outputs.size(0)))
+    return means.view(outputs.size(0), outputs.size(1), -1)
+
+
+def _chunks(paths: Sequence[Path], bytes_per_path: int, device: torch.device) -> list[Sequence[Path]]:
+    """Cut ``paths`` so that the features of a part fit into the share of memory that they have."""
+    size = max(1, memory_share(device) // bytes_per_path)
+    return [paths[start : start + size] for start in range(0, len(paths), size)]
 
 
 def rank_paths(
@@ -79,6 +132,8 @@ def rank_paths(
     progress: Progress,
     target_branch: Branch | None = None,
     leave_one_out: bool = False,
+    frozen: tuple[FrozenOutputs, FrozenOutputs] | None = None,
+    at_a_time: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return each path's distance to the path-ensemble target, per held-out sequence.
 
@@ -93,6 +148,8 @@ def rank_paths(
         progress: Advanced by one for each prefix, path and sequence of each view.
         target_branch: What sets the target; the supernet itself if not given.
         leave_one_out: Compare a path with the ensemble of the others; one path alone is compared with itself.
+        frozen: What earlier blocks make of the two views.
+        at_a_time: Paths to stack at most, 0 to run one after another; by default what :func:`states_at_a_time` says.
 
     Returns:
         Distances ``(B · P, N)`` of ``B`` prefixes and ``P`` paths, prefix by prefix, in float64, on the CPU, and the
@@ -104,26 +161,42 @@ def rank_paths(
     index = len(prefixes[0])
     online = Branch.online(supernet, index)
     teacher = target_branch or online
-    n_sequences, width = views[0][0].size(0), supernet.embedding.items.embedding_dim
-    parts = [(prefix, part) for prefix in prefixes for part in _chunks(paths, n_sequences * width * 4)]
+    (n_sequences, length), width = views[0][0].shape, supernet.embedding.items.embedding_dim
+    device = supernet.embedding.items.weight.device
+    if at_a_time is None:
+        at_a_time = states_at_a_time(device, min(batch_size, n_sequences) * length, width)
+    shown, seen = (
+        _Run(branch, view, outputs, batch_size, at_a_time, progress)
+        for branch, view, outputs in zip((online, teacher), views, frozen or (None, None), strict=True)
+    )
     n_paths = len(prefixes) * len(paths)
+    bytes_per_path = n_sequences * width * 4 * (4 if at_a_time else 1)  # the heads, too, take all paths at once
+    parts = [(prefix, part) for prefix in prefixes for part in _chunks(paths, bytes_per_path, device)]
 
     def units(prefix: Prefix, part: Sequence[Path]) -> Iterator[Tensor]:
-        for features in _pooled(teacher, prefix, views[1], part, batch_size, progress):
-            yield F.normalize(teacher.block.projector(features), dim=-1)
+        own = distributed.share(part)
+        yield from map(_unit, seen.heads([teacher.block.projector], seen.pooled(prefix, own)))
+        progress.advance((len(part) - len(own)) * n_sequences)
 
     distances = []
     with evaluation_mode(supernet, teacher.embedding, teacher.block):
-        total = torch.zeros(n_sequences, width, device=views[0][0].device)
+        total = torch.zeros(n_sequences, width, device=device)
         for prefix, part in parts:
-            for unit in units(prefix, part):
-                total += unit
+            distributed.add_in_turn(total, (group.sum(dim=0) for group in units(prefix, part)))
         target = path_ensemble_target((total / n_paths).unsqueeze(0))
         for prefix, part in parts:
-            own = units(prefix, part) if leave_one_out and n_paths > 1 else None
-            for features in _pooled(online, prefix, views[0], part, batch_size, progress):
-                others = target if own is None else F.normalize(total - next(own), dim=-1)
-                distances.append(distance(online.block.predictor(online.block.projector(features)), others))
-    stacked = torch.stack(distances).double().cpu()
+            others = units(prefix, part) if leave_one_out and n_paths > 1 else None
+            own = distributed.share(part)
+            found = [
+                distance(group, target if others is None else _unit(total - next(others)))
+                for group in shown.heads([online.block.projector, online.block.predictor], shown.pooled(prefix, own))
+            ]
+            distances.append(distributed.all_rows(torch.cat(found), len(part)))
+            progress.advance((len(part) - len(own)) * n_sequences)
+    stacked = torch.cat(distances).double().cpu()
     check_finite(stacked, paths, index)
     return stacked, target
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return F.normalize(vectors, dim=-1)

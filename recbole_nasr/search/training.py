@@ -65,16 +65,21 @@ class BlockTrainer:
             self.optimizer, settings.decay_steps, settings.learning_rate_decay
         )
 
-    def step(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+    def step(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor | None = None) -> Tensor:
         """Sample paths, take one optimiser step, return the loss, detached and still on the device.
 
         Operations that no sampled path uses keep their weights to the last bit: they have no gradient at all.
+
+        Args:
+            item_seq: ``(B, L)`` item ids, right-padded.
+            item_seq_len: ``(B,)`` lengths.
+            rows: ``(B,)`` which of the sequences given to :meth:`train` they are, if they are any of them.
         """
         paths = self.sampler.draw(self.settings.n_paths)
         prefix = self.prefixes[self.n_taken % len(self.prefixes)]
         self.n_taken += 1
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.objective.loss(item_seq, item_seq_len, prefix, paths)
+        loss = self.objective.loss(item_seq, item_seq_len, prefix, paths, rows)
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.schedule.step()
@@ -97,6 +102,7 @@ class BlockTrainer:
         """
         n_sequences = sequences.item_seq.size(0)
         n_epochs = self.n_epochs(n_sequences)
+        self.objective.train_on(sequences, self.prefixes)
         with open_progress(n_epochs * self.n_steps(n_sequences), label) as progress:
             return tuple(self.epoch(sequences, progress) for _ in range(n_epochs))
 
@@ -110,7 +116,7 @@ class BlockTrainer:
         order = torch.randperm(n_sequences, generator=self.order_rng, device=sequences.item_seq.device)
         losses = []
         for rows in order.tensor_split(self.n_steps(n_sequences)):
-            losses.append(self.step(sequences.item_seq[rows], sequences.item_seq_len[rows]))
+            losses.append(self.step(sequences.item_seq[rows], sequences.item_seq_len[rows], rows))
             progress.advance()
         mean = float(torch.stack(losses).mean())
         if not math.isfinite(mean):

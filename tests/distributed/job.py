@@ -46,6 +46,12 @@ SEARCH: dict[str, Any] = {
     "search_epochs": 1,
     "search_holdout_ratio": 0.3,
 }
+NEXT_ITEM: dict[str, Any] = {
+    "search_objective": "next_item",
+    "search_path_sampling": "fair",
+    "search_beam": 2,
+    "search_ranking_batch_size": 1,
+}
 SAMPLED: dict[str, Any] = {
     "split": {"LS": "valid_and_test"},
     "order": "TO",
@@ -58,6 +64,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "coverage": ("NASR", {**NETWORK, "metrics": ["NDCG", "ItemCoverage", "GiniIndex"], "epochs": 1}),
     "sampled negatives": ("NASR", {**NETWORK, "eval_args": SAMPLED, "epochs": 1}),
     "search": ("NASRSearch", {**SEARCH, "train_scheme": "prefix", "epochs": 1}),
+    "search by the next item": ("NASRSearch", {**SEARCH, **NEXT_ITEM, "epochs": 1}),
 }
 """Name of each run, with its model and settings; ``toy`` has an odd number of cases."""
 
@@ -83,8 +90,10 @@ def train(model: str, data_path: str, settings: dict[str, Any]) -> dict[str, Any
     )
     trainer.fit(train_data, valid_data)
     test = trainer.evaluate(test_data)
+    found = getattr(trainer, "search_result", None)
     return {
         "architecture": str(trainer.model.architecture),
+        "path scores": [torch.from_numpy(block.scores) for block in found.blocks] if found else [],
         "losses": list(trainer.train_loss_dict.values()),
         "valid": float(trainer.best_valid_score),
         "epochs since the best": trainer.cur_step,

@@ -96,12 +96,17 @@ def test_metrics_that_are_no_average_over_cases_are_exact_too(place: Path, outco
     assert [process["coverage"]["test"] for process in outcomes] == [expected, expected]
 
 
-def test_all_processes_take_the_architecture_that_the_first_has_found(
-    place: Path, outcomes: list[dict[str, Any]]
+@pytest.mark.parametrize("name", ["search", "search by the next item"])
+def test_all_processes_have_the_path_scores_of_one_to_the_last_bit_and_take_what_the_first_has_found(
+    name: str, place: Path, outcomes: list[dict[str, Any]]
 ) -> None:
-    expected = alone(place, "search")["architecture"]
-    assert expected != "tcn_d1_2/tcn_d1_2"  # what the second process claims
-    assert [process["search"]["architecture"] for process in outcomes] == [expected, expected]
+    expected = alone(place, name)
+    for process in outcomes:
+        for scores, ours in zip(process[name]["path scores"], expected["path scores"], strict=True):
+            assert len(scores) == 2
+            assert torch.equal(scores, ours)
+    assert expected["architecture"] != "tcn_d1_2/tcn_d1_2"  # what the second process claims
+    assert [process[name]["architecture"] for process in outcomes] == [expected["architecture"]] * 2
 
 
 def test_checkpoints_have_one_name_and_load_in_one_process(place: Path, outcomes: list[dict[str, Any]]) -> None:

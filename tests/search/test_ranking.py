@@ -14,7 +14,7 @@ from recbole_nasr.errors import NumericalError
 from recbole_nasr.nets import Supernet, masked_mean
 from recbole_nasr.nets.supernet import MixedOp
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences, ranking
+from recbole_nasr.search import SearchSequences, memory
 from recbole_nasr.search.augmentation import View, make_view
 from recbole_nasr.search.objective import effective_rank
 from recbole_nasr.search.ranking import rank_paths, run_paths
@@ -130,7 +130,7 @@ def test_a_path_left_out_is_compared_with_the_ensemble_of_the_others(
     paths_at_a_time: int, make_net: MakeNet, views: tuple[View, View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = make_net()
-    monkeypatch.setattr(ranking, "FEATURE_BYTES", paths_at_a_time * 13 * 8 * 4)
+    monkeypatch.setattr(memory, "HOST_SHARE", paths_at_a_time * 13 * 8 * 4)
     found, _ = rank_paths(net, [()], views, ALL_16, batch_size=5, progress=Progress(), leave_one_out=True)
     for index in (0, 7, 15):
         others = [path for path in ALL_16 if path != ALL_16[index]]
@@ -182,7 +182,7 @@ def test_holding_fewer_paths_at_a_time_changes_no_score(
 ) -> None:
     net = make_net()
     expected = rank(net, views, ALL_16)
-    monkeypatch.setattr(ranking, "FEATURE_BYTES", paths_at_a_time * 13 * 8 * 4)
+    monkeypatch.setattr(memory, "HOST_SHARE", paths_at_a_time * 13 * 8 * 4)
     found = rank(net, views, ALL_16)
     assert torch.equal(found[0], expected[0])
     assert torch.equal(found[1], expected[1])

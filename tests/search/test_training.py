@@ -182,9 +182,10 @@ def test_an_epoch_takes_every_sequence_once_in_near_equal_batches_never_alone(
     trainer, seen = trainer_of(make_net(), batch_size=batch_size), []
     step = trainer.step
 
-    def spy(item_seq: Tensor, lengths: Tensor) -> Tensor:
+    def spy(item_seq: Tensor, lengths: Tensor, rows: Tensor) -> Tensor:
+        assert torch.equal(sequences.item_seq[rows], item_seq)
         seen.append(item_seq)
-        return step(item_seq, lengths)
+        return step(item_seq, lengths, rows)
 
     monkeypatch.setattr(trainer, "step", spy)
     sequences = make_sequences(n)
