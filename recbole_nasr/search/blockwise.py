@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.progress import open_progress
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.budget import Budget
+from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.objective import PathScores, Prefix
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
@@ -49,38 +52,55 @@ class BlockwiseSearch:
 
     Args:
         problem: What to search.
+        keeper: Saves the state after every step, training and ranking, as often as it wants. A ranking that was
+            interrupted starts over: it draws nothing and changes nothing, so it gives the same scores.
     """
 
-    def __init__(self, problem: SearchProblem) -> None:
+    def __init__(self, problem: SearchProblem, keeper: Keeper | None = None) -> None:
         self.problem, self.space, self.settings = problem, problem.space, problem.settings
         self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
+        self.keeper = keeper or Keeper()
         self.state = SearchState.begin(problem, self.space)
         self.choices = [Choice((), np.zeros(()), ())]
 
     def run(self, on_block: OnBlock | None = None) -> SearchResult:
         """Search all blocks; ``on_block`` is called with each one's index and the ranking behind the best so far."""
-        for index in range(self.space.n_blocks):
-            ranking = self.next_block()
-            if on_block is not None:
-                on_block(index, ranking)
+        with self.keeper.part("search", self._progress):
+            self._go_on(self.keeper.take("search", (Choice, BlockRanking, Evidence)))
+            for index in range(len(self.choices[0].prefix), self.space.n_blocks):
+                ranking = self.next_block()
+                if on_block is not None:
+                    on_block(index, ranking)
         found, *kept = (self.space.architecture(choice.prefix) for choice in self.choices)
         return SearchResult(found, self.choices[0].rankings, tuple(kept))
+
+    def _progress(self) -> dict[str, Any]:
+        return {**self.state.progress(), "choices": self.choices}
+
+    def _go_on(self, saved: dict[str, Any] | None) -> None:
+        if saved is not None:
+            self.state.go_on(saved)
+            self.choices = saved["choices"]
 
     def next_block(self) -> BlockRanking:
         """Train and rank the next block, choose, and return the ranking that the best choice comes from."""
         prefixes = [choice.prefix for choice in self.choices]
         index, n_blocks, settings, state = len(prefixes[0]), self.space.n_blocks, self.settings, self.state
         trainer = BlockTrainer(state.supernet, prefixes, self.space, settings, self.problem.seed, state.objective)
-        losses = trainer.train(state.train, f"search: train block {index + 1}/{n_blocks}")
-        rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{index}"))  # noqa: S311
-        paths = self.space.candidate_paths(index, settings.max_enumerated_paths, rng)
-        for prefix in prefixes:
-            paths = self.budget.with_way_on(paths, tuple(op for path in prefix for op in path))
-        n_paths = len(prefixes) * len(paths)
-        label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} paths)"
-        with open_progress(state.objective.work(n_paths), label, unit="path") as progress:
-            scores = state.objective.score(prefixes, paths, progress)
+        with self.keeper.part("block", trainer.state):
+            trainer.restore(self.keeper.take("block"))
+            losses = trainer.train(state.train, f"search: train block {index + 1}/{n_blocks}", self.keeper)
+            rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{index}"))  # noqa: S311
+            paths = self.space.candidate_paths(index, settings.max_enumerated_paths, rng)
+            for prefix in prefixes:
+                paths = self.budget.with_way_on(paths, tuple(op for path in prefix for op in path))
+            n_paths = len(prefixes) * len(paths)
+            label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} paths)"
+            self.keeper.stage(label)
+            with open_progress(state.objective.work(n_paths), label, unit="path") as progress:
+                scores = state.objective.score(prefixes, paths, progress)
         self.choices = self._choose(paths, scores, losses)
+        self.keeper.stage(f"search: train block {index + 2}/{n_blocks}" if index + 1 < n_blocks else "training")
         return self.choices[0].rankings[-1]
 
     def _choose(self, paths: list[Path], scores: PathScores, losses: tuple[float, ...]) -> list[Choice]:

@@ -72,6 +72,7 @@ class MovingAverage:
         if with_embedding:
             embedding = copy.deepcopy(online.embedding).requires_grad_(requires_grad=False)
         self.branch = Branch(online.supernet, embedding, block)
+        self._copies = [block, *([embedding] if with_embedding else [])]
         modules = [(block, online.block), *([(embedding, online.embedding)] if with_embedding else [])]
         self._old = [parameter for copied, _ in modules for parameter in copied.parameters()]
         self._new = [parameter for _, followed in modules for parameter in followed.parameters()]
@@ -80,3 +81,12 @@ class MovingAverage:
     def update(self) -> None:
         """Move the target branch towards the online one; called after every optimiser step."""
         self._average(self._old, self._new, None)
+
+    def state(self) -> list[dict[str, Tensor]]:
+        """Return the weights of the target branch."""
+        return [module.state_dict() for module in self._copies]
+
+    def restore(self, state: list[dict[str, Tensor]]) -> None:
+        """Take the weights of :meth:`state`."""
+        for module, weights in zip(self._copies, state, strict=True):
+            module.load_state_dict(weights)

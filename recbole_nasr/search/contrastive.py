@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -99,6 +100,16 @@ class Contrastive(Objective):
         """Let the target branch follow."""
         if self.average:
             self.average.update()
+
+    def state(self) -> dict[str, Any]:
+        """Return the place in the stream of views, and the moving average."""
+        return {"rng": self.rng.get_state(), "average": self.average.state() if self.average else None}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`, after :meth:`start`."""
+        self.rng.set_state(state["rng"])
+        if self.average:
+            self.average.restore(state["average"])
 
     def hold(self, held_out: SearchSequences) -> None:
         """Generate the pairs of views that every block is ranked on (§3.3), and those for the report alone."""

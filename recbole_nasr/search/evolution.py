@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import OnBlock
@@ -82,9 +83,12 @@ class EvolutionSearch:
 
     Args:
         problem: What to search; the score of a network must not depend on which others are scored.
+        keeper: Saves the state after every step of the training; an evolution that was interrupted starts over and
+            breeds the same networks.
     """
 
-    def __init__(self, problem: SearchProblem) -> None:
+    def __init__(self, problem: SearchProblem, keeper: Keeper | None = None) -> None:
+        self.keeper = keeper or Keeper()
         self.space, self.settings = problem.space, problem.settings
         self.problem = replace(problem, space=SearchSpace(problem.space.operations, (problem.space.n_layers,)))
         self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
@@ -95,8 +99,12 @@ class EvolutionSearch:
         trainer = BlockTrainer(
             self.state.supernet, [()], self.problem.space, self.settings, self.problem.seed, self.state.objective
         )
-        losses = trainer.train(self.state.train, "search: train the supernet")
-        networks, scores = self._evolve()
+        with self.keeper.part("search", self.state.progress), self.keeper.part("block", trainer.state):
+            self.state.go_on(self.keeper.take("search"))
+            trainer.restore(self.keeper.take("block"))
+            losses = trainer.train(self.state.train, "search: train the supernet", self.keeper)
+            self.keeper.stage("search: evolve")
+            networks, scores = self._evolve()
         ranking = self.state.assessor.ranking(0, networks, scores, losses=losses)
         if on_block is not None:
             on_block(0, ranking)

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -91,6 +92,13 @@ class Objective(ABC):
     def agree(self) -> None:
         """Take the weights of the first of several processes, should rounding have led them apart."""
         distributed.make_equal(self.supernet.parameters())
+
+    def state(self) -> dict[str, Any]:
+        """Return what decides how the training of the block goes on, beside the weights of the supernet."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027 - most have no state
+        """Go on from :meth:`state`, after :meth:`start`."""
 
     @abstractmethod
     def hold(self, held_out: SearchSequences) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import BlockwiseSearch, OnBlock
 from recbole_nasr.search.evolution import EvolutionSearch
@@ -12,12 +13,13 @@ from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.whole import WholeSearch
 
 
-def search(problem: SearchProblem, on_block: OnBlock | None = None) -> SearchResult:
+def search(problem: SearchProblem, on_block: OnBlock | None = None, keeper: Keeper | None = None) -> SearchResult:
     """Search the space of ``problem`` for an architecture; the global random state is left as it was.
 
     Args:
         problem: What to search.
         on_block: Called with each block's index and ranking as soon as it is known.
+        keeper: Saves the state of the search, and has the one to go on from; the result is the same to the last bit.
 
     Raises:
         DataError: If there are too few sequences.
@@ -29,4 +31,4 @@ def search(problem: SearchProblem, on_block: OnBlock | None = None) -> SearchRes
         kind = EvolutionSearch if problem.settings.choice == "evolution" else WholeSearch
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derive_seed(problem.seed, "search/weights"))  # also of the dropout that follows
-        return kind(problem).run(on_block)
+        return kind(problem, keeper or Keeper()).run(on_block)

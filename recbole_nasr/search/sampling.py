@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from recbole_nasr.space import Path, SearchSpace
 
@@ -38,3 +39,12 @@ class PathSampler:
             deck.extend(range(len(self.space.operations)))
             self.rng.shuffle(deck)
         return deck.pop()
+
+    def state(self) -> dict[str, Any]:
+        """Return what decides the next draws, as plain values."""
+        return {"rng": self.rng.getstate(), "decks": self._decks}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state`."""
+        self.rng.setstate(state["rng"])
+        self._decks = state["decks"]

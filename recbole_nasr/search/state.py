@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from recbole_nasr.keeping import random_state, set_random_state
 from recbole_nasr.nets import Supernet
 from recbole_nasr.search.assessment import Assessor
 from recbole_nasr.search.contrastive import Contrastive
@@ -56,3 +58,14 @@ class SearchState:
         objective = OBJECTIVES[settings.objective](supernet, settings, problem.seed)
         objective.hold(held_out)
         return cls(train, supernet, objective, Assessor(problem, supernet, objective))
+
+    def progress(self) -> dict[str, Any]:
+        """Return what the search has learned and drawn so far: weights, and the random state of dropout."""
+        return {"supernet": self.supernet.state_dict(), "random": random_state()}
+
+    def go_on(self, saved: dict[str, Any] | None) -> None:
+        """Take the weights and the random state of :meth:`progress`, if there is one."""
+        if saved is None:
+            return
+        self.supernet.load_state_dict(saved["supernet"])
+        set_random_state(saved["random"])

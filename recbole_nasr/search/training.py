@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from recbole_nasr.errors import NumericalError
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.fused import FUSED_DEVICES
 from recbole_nasr.progress import Progress, open_progress
@@ -31,6 +33,9 @@ class BlockTrainer:
         settings: How to train.
         seed: Of the path and order streams.
         objective: What to train towards.
+
+    Attributes:
+        losses: Mean loss of each finished epoch.
     """
 
     def __init__(
@@ -49,6 +54,9 @@ class BlockTrainer:
         self.sampler = PathSampler(space, self.index, settings.path_sampling, path_rng)
         self.order_rng = generator(seed, f"search/order/{self.index}", device)
         self.n_taken = 0
+        self.losses: list[float] = []
+        self._step_losses: list[Tensor] = []  # of the epoch in progress
+        self._order_state = self.order_rng.get_state()  # before the order of that epoch was drawn
         supernet.eval().requires_grad_(requires_grad=False)
         modules = list(supernet.trained_with(self.index))
         for module in modules:
@@ -94,34 +102,90 @@ class BlockTrainer:
         """Return how many epochs are run: as many as set, and enough of them for the least number of steps."""
         return max(self.settings.epochs, math.ceil(self.settings.min_steps / self.n_steps(n_sequences)))
 
-    def train(self, sequences: SearchSequences, label: str) -> tuple[float, ...]:
-        """Train for all epochs, shown as ``label``; return the mean loss of each.
+    def train(self, sequences: SearchSequences, label: str, keeper: Keeper | None = None) -> tuple[float, ...]:
+        """Train for all epochs that are left, shown as ``label``; return the mean loss of each.
+
+        Args:
+            sequences: To train on.
+            label: What it is called on the screen.
+            keeper: To come by after every step.
 
         Raises:
             NumericalError: If a loss was not finite.
         """
         n_sequences = sequences.item_seq.size(0)
-        n_epochs = self.n_epochs(n_sequences)
         self.objective.train_on(sequences, self.prefixes)
-        with open_progress(n_epochs * self.n_steps(n_sequences), label) as progress:
-            return tuple(self.epoch(sequences, progress) for _ in range(n_epochs))
+        n_epochs, n_steps = self.n_epochs(n_sequences), self.n_steps(n_sequences)
+        keeper = keeper or Keeper()
+        with open_progress(n_epochs * n_steps, label) as progress, keeper.steps():
+            progress.advance(len(self.losses) * n_steps + len(self._step_losses))
+            while len(self.losses) < n_epochs:
+                self.epoch(sequences, progress, keeper)
+        return tuple(self.losses)
 
-    def epoch(self, sequences: SearchSequences, progress: Progress) -> float:
+    def epoch(self, sequences: SearchSequences, progress: Progress, keeper: Keeper | None = None) -> float:
         """Go once over all sequences, in random order and near-equal batches; return the mean loss.
+
+        An epoch that was interrupted goes on where it was.
 
         Raises:
             NumericalError: If the loss was not finite.
         """
         n_sequences = sequences.item_seq.size(0)
+        self._order_state = self.order_rng.get_state()
         order = torch.randperm(n_sequences, generator=self.order_rng, device=sequences.item_seq.device)
-        losses = []
-        for rows in order.tensor_split(self.n_steps(n_sequences)):
-            losses.append(self.step(sequences.item_seq[rows], sequences.item_seq_len[rows], rows))
+        batches = order.tensor_split(self.n_steps(n_sequences))
+        for rows in batches[len(self._step_losses) :]:
+            self._step_losses.append(self.step(sequences.item_seq[rows], sequences.item_seq_len[rows], rows))
             progress.advance()
-        mean = float(torch.stack(losses).mean())
+            if keeper is not None:
+                keeper.step()
+        self.losses.append(self._mean_loss())
+        self._step_losses = []
+        return self.losses[-1]
+
+    def state(self) -> dict[str, Any]:
+        """Return all that decides how the training goes on, but for the weights of the supernet.
+
+        Raises:
+            NumericalError: If a loss was not finite: such a state is not worth keeping.
+        """
+        self._mean_loss()
+        return {
+            "losses": self.losses,
+            "step_losses": self._step_losses,
+            "order": self._order_state,
+            "n_taken": self.n_taken,
+            "sampler": self.sampler.state(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "objective": self.objective.state(),
+        }
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from :meth:`state`, if there is one; the supernet has the weights that belong to it."""
+        if state is None:
+            return
+        device = self.supernet.embedding.items.weight.device
+        self.losses, self.n_taken = list(state["losses"]), state["n_taken"]
+        self._step_losses = [loss.to(device) for loss in state["step_losses"]]
+        self.order_rng.set_state(state["order"])
+        self.sampler.restore(state["sampler"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.objective.restore(state["objective"])
+
+    def _mean_loss(self) -> float:
+        """Return the mean loss of the epoch so far; read back once, so that a step never waits for the device."""
+        if not self._step_losses:
+            return 0.0
+        values = torch.stack(self._step_losses)
+        mean = float(values.mean())
         if not math.isfinite(mean):
+            bad = int((~torch.isfinite(values)).nonzero()[0])
             msg = (
-                f"The search loss must be finite, but became {mean} in block {self.index}; "
+                f"The search loss must be finite, but became {float(values[bad])} in the training of block "
+                f"{self.index + 1}, epoch {len(self.losses) + 1}, batch {bad + 1} of the epoch; "
                 "lower `search_learning_rate`."
             )
             raise NumericalError(msg)

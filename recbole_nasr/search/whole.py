@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.progress import open_progress
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import OnBlock
 from recbole_nasr.search.budget import Budget
+from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.objective import PathScores
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
@@ -31,33 +34,72 @@ class WholeSearch:
 
     Args:
         problem: What to search.
+        keeper: Saves the state after every step of the training, and between rankings; one that was interrupted starts
+            over and gives the same scores.
     """
 
-    def __init__(self, problem: SearchProblem) -> None:
+    def __init__(self, problem: SearchProblem, keeper: Keeper | None = None) -> None:
         self.problem, self.space, self.settings = problem, problem.space, problem.settings
+        self.keeper = keeper or Keeper()
         self.one_block = SearchSpace(self.space.operations, (self.space.n_layers,))
         self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
         self.state = SearchState.begin(problem, self.one_block)
+        self.losses: tuple[float, ...] = ()
+        self.network: Path = ()
+        self.rankings: dict[int, BlockRanking] = {}
+        self.n_ranked = 0  # over all sweeps
+        self.before: Path = ()  # the network at the start of the sweep
 
     def run(self, on_block: OnBlock | None = None) -> SearchResult:
         """Train, sweep over the blocks, and return the last ranking of each; ``on_block`` is called with those."""
-        trainer = BlockTrainer(
-            self.state.supernet, [()], self.one_block, self.settings, self.problem.seed, self.state.objective
-        )
-        losses = trainer.train(self.state.train, "search: train the supernet")
-        network, rankings = self._start(), {}
-        for sweep in range(self.settings.sweeps):
-            before = network
-            for block in range(self.space.n_blocks):
-                network, rankings[block] = self._best_of_block(network, block, sweep, losses)
-            if network == before:
-                break
-        for block, ranking in rankings.items():
+        with self.keeper.part("search", self._progress):
+            self._go_on(self.keeper.take("search", (BlockRanking, Evidence)))
+            if not self.network:
+                self._train()
+            while self._sweeps_on():
+                self._rank_next()
+        for block, ranking in self.rankings.items():
             if on_block is not None:
                 on_block(block, ranking)
         return SearchResult(
-            self.space.architecture([network[part] for part in self._parts()]), tuple(rankings.values())
+            self.space.architecture([self.network[part] for part in self._parts()]), tuple(self.rankings.values())
         )
+
+    def _train(self) -> None:
+        trainer = BlockTrainer(
+            self.state.supernet, [()], self.one_block, self.settings, self.problem.seed, self.state.objective
+        )
+        with self.keeper.part("block", trainer.state):
+            trainer.restore(self.keeper.take("block"))
+            self.losses = trainer.train(self.state.train, "search: train the supernet", self.keeper)
+            self.keeper.stage("search: rank random networks")
+            self.network = self._start()
+        self.keeper.stage("search: sweep 1, rank block 1")
+
+    def _sweeps_on(self) -> bool:
+        """Return whether there is a block to rank: a sweep that changes nothing is the last."""
+        sweep, block = divmod(self.n_ranked, self.space.n_blocks)
+        return block > 0 or (sweep < self.settings.sweeps and not (sweep and self.network == self.before))
+
+    def _rank_next(self) -> None:
+        sweep, block = divmod(self.n_ranked, self.space.n_blocks)
+        if block == 0:
+            self.before = self.network
+        self.network, self.rankings[block] = self._best_of_block(self.network, block, sweep, self.losses)
+        self.n_ranked += 1
+        sweep, block = divmod(self.n_ranked, self.space.n_blocks)
+        self.keeper.stage(f"search: sweep {sweep + 1}, rank block {block + 1}" if self._sweeps_on() else "training")
+
+    def _progress(self) -> dict[str, Any]:
+        names = ("losses", "network", "rankings", "n_ranked", "before")
+        return {**self.state.progress(), **{name: getattr(self, name) for name in names}}
+
+    def _go_on(self, saved: dict[str, Any] | None) -> None:
+        if saved is None:
+            return
+        self.state.go_on(saved)
+        self.losses, self.network, self.before = saved["losses"], saved["network"], saved["before"]
+        self.rankings, self.n_ranked = saved["rankings"], saved["n_ranked"]
 
     def _parts(self) -> list[slice]:
         ends = [sum(self.space.layers_per_block[: block + 1]) for block in range(self.space.n_blocks)]

@@ -204,5 +204,5 @@ def test_training_lowers_the_loss(make_net: MakeNet, make_sequences: MakeSequenc
 def test_a_loss_that_is_not_finite_stops_the_search(make_net: MakeNet, make_sequences: MakeSequences) -> None:
     net = make_net()
     torch.nn.init.constant_(net.block(0).predictor[-1].bias, torch.nan)
-    with pytest.raises(NumericalError, match=r"became nan in block 0; lower `search_learning_rate`"):
+    with pytest.raises(NumericalError, match=r"became nan in the training of block 1, epoch 1, batch 1 of"):
         trainer_of(net).epoch(make_sequences(12), Progress())

@@ -1,0 +1,21 @@
+"""Work that can be stopped at any instant and goes on where it was: its state, saved now and then and read back."""
+
+from recbole_nasr.keeping.files import DamagedStateError, StateError, read_state, write_state
+from recbole_nasr.keeping.keeper import Keeper
+from recbole_nasr.keeping.plain import plain, rebuilt
+from recbole_nasr.keeping.randomness import random_state, set_random_state
+from recbole_nasr.keeping.stopping import Terminated, signals_stop
+
+__all__ = [
+    "DamagedStateError",
+    "Keeper",
+    "StateError",
+    "Terminated",
+    "plain",
+    "random_state",
+    "read_state",
+    "rebuilt",
+    "set_random_state",
+    "signals_stop",
+    "write_state",
+]
