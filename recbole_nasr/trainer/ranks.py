@@ -10,6 +10,8 @@ from torch import Tensor
 
 from recbole_nasr import distributed
 from recbole_nasr.errors import ConfigError, NumericalError
+from recbole_nasr.model.nasr import NASR
+from recbole_nasr.trainer.products import ranks_by_parts
 
 
 def count_ranks(scores: Tensor, targets: Tensor) -> Tensor:
@@ -34,6 +36,7 @@ def count_ranks(scores: Tensor, targets: Tensor) -> Tensor:
 def full_ranks(model: Any, eval_data: Any, *, device: torch.device | str, mask_history: bool = False) -> Tensor:
     """Rank all items for every case of a leave-one-out loader, with RecBole's or our models.
 
+    Our models score some items at a time, so that memory does not grow with the catalogue; RecBole's score all at once.
     Several processes share the batches, each whole: every case is ranked once, and in the batch that a single process
     would put it in, so that the ranks are the same to the last bit. All of them return all ranks.
 
@@ -64,17 +67,27 @@ def full_ranks(model: Any, eval_data: Any, *, device: torch.device | str, mask_h
     for start in range(number * size, len(dataset), n_processes * size):
         rows = slice(start, min(start + size, len(dataset)))
         cases = eval_data.transform(dataset, dataset[rows]).to(device)
-        targets = cases[dataset.iid_field]
-        scores = model.full_sort_predict(cases).view(len(targets), -1).float()
-        n_bad += ~torch.isfinite(scores[:, 1:]).all()
+        seen = None
         if mask_history:
             seen = dataset.earlier_items(torch.arange(rows.start, rows.stop)).to(device)
-            scores.scatter_(1, seen, -torch.inf)
-        ranks[rows] = count_ranks(scores, targets)
+        ranks[rows], bad = _ranks(model, cases, cases[dataset.iid_field], seen)
+        n_bad += bad
     if int(distributed.total(n_bad)):
         msg = f"Scores must be finite, but {type(model).__name__} gave NaN or infinite ones; lower `learning_rate`."
         raise NumericalError(msg)
     return distributed.total(ranks).cpu()
+
+
+def _ranks(model: Any, cases: Any, targets: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the rank of each case's target, and whether a score was not finite; our models score items in parts."""
+    if isinstance(model, NASR):
+        hidden = model(cases[model.ITEM_SEQ], cases[model.ITEM_SEQ_LEN])
+        return ranks_by_parts(hidden, model.network.output, targets, seen=seen)
+    scores = model.full_sort_predict(cases).view(len(targets), -1).float()
+    bad = ~torch.isfinite(scores[:, 1:]).all()
+    if seen is not None:
+        scores.scatter_(1, seen, -torch.inf)
+    return count_ranks(scores, targets), bad
 
 
 def hit_matrix(ranks: Tensor, topk: Sequence[int]) -> Tensor:
