@@ -86,33 +86,33 @@ def _run(request: Request, command: list[str]) -> None:
     keep_freed_memory()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # RecBole's own, while no log file takes them
-        settings = preflight.check_request(request)
-        first = request.models[0]
+        planned = preflight.plan(request)
         with first_process_first(), shown_on_screen():
-            prepared = preflight.prepare_data(first, request.dataset, settings[first])
+            prepared = preflight.prepare_data(planned[0].model, request.dataset, planned[0].settings)
     if prepared:
         show(prepared + "\n")
     if request.prepare:
         return
     results: list[RunResult] = []
     try:
-        _run_all(request, settings, command, results)
+        _run_all(request, planned, command, results)
     finally:  # an interruption or error of a later model takes nothing from the earlier ones
         if results:
             _conclude(results, request, command)
 
 
 def _run_all(
-    request: Request, settings: dict[str, dict[str, Any]], command: list[str], results: list[RunResult]
+    request: Request, planned: Sequence[preflight.PlannedRun], command: list[str], results: list[RunResult]
 ) -> None:
-    """Run every model, adding what it gives to ``results`` at once."""
+    """Run everything, adding what it gives to ``results`` at once."""
     with shown_on_screen():
-        for number, (model, keys) in enumerate(settings.items(), start=1):
-            show(f"{model} on {request.dataset}" + (f" ({number} of {len(settings)})" if len(settings) > 1 else ""))
+        for number, run in enumerate(planned, start=1):
+            place = f" ({number} of {len(planned)})" if len(planned) > 1 else ""
+            show(f"{run.name} on {request.dataset}{place}")
             if request.quick:
-                small = ", ".join(f"{key}={keys[key]}" for key in quick_settings(model))
+                small = ", ".join(f"{key}={run.settings[key]}" for key in quick_settings(run.model))
                 show(f"--quick: a first look, not a result; {small}")
-            results.append(_run_one(model, request, keys, command))
+            results.append(_run_one(run, request, command))
 
 
 def _conclude(results: list[RunResult], request: Request, command: list[str]) -> None:
@@ -122,10 +122,12 @@ def _conclude(results: list[RunResult], request: Request, command: list[str]) ->
     show(last_screen(results, comparison, kept))
 
 
-def _run_one(model: str, request: Request, keys: dict[str, Any], command: list[str]) -> RunResult:
-    folder = RunFolder.create(request.runs_dir, request.dataset, model, request.run_name)
+def _run_one(run: preflight.PlannedRun, request: Request, command: list[str]) -> RunResult:
+    label = "" if run.name == run.model else run.name
+    folder = RunFolder.create(request.runs_dir, request.dataset, run.name, request.run_name)
     show(f"writing to {folder.path}")
-    given = folder.write_text("settings.yaml", settings_text({"model": model, "dataset": request.dataset, **keys}))
-    result = run_model(model, request.dataset, [given], folder, command=command)
+    content = {"model": run.model, "dataset": request.dataset, **run.settings}
+    given = folder.write_text("settings.yaml", settings_text(content))
+    result = run_model(run.model, request.dataset, [given], folder, command=command, label=label)
     save_report(result, command)
     return result

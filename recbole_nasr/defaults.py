@@ -20,12 +20,17 @@ EVALUATION: dict[str, Any] = {
 }
 """How all models are measured, unless the user says otherwise."""
 
+_QUICK_NETWORK = {"n_layers": 4, "n_blocks": 2, "epochs": 4, "learning_rate": 0.003}
+
 QUICK: dict[str, dict[str, Any]] = {
-    "NASRSearch": {"n_layers": 4, "n_blocks": 2, "search_epochs": 1, "search_min_steps": 0, "epochs": 8},
-    "NASR": {"n_layers": 4, "n_blocks": 2, "epochs": 8},
+    "NASRSearch": {**_QUICK_NETWORK, "search_epochs": 1, "search_min_steps": 0},
+    "NASR": _QUICK_NETWORK,
     "other models": {"epochs": 1},
 }
 """What ``--quick`` changes: a first look, not a result."""
+
+QUICK_BASELINES = {"SASRec-1": "sasrec-1", "NextItNet-1": "nextitnet-1", "Random": "random"}
+"""What ``--quick`` trains beside a search, in the same recipe: names as in the paper, and their architectures."""
 
 
 def quick_settings(model: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def run_model(
     folder: RunFolder,
     *,
     command: Sequence[str] = (),
+    label: str = "",
     on_validation: Callable[[int, float], None] | None = None,
 ) -> RunResult:
     """Train ``model``, test it once, and write everything into ``folder``.
@@ -65,6 +66,7 @@ def run_model(
         config_files: YAML files, later ones first in rank.
         folder: A fresh run folder.
         command: The command line to write down.
+        label: What the run is called beside others, where the name of the model is not enough.
         on_validation: Called after each validated epoch with its index and score; may raise
             :class:`~recbole_nasr.errors.StoppedError` to end the run.
 
@@ -81,8 +83,9 @@ def run_model(
             processes=world_size(),
             device=str(config["device"]),
             device_name=device_name(config["device"]),
+            **({"label": label} if label else {}),
         )
-        result = _run(config, record, on_validation)
+        result = replace(_run(config, record, on_validation), label=label)
         save_result(result)
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -39,6 +40,31 @@ REFUSED = {
 """Keys of RecBole that cannot be used here, and why."""
 
 
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a command, checked.
+
+    Args:
+        name: What it is called beside the others.
+        model: Name of the model.
+        settings: Everything it is given.
+    """
+
+    name: str
+    model: str
+    settings: dict[str, Any]
+
+
+def plan(request: Request) -> list[PlannedRun]:
+    """Return all runs of a command, in order: its models, and what ``--quick`` puts beside a search.
+
+    Raises:
+        NASRError: For the first thing that is wrong.
+    """
+    models = [PlannedRun(model, model, settings) for model, settings in check_request(request).items()]
+    return models + [PlannedRun(name, "NASR", settings) for name, settings in quick_baselines(request).items()]
+
+
 def check_request(request: Request) -> dict[str, dict[str, Any]]:
     """Check all models of a command against its data set and settings.
 
@@ -62,6 +88,28 @@ def check_request(request: Request) -> dict[str, dict[str, Any]]:
     for model in request.models:
         check_run(model, request.dataset, settings[model], checked)
     return settings
+
+
+def quick_baselines(request: Request) -> dict[str, dict[str, Any]]:
+    """Return the settings of the networks that ``--quick`` trains beside a single search, by their names.
+
+    They are those of the search, so that only the architecture differs.
+
+    Raises:
+        NASRError: If a setting of the search cannot be one of theirs.
+    """
+    if not request.quick or request.models != ("NASRSearch",):
+        return {}
+    known = _known_keys("NASR", request) - {"architecture"}
+    in_files, on_line = (
+        {key: value for key, value in given.items() if key in known} for given in request.settings_of("NASRSearch")
+    )
+    found = {}
+    for name, preset in defaults.QUICK_BASELINES.items():
+        line = {**on_line, "architecture": preset}
+        own = replace(request, models=("NASR",), file_settings=in_files, line_settings=line)
+        found[name] = check_request(own)["NASR"]
+    return found
 
 
 def sequential_models() -> list[str]:

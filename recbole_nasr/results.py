@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
+
+from recbole_nasr.errors import DataError
 from recbole_nasr.runs import SCHEMA_VERSION, RunFolder
 from recbole_nasr.space.architecture import Architecture
 
@@ -15,6 +20,9 @@ if TYPE_CHECKING:
     from recbole_nasr.data.vocabulary import Vocabulary
     from recbole_nasr.search.result import BlockRanking, SearchResult
 
+
+RANKS_FILE = "ranks.csv.gz"
+"""Sequence, target and rank of every test case."""
 
 ITEMS_FILE = "items.csv.gz"
 """Number, original id and title of every item, so that a run can recommend without its data set."""
@@ -62,6 +70,7 @@ class RunResult:
         masks_history: Whether items of a sequence were left out of its ranking.
         architecture: The network, where it is one of ours.
         search: How it was found, where it was searched.
+        label: What it is called beside others, where the name of the model is not enough.
     """
 
     model: str
@@ -80,6 +89,12 @@ class RunResult:
     masks_history: bool = False
     architecture: Architecture | None = None
     search: SearchResult | None = None
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.label or self.model
 
 
 def save_result(result: RunResult) -> None:
@@ -145,7 +160,26 @@ def save_ranks(folder: RunFolder, sequences: list[str], targets: list[str], rank
         ranks: ``(N,)``, int64.
     """
     rows = zip(sequences, targets, ranks.tolist(), strict=True)
-    folder.write_csv("ranks.csv.gz", ("sequence", "target", "rank"), rows)
+    folder.write_csv(RANKS_FILE, ("sequence", "target", "rank"), rows)
+
+
+def load_ranks(folder: Path, status: str = "unknown") -> pd.DataFrame:
+    """Read what :func:`save_ranks` wrote: ``sequence``, ``target``, ``rank``; ordered by sequence and target.
+
+    Args:
+        folder: The run folder.
+        status: That of the run, for the message.
+
+    Raises:
+        DataError: If it is missing or damaged.
+    """
+    path = folder / RANKS_FILE
+    try:
+        cases = pd.read_csv(path, dtype={"sequence": str, "target": str, "rank": np.int64}, keep_default_na=False)
+        return cases.sort_values(["sequence", "target"], kind="stable", ignore_index=True)
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        msg = f"{path} must be the ranks of a finished run with full ranking (status: {status}), but: {error}"
+        raise DataError(msg) from error
 
 
 def save_items(folder: RunFolder, vocabulary: Vocabulary) -> None:

@@ -41,6 +41,16 @@ class Comparison:
     p_value: float
 
 
+def is_metric_per_case(name: str) -> bool:
+    """Return whether :func:`metric_per_case` knows the metric.
+
+    Example:
+        >>> is_metric_per_case("NDCG@10"), is_metric_per_case("averagepopularity@10")
+        (True, False)
+    """
+    return _METRIC.fullmatch(name.lower()) is not None
+
+
 def metric_per_case(ranks: npt.ArrayLike, name: str) -> Values:
     """Return the metric of every case with one target.
 

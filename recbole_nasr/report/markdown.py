@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from recbole_nasr.machine import environment, peak_memory, program
 from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.figure import save_figure
+from recbole_nasr.report.intervals import metric_intervals
 from recbole_nasr.report.screen import retrain_words
 from recbole_nasr.report.selection import selection_table, selection_verdicts
 from recbole_nasr.report.selection_figure import save_selection_figure
@@ -35,7 +36,7 @@ def report_text(result: RunResult, command: Sequence[str]) -> str:
     """Return the report as Markdown."""
     parts = [
         f"# {result.model} on {result.dataset}",
-        markdown_table([result]),
+        markdown_table([result], [metric_intervals(result)]),
         _how_measured(result),
         "## Data",
         _data(result),

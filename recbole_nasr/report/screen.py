@@ -7,40 +7,66 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_nasr.configuration import MODELS
+from recbole_nasr.errors import NASRError
 from recbole_nasr.machine import program
-from recbole_nasr.report.drawing import architecture_text
+from recbole_nasr.report.comparison_figure import save_comparison_figure
+from recbole_nasr.report.drawing import architecture_drawing
+from recbole_nasr.report.intervals import differences, differences_text, metric_intervals
 from recbole_nasr.report.selection import selection_verdicts
-from recbole_nasr.report.table import markdown_table, table_rows, text_table
-from recbole_nasr.results import RunResult
+from recbole_nasr.report.table import heading, markdown_table, table_rows, text_table
+from recbole_nasr.results import RunResult, load_ranks
 from recbole_nasr.runs import RunFolder
+from recbole_nasr.statistics import CONFIDENCE
 
 
 def save_comparison(results: Sequence[RunResult], runs_dir: Path, name: str) -> Path:
-    """Write the table of several models as ``comparison.md`` and ``.csv`` into a folder of its own."""
+    """Write several runs beside each other as ``comparison.md``, ``.csv``, ``.svg`` and ``.png``, in a folder."""
     folder = RunFolder.create(runs_dir, results[0].dataset, "comparison", name)
+    intervals = [metric_intervals(result) for result in results]
     header, rows = table_rows(results)
+    ends = list(dict.fromkeys(metric for own in intervals for metric in own))
     folders = [result.folder.path.name for result in results]
-    rows = [[*row, where] for row, where in zip(rows, folders, strict=True)]
-    folder.write_csv("comparison.csv", [*header, "run"], rows)
-    runs = "\n".join(f"- {result.model}: `../{where}`" for result, where in zip(results, folders, strict=True))
-    title = f"# {', '.join(result.model for result in results)} on {results[0].dataset}"
-    folder.write_text("comparison.md", f"{title}\n\n{markdown_table(results)}\n\n{runs}\n")
+    rows = [
+        [*row, *(own[metric][end] if metric in own else None for metric in ends for end in (0, 1)), where]
+        for row, own, where in zip(rows, intervals, folders, strict=True)
+    ]
+    names = [f"{heading(metric)} {end}" for metric in ends for end in ("low", "high")]
+    folder.write_csv("comparison.csv", [*header, *names, "run"], rows)
+    parts = [f"# {', '.join(result.name for result in results)} on {results[0].dataset}"]
+    parts.append(markdown_table(results, intervals))
+    if found := differences(results):
+        parts.append(f"```\n{differences_text(found, results[0].name)}\n```")
+    if save_comparison_figure(results, intervals, folder.path / "comparison"):
+        parts.append("![the test metrics with their intervals](comparison.svg)")
+    parts.append("\n".join(f"- {result.name}: `../{run}`" for result, run in zip(results, folders, strict=True)))
+    folder.write_text("comparison.md", "\n\n".join(parts) + "\n")
     return folder.path
 
 
 def last_screen(results: Sequence[RunResult], comparison: Path | None = None, kept: Sequence[str] = ()) -> str:
-    """Return what a finished command shows: table, architectures, folders, what to try next."""
-    parts = [f"Test results on {results[0].dataset}, full ranking over all items", text_table(results)]
+    """Return what a finished command shows: table, differences, architectures, folders, what to try next."""
+    first = results[0]
+    intervals = [metric_intervals(result) for result in results]
+    below = f"; below each metric its {CONFIDENCE:.0%} interval over the test cases" if any(intervals) else ""
+    parts = [f"Test results on {first.dataset}, full ranking over all items{below}", text_table(results, intervals)]
+    if len(results) > 1 and (found := differences(results)):
+        parts.append(differences_text(found, first.name))
     for result in results:
-        if result.architecture is not None:
-            parts.append(f"{result.model}: {len(result.architecture.layers)} layers")
-            parts.append(_indented(architecture_text(result.architecture)))
+        if result.architecture is not None and result.label == "":  # those set beside a search are known by their names
+            parts.append(f"{result.name}: {len(result.architecture.layers)} layers")
+            parts.append(_indented(architecture_drawing(result.architecture)))
         if result.search is not None:
             parts.append(_indented("\n".join(selection_verdicts(result.search))))
     folders = [result.folder.path for result in results] + ([comparison] if comparison else [])
-    parts.append("Written to\n" + _indented("\n".join(str(folder) for folder in folders)))
+    parts.append("Written to\n" + _indented("\n".join(_with_pictures(folder) for folder in folders)))
     parts.append("Next\n" + _indented("\n".join(next_commands(results, kept))))
     return "\n" + "\n\n".join(parts)
+
+
+def _with_pictures(folder: Path) -> str:
+    names = ("report.md", "comparison.md", "architecture.png", "selection.png", "comparison.png")
+    worth_a_look = [name for name in names if (folder / name).is_file()]
+    return f"{folder}  ({', '.join(worth_a_look)})" if worth_a_look else str(folder)
 
 
 def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> list[str]:
@@ -63,7 +89,21 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> lis
     if not set(names) - set(MODELS):
         ours = retrain_words(found or results[0])
         commands.append(f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}")
+    commands += _use_commands(found or results[-1])
     commands.append(shlex.join(["tensorboard", f"--logdir={results[0].folder.path.parent}"]))
+    return commands
+
+
+def _use_commands(result: RunResult) -> list[str]:
+    """Return commands that use the run: recommend for the sequence of its first test case, and export."""
+    run, folder = program(), result.folder.path
+    try:
+        user = str(load_ranks(folder)["sequence"].iloc[0])
+    except (NASRError, IndexError):
+        return []
+    commands = [f"{run} {shlex.join([f'--recommend={folder}', f'--user={user}', '--k=5'])}"]
+    if result.model in MODELS:
+        commands.append(f"{run} {shlex.join(['--export=torch', f'--run={folder}'])}")
     return commands
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recbole_nasr.results import RunResult
+
+Interval = tuple[float, float]
 
 _FACTS = ("epochs", "best epoch", "seconds", "parameters")
 
@@ -25,21 +27,46 @@ def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]
             sum(result.seconds.get(stage, 0.0) for stage in ("search", "training")),
             result.n_parameters,
         ]
-        rows.append([result.model, *(result.test.get(name) for name in metrics), *facts])
-    return ["model", *(_heading(name) for name in metrics), *_FACTS], rows
+        rows.append([result.name, *(result.test.get(name) for name in metrics), *facts])
+    return ["model", *(heading(name) for name in metrics), *_FACTS], rows
 
 
-def text_table(results: Sequence[RunResult]) -> str:
-    """Return the table in aligned columns; with several models the best of each metric is marked ``*``."""
+def text_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str, Interval]] = ()) -> str:
+    """Return the table in aligned columns; with several models the best of each metric is marked ``*``.
+
+    Args:
+        results: One row each.
+        intervals: For each result its intervals by metric, shown below its numbers.
+    """
     header, cells = _shown(results, mark="*")
-    return aligned([header, *cells], separator="  ")
+    lines = [header]
+    for number, row in enumerate(cells):
+        lines.append(row)
+        if own := intervals[number] if number < len(intervals) else None:
+            metrics = header[1 : len(header) - len(_FACTS)]
+            by_heading = {heading(name): _interval(*interval) for name, interval in own.items()}
+            pad = " " * (len(results) > 1)  # where the row above has its mark
+            lines.append(["", *(by_heading.get(name, "") + pad for name in metrics), *[""] * len(_FACTS)])
+    return aligned(lines, separator="  ")
 
 
-def markdown_table(results: Sequence[RunResult]) -> str:
-    """Return the table as Markdown; with several models the best of each metric is bold."""
+def markdown_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str, Interval]] = ()) -> str:
+    """Return the table as Markdown; with several models the best of each metric is bold.
+
+    Args:
+        results: One row each.
+        intervals: For each result its intervals by metric, shown behind its numbers.
+    """
     header, cells = _shown(results, mark="**")
+    for row, own in zip(cells, intervals, strict=False):
+        for name, interval in own.items():
+            row[header.index(heading(name))] += f" ({_interval(*interval)})"
     rule = ["---"] + ["---:"] * (len(header) - 1)
     return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *cells])
+
+
+def _interval(low: float, high: float) -> str:
+    return "-".join(f"{end:.4f}".removeprefix("0") for end in (low, high))
 
 
 def _shown(results: Sequence[RunResult], mark: str) -> tuple[list[str], list[list[str]]]:
@@ -65,7 +92,8 @@ def _marked(number: str, mark: str) -> str:
     return f"{mark}{number}{mark}" if mark == "**" else number + mark
 
 
-def _heading(metric: str) -> str:
+def heading(metric: str) -> str:
+    """Return a metric as people write it: ``NDCG@20`` for ``ndcg@20``."""
     name, _, cut = metric.partition("@")
     known = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP"}
     return f"{known.get(name, name.capitalize())}@{cut}" if cut else name

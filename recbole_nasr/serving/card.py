@@ -9,10 +9,11 @@ import recbole_nasr
 from recbole_nasr.errors import NASRError
 from recbole_nasr.machine import program
 from recbole_nasr.report.drawing import architecture_text
+from recbole_nasr.report.intervals import SEED
 from recbole_nasr.serving.network import TopKNetwork
 from recbole_nasr.serving.saved import LoadedRun
-from recbole_nasr.serving.tables import SEED, load_ranks
-from recbole_nasr.statistics import CONFIDENCE, mean_and_interval, metric_per_case
+from recbole_nasr.serving.tables import run_ranks
+from recbole_nasr.statistics import CONFIDENCE, is_metric_per_case, mean_and_interval, metric_per_case
 
 _MOVIELENS = (
     "MovieLens data are GroupLens' (University of Minnesota): for research, not to be redistributed or used "
@@ -115,18 +116,15 @@ def _results(loaded: LoadedRun) -> str:
     if not metrics:
         return "Not recorded."
     try:
-        ranks = load_ranks(loaded.run)["rank"].to_numpy()
+        ranks = run_ranks(loaded.run)["rank"].to_numpy()
     except NASRError:  # such as of sampled evaluation
         ranks = None
     rows = []
     for name, value in metrics.items():
         interval = ""
-        if ranks is not None:
-            try:
-                low, high = mean_and_interval(metric_per_case(ranks, name), SEED)[1]
-                interval = f"{low:.4f} to {high:.4f}"
-            except NASRError:  # a metric that is not one of single cases
-                interval = ""
+        if ranks is not None and is_metric_per_case(name):
+            low, high = mean_and_interval(metric_per_case(ranks, name), SEED)[1]
+            interval = f"{low:.4f} to {high:.4f}"
         rows.append(f"| {name} | {value:.4f} | {interval} |")
     masked = "left out of" if loaded.run.metrics.get("mask_history") else "kept in"
     head = f"| metric | test | {CONFIDENCE:.0%} interval |\n| --- | ---: | ---: |\n"

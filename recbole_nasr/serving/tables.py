@@ -7,18 +7,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.report.intervals import SEED
+from recbole_nasr.results import load_ranks
 from recbole_nasr.serving.saved import SavedRun, find_run, saved_runs
 from recbole_nasr.statistics import CONFIDENCE, holm, mean_and_interval, metric_per_case, paired_comparison
 
 METRICS = ("ndcg@10", "ndcg@20", "recall@10", "recall@20")
 """What runs are compared by."""
-
-SEED = 0
-"""Of all resampling."""
 
 _MOST_LISTED_METRICS = 4
 
@@ -49,13 +47,18 @@ def runs_text(runs_dir: Path, dataset: str = "") -> str:
     return "\n\n".join(parts)
 
 
+def name_of(run: SavedRun) -> str:
+    """Return what a run is called: its label beside others, or its model."""
+    return str(run.facts.get("label") or run.facts.get("model", "?"))
+
+
 def _listed(run: SavedRun, metrics: Sequence[str]) -> list[str]:
     test = run.metrics.get("test", {})
     shown = [f"{test[name]:.4f}" if test.get(name) is not None else "-" for name in metrics]
     n_parameters = run.metrics.get("n_parameters")
     return [
         str(run.folder),
-        str(run.facts.get("model", "?")),
+        name_of(run),
         str(run.facts.get("status", "?")),
         str(run.facts.get("seed", "-")),
         "-" if n_parameters is None else f"{n_parameters:,}",
@@ -63,20 +66,9 @@ def _listed(run: SavedRun, metrics: Sequence[str]) -> list[str]:
     ]
 
 
-def load_ranks(run: SavedRun) -> pd.DataFrame:
-    """Read the test cases of a run: ``sequence``, ``target``, ``rank``; ordered by sequence and target.
-
-    Raises:
-        DataError: If they are missing or damaged.
-    """
-    path = run.folder / "ranks.csv.gz"
-    try:
-        cases = pd.read_csv(path, dtype={"sequence": str, "target": str, "rank": np.int64}, keep_default_na=False)
-        return cases.sort_values(["sequence", "target"], kind="stable", ignore_index=True)
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        status = run.facts.get("status", "unknown")
-        msg = f"{path} must be the ranks of a finished run with full ranking (status: {status}), but: {error}"
-        raise DataError(msg) from error
+def run_ranks(run: SavedRun) -> pd.DataFrame:
+    """Read the test cases of a run, see :func:`recbole_nasr.results.load_ranks`."""
+    return load_ranks(run.folder, str(run.facts.get("status", "unknown")))
 
 
 def same_cases(runs: Sequence[SavedRun]) -> list[Any]:
@@ -85,7 +77,7 @@ def same_cases(runs: Sequence[SavedRun]) -> list[Any]:
     Raises:
         DataError: If the runs were tested on other cases, or ranked other items.
     """
-    tables = [load_ranks(run) for run in runs]
+    tables = [run_ranks(run) for run in runs]
     first = tables[0][["sequence", "target"]]
     for run, table in zip(runs[1:], tables[1:], strict=True):
         if not first.equals(table[["sequence", "target"]]):
@@ -122,9 +114,7 @@ def comparison_text(names: Sequence[str]) -> str:
     ranks = same_cases(runs)
     labels = [chr(ord("A") + number) if number < 26 else str(number) for number in range(len(runs))]
     values = {metric: [metric_per_case(own, metric) for own in ranks] for metric in METRICS}
-    legend = "\n".join(
-        f"{label}  {run.facts.get('model', '?')}  {run.folder}" for label, run in zip(labels, runs, strict=True)
-    )
+    legend = "\n".join(f"{label}  {name_of(run)}  {run.folder}" for label, run in zip(labels, runs, strict=True))
     means = [["", *METRICS]]
     for number, label in enumerate(labels):
         means.append([label, *(_with_interval(*mean_and_interval(values[metric][number], SEED)) for metric in METRICS)])

@@ -70,8 +70,11 @@ def test_a_comparison_ends_in_one_table(toy: Path, capsys: pytest.CaptureFixture
     for row in rows:
         metrics = json.loads((Path("runs/toy") / row["run"] / "metrics.json").read_text())
         assert float(row["NDCG@5"]) == metrics["test"]["ndcg@5"]
-    table = capsys.readouterr().out.split("Test results")[1]
+    table, differences = (
+        capsys.readouterr().out.split("Test results")[1].split("GRU4Rec against each other one, NDCG@5")
+    )
     assert table.count("GRU4Rec ") == table.count("NASR ") == 1
+    assert "  NASR " in differences
 
 
 def test_the_settings_of_a_run_can_be_run_again(toy: Path) -> None:
@@ -180,7 +183,25 @@ def test_a_file_of_the_users_is_prepared_and_compared_split_by_time(tmp_path: Pa
 
 def test_quick_is_said_on_the_screen(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("--quick", "--architecture=gru4rec") == cli.OK
-    assert "--quick: a first look, not a result; n_layers=4, n_blocks=2, epochs=2" in capsys.readouterr().out
+    assert (
+        "--quick: a first look, not a result; n_layers=4, n_blocks=2, epochs=2, learning_rate=0.003"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_quick_search_ends_beside_plain_and_random_networks(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--n_layers=1", "--n_blocks=1", "--candidate_ops=['transformer_h2','transformer_h4']", "--epochs=1")
+    assert command("--quick", *words, models="NASRSearch") == cli.OK
+    screen = capsys.readouterr().out
+    names = ["NASRSearch", "SASRec-1", "NextItNet-1", "Random"]
+    table = screen.split("Test results")[1].split("NASRSearch against")[0]
+    assert [line.split()[0] for line in table.splitlines() if line.startswith(tuple(names))] == names
+    differences = screen.split("NASRSearch against")[1]
+    assert all(f"  {name} " in differences for name in names[1:])
+    assert json.loads((only_run("Random") / "run.json").read_text())["label"] == "Random"
+    assert (only_run("comparison") / "comparison.png").stat().st_size > 0
+    assert main(["--list"]) == cli.OK
+    assert " NextItNet-1 " in capsys.readouterr().out
 
 
 def test_the_script_in_the_checkout_runs_the_command_line() -> None:

@@ -83,6 +83,30 @@ def test_every_quick_setting_is_a_key_of_its_model() -> None:
         assert defaults.quick_settings(model).items() <= keys.items()
 
 
+def quick_plan(*words: str, models: str = "NASRSearch") -> list[preflight.PlannedRun]:
+    line = [f"--model={models}", "--dataset=toy", "--data_path=data", "--quick", *words]
+    return preflight.plan(build_request(parse_line(line)))
+
+
+def test_quick_puts_three_networks_in_the_recipe_of_the_search_beside_it() -> None:
+    planned = quick_plan("--epochs=7", "--search_n_paths=2", "--hidden_size=16")
+    assert [run.name for run in planned] == ["NASRSearch", "SASRec-1", "NextItNet-1", "Random"]
+    assert [run.model for run in planned] == ["NASRSearch", "NASR", "NASR", "NASR"]
+    assert [run.settings.get("architecture") for run in planned] == [None, "sasrec-1", "nextitnet-1", "random"]
+    for run in planned[1:]:
+        own = {key: value for key, value in run.settings.items() if key != "architecture"}
+        assert own.items() <= planned[0].settings.items()
+        assert own["epochs"] == 7
+    assert planned[0].settings["search_n_paths"] == 2
+
+
+def test_only_a_single_quick_search_is_set_beside_others() -> None:
+    assert [run.name for run in quick_plan(models="NASRSearch,NASR")] == ["NASRSearch", "NASR"]
+    assert [run.name for run in quick_plan(models="NASR")] == ["NASR"]
+    line = parse_line(["--model=NASRSearch", "--dataset=toy", "--data_path=data"])
+    assert [run.name for run in preflight.plan(build_request(line))] == ["NASRSearch"]
+
+
 def test_an_architecture_reaches_nasr_alone() -> None:
     settings = check("--architecture=nextitnet-1", models="NASR,NASRSearch,SASRec")
     assert settings["NASR"]["architecture"] == "nextitnet-1"

@@ -187,7 +187,8 @@ def test_the_last_screen_has_table_architecture_folder_and_next_commands(
     for part in (
         "NDCG@20",
         "NASRSearch: 2 layers",
-        "  block 1   tcn_d1_2",
+        "   │ block 1   ░ tcn_d1_2",
+        "░ convolution  ▓ self-attention",
         "Block 2 cannot be told from chance",
         str(result.folder.path),
     ):
