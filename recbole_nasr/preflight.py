@@ -23,7 +23,7 @@ from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.limits import check_limits, check_measures
 from recbole_nasr.model.presets import resolve_architecture
-from recbole_nasr.model.settings import search_settings, search_space, switch
+from recbole_nasr.model.settings import cost_limits, search_settings, search_space, strategy_settings, switch
 from recbole_nasr.ops import locate_operations
 from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
@@ -234,6 +234,8 @@ def _check_network(config: Config) -> None:
     elif config["model"] == "NASRSearch":
         search_space(config)
         search_settings(config)
+        strategy_settings(config)
+        cost_limits(config)
 
 
 @contextmanager

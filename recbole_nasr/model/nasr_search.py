@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from recbole_nasr.model.nasr import NASR
 from recbole_nasr.model.presets import resolve_architecture
-from recbole_nasr.model.settings import search_settings, search_space
+from recbole_nasr.model.settings import cost_limits, search_settings, search_space, strategy_settings
 from recbole_nasr.space import Architecture
 
 
@@ -18,7 +18,8 @@ class NASRSearch(NASR):
 
     def initial_architecture(self) -> Architecture:
         """Return the architecture found, or the first of the space before the search."""
-        search_settings(self.config)  # a bad search key must fail now, not after the data are loaded
+        for read in (search_settings, strategy_settings, cost_limits):  # a bad key must fail now, not after the search
+            read(self.config)
         space = search_space(self.config)
         if self.searched:
             return resolve_architecture(self.config["architecture"], self.config)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Protocol
 
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.ops import LayerSettings, validate_operation
+from recbole_nasr.search.costs import COSTS
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.space import SearchSpace
 
@@ -139,8 +143,63 @@ def search_settings(config: Settings) -> SearchSettings:
         report_view_pairs=_integer(config, "search_report_view_pairs"),
         report_sequences=_integer(config, "search_report_sequences"),
         beam=_integer(config, "search_beam"),
+        choice="evolution" if config["search_strategy"] == "evolution" else "ranking",
+        evolution_networks=_integer(config, "evolution_networks"),
+        evolution_population=_integer(config, "evolution_population"),
+        evolution_tournament=_integer(config, "evolution_tournament"),
         sweeps=_integer(config, "search_sweeps"),
         tie_standard_errors=_number(config, "search_tie_standard_errors"),
         tie_break=str(config["search_tie_break"]),
         ranking_batch_size=_integer(config, "search_ranking_batch_size"),
     )
+
+
+def strategy_settings(config: Settings) -> StrategySettings:
+    """Return how a network is come by.
+
+    Raises:
+        ConfigError: If a value has the wrong type or is out of range, or networks are to be compared that are never
+            validated.
+    """
+    settings = StrategySettings(
+        strategy=str(config["search_strategy"]),
+        verify=_integer(config, "search_verify"),
+        verify_ties=_integer(config, "search_verify_ties"),
+        verify_random=_integer(config, "search_verify_random"),
+        keep_hand_made=switch(config, "search_verify_keep"),
+        networks=_integer(config, "search_networks"),
+        seconds=_time_spent(config["search_time"]),
+        first_epochs=_integer(config, "halving_epochs"),
+        factor=_integer(config, "halving_factor"),
+    )
+    if settings.trains and _integer(config, "eval_step") < 1:
+        msg = "Networks are compared on the validation cases (`search_verify`, `search_strategy`): `eval_step` must be "
+        msg += f"at least 1, but is {config['eval_step']}."
+        raise ConfigError(msg)
+    return settings
+
+
+def _time_spent(value: Any) -> float | None:
+    """Return seconds, or what the search of a finished run took, trainings to choose by included."""
+    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+        return value
+    try:
+        seconds = json.loads((Path(str(value)) / "run.json").read_text(encoding="utf-8"))["seconds"]
+        return float(seconds["search"] + seconds.get("verification", 0.0))
+    except (OSError, ValueError, KeyError, TypeError):
+        msg = f"`search_time` must be seconds or the folder of a finished run that has searched, but is {value!r}."
+        raise ConfigError(msg) from None
+
+
+def cost_limits(config: Settings) -> dict[str, float]:
+    """Return the largest value of each cost that the configuration limits, by its name in ``COSTS``.
+
+    Raises:
+        ConfigError: If one is not a positive number.
+    """
+    limits = {name: config[f"max_{name}"] for name in COSTS if config[f"max_{name}"] is not None}
+    for name, value in limits.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            msg = f"`max_{name}` must be a positive number, or empty for no limit, but is {value!r}."
+            raise ConfigError(msg)
+    return limits

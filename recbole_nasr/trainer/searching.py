@@ -10,11 +10,25 @@ from recbole.trainer.trainer import AbstractTrainer
 
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.distributed import from_all, from_first
-from recbole_nasr.model.settings import layer_settings, search_settings, search_space
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.model.settings import (
+    cost_limits,
+    layer_settings,
+    search_settings,
+    search_space,
+    strategy_settings,
+    switch,
+)
+from recbole_nasr.model.strategies import SEARCHING
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, search
-from recbole_nasr.space import Architecture
+from recbole_nasr.search.budget import Budget
+from recbole_nasr.search.costs import CostTable, measure_costs
+from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer.batches import search_sequences
+from recbole_nasr.trainer.candidates import Trained, Trainings
 from recbole_nasr.trainer.retraining import NASRTrainer
+from recbole_nasr.trainer.strategies import STRATEGIES
+from recbole_nasr.trainer.verification import Contest, Verification
 
 _LOG = logging.getLogger("recbole_nasr")  # what a person should see while it happens
 
@@ -24,25 +38,60 @@ class NASRSearchTrainer(NASRTrainer):
 
     Attributes:
         search_result: The architecture and all scores, once the search has run.
-        stage_seconds: Wall time of the search, as ``{"search": seconds}``.
+        costs: What the networks of the space cost, measured before the search.
+        trained: What became of each candidate so far, where several are trained.
+        verification: The comparison of all of them, once it is over.
+        stage_seconds: Wall time of ``search`` and, where what it proposes is trained, of ``verification``.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
         self.search_result: SearchResult | None = None
+        self.costs: CostTable | None = None
+        self.trained: list[Trained] = []
+        self.verification: Verification | None = None
         self.stage_seconds: dict[str, float] = {}
 
-    def fit(self, train_data: Any, *args: Any, **kwargs: Any) -> Any:
-        """Search unless the architecture is known, then train; arguments and result are RecBole's."""
+    def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Choose an architecture unless it is known, then train; arguments and result are RecBole's."""
         if not self.model.searched:
-            self._search(train_data)
-        return super().fit(train_data, *args, **kwargs)
+            self._become(self._choose(train_data, valid_data, show_progress=bool(kwargs.get("show_progress"))))
+        return super().fit(train_data, valid_data, *args, **kwargs)
 
-    def _search(self, train_data: Any) -> None:
+    def _choose(self, train_data: Any, valid_data: Any, *, show_progress: bool) -> Architecture:
+        """Search, train candidates, or both, as ``search_strategy`` and ``search_verify`` say."""
+        plan, space = strategy_settings(self.config), search_space(self.config)
+        self.costs = from_first(self._measured(space))
+        strategy = STRATEGIES[plan.strategy](plan, space, self.costs, cost_limits(self.config), self.config["seed"])
+        if plan.trains and not valid_data:
+            msg = "`search_verify` and `search_strategy` compare networks on validation cases, but there are none."
+            raise ConfigError(msg)
+        searches = plan.strategy in SEARCHING
+        if searches:
+            self.search_result = self._search(train_data, space, strategy.budget)
+        if self.search_result is not None and not plan.trains:
+            return self.search_result.architecture
+        started = time.perf_counter()
+        trainings = Trainings(self.config, train_data, valid_data, strategy.flops, show_progress)
+        contest = Contest(plan, trainings, strategy.kept, strategy.left_out, self.trained)
+        self.verification = from_first(contest.run(strategy.candidates(self.search_result)))
+        self.stage_seconds["verification" if searches else "search"] = time.perf_counter() - started
+        return self.verification.winner.candidate.architecture
+
+    def _measured(self, space: SearchSpace) -> CostTable:
+        return measure_costs(
+            space.operations,
+            settings=layer_settings(self.config),
+            n_items=self.model.n_items,
+            max_length=self.model.max_seq_length,
+            final_norm=switch(self.config, "final_norm"),
+            device=self.device,
+        )
+
+    def _search(self, train_data: Any, space: SearchSpace, budget: Budget) -> SearchResult:
         started = time.perf_counter()
         dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
         sequences = search_sequences(dataset.training_chunks(), self.model.max_seq_length)
-        space = search_space(self.config)
         _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(sequences.group))
         problem = SearchProblem(
             sequences=sequences,
@@ -52,10 +101,11 @@ class NASRSearchTrainer(NASRTrainer):
             settings=search_settings(self.config),
             seed=self.config["seed"],
             device=self.device,
+            budget=budget,
         )
-        self.search_result = _agreed(search(problem, self._log_block))
+        found = _agreed(search(problem, self._log_block))
         self.stage_seconds["search"] = time.perf_counter() - started
-        self._become(self.search_result.architecture)
+        return found
 
     def _become(self, architecture: Architecture) -> None:
         self.model.become(architecture)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,14 @@ import pytest
 import yaml
 
 from recbole_nasr.errors import ArchitectureError, ConfigError
-from recbole_nasr.model.settings import layer_settings, search_settings, search_space
+from recbole_nasr.model.settings import (
+    cost_limits,
+    layer_settings,
+    search_settings,
+    search_space,
+    strategy_settings,
+)
+from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.resources import resource_dir
 from recbole_nasr.search import SearchSettings
@@ -25,6 +34,8 @@ def defaults(**changes: Any) -> dict[str, Any]:
 def test_the_shipped_files_say_what_the_algorithms_own_defaults_say() -> None:
     assert layer_settings(defaults()) == LayerSettings()
     assert search_settings(defaults()) == SearchSettings()
+    assert strategy_settings(defaults()) == StrategySettings()
+    assert cost_limits(defaults()) == {}
     space = search_space(defaults())
     assert space.operations == ("transformer_h4", "transformer_h8", "tcn_d1_2", "tcn_d1_4")
     assert space.layers_per_block == (4, 4, 4, 4)
@@ -102,3 +113,36 @@ def test_a_value_of_the_wrong_kind_is_refused_under_its_key(read: Any, key: str,
 def test_operations_are_checked_against_the_width() -> None:
     with pytest.raises(ArchitectureError, match="`transformer_h8` was asked for at hidden_size=36"):
         search_space(defaults(hidden_size=36))
+
+
+def test_a_time_is_seconds_or_what_the_search_of_a_finished_run_took(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"seconds": {"search": 10.0, "verification": 2.5, "training": 9.0}}))
+    assert strategy_settings({**defaults(search_strategy="random"), "search_time": str(tmp_path)}).seconds == 12.5
+    assert strategy_settings({**defaults(search_strategy="random"), "search_time": 7}).seconds == 7
+    with pytest.raises(ConfigError, match="seconds or the folder of a finished run"):
+        strategy_settings({**defaults(search_strategy="random"), "search_time": "soon"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"search_strategy": "rndom", "search_time": None}, "Did you mean 'random'?"),
+        ({"search_verify": 2, "search_time": None}, "proposes nothing"),
+        ({"search_strategy": "nasr", "search_time": 5}, "`search_time` is for"),
+        ({"halving_factor": 1}, "`halving_factor` must be at least 2, but is 1"),
+        ({"search_networks": 0}, "`search_networks` must be at least 1, but is 0"),
+        ({"search_verify_keep": "no"}, "`search_verify_keep` must be True or False"),
+        ({"eval_step": 0}, "`eval_step` must be at least 1, but is 0"),
+    ],
+)
+def test_strategies_that_cannot_be_run_are_refused(changes: dict[str, Any], part: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(part)):
+        strategy_settings({**defaults(search_strategy="random"), **changes})
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "1k"])
+def test_a_limit_must_be_a_positive_number(value: Any) -> None:
+    limits = {"max_parameters": None, "max_flops": value, "max_latency_ms": 2.5}
+    with pytest.raises(ConfigError, match="`max_flops` must be a positive number"):
+        cost_limits(limits)
+    assert cost_limits({**limits, "max_flops": None}) == {"latency_ms": 2.5}

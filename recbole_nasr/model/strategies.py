@@ -1,0 +1,98 @@
+"""How a network is come by: by a search, by a search whose proposals are trained, or by training random networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recbole_nasr.errors import ConfigError, did_you_mean
+
+SEARCHING = ("nasr", "evolution")
+"""Strategies that propose networks by the scores of a supernet."""
+
+TRAINING = ("random", "halving")
+"""Strategies that train random networks and need no supernet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StrategySettings:
+    """What is trained before a network is chosen, and for how long; the defaults are those of the keys.
+
+    Args:
+        strategy: ``nasr``, ``evolution``, ``random`` or ``halving``.
+        verify: Networks that a search proposes by score for training; 0 takes its own choice as it is.
+        verify_ties: More of them from the tie.
+        verify_random: Random networks beside them.
+        keep_hand_made: Whether networks of one operation are trained to the end whatever the halving says.
+        networks: How many networks ``random`` and ``halving`` train.
+        seconds: Time after which ``random`` begins no further network; its number of networks does not count then.
+        first_epochs: Epochs after which a network is first compared with others.
+        factor: Of the networks that have come as far, one in ``factor`` goes on; the epochs grow by as much.
+    """
+
+    strategy: str = "nasr"
+    verify: int = 0
+    verify_ties: int = 2
+    verify_random: int = 2
+    keep_hand_made: bool = True
+    networks: int = 10
+    seconds: float | None = None
+    first_epochs: int = 4
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        names = (*SEARCHING, *TRAINING)
+        if self.strategy not in names:
+            hint = did_you_mean(self.strategy, names)
+            msg = f"`search_strategy` must be one of {', '.join(names)}, but is {self.strategy!r}.{hint}"
+            raise ConfigError(msg)
+        rules = (
+            (self.verify >= 0, "search_verify", "at least 0", self.verify),
+            (self.verify_ties >= 0, "search_verify_ties", "at least 0", self.verify_ties),
+            (self.verify_random >= 0, "search_verify_random", "at least 0", self.verify_random),
+            (self.networks >= 1, "search_networks", "at least 1", self.networks),
+            (self.seconds is None or self.seconds > 0, "search_time", "positive", self.seconds),
+            (self.first_epochs >= 1, "halving_epochs", "at least 1", self.first_epochs),
+            (self.factor >= 2, "halving_factor", "at least 2", self.factor),
+        )
+        broken = [f"`{key}` must be {rule}, but is {value!r}." for holds, key, rule, value in rules if not holds]
+        if broken:
+            raise ConfigError(" ".join(broken))
+        if self.verify and self.strategy in TRAINING:
+            msg = f"`search_verify` trains what a search proposes; `search_strategy: {self.strategy}` proposes nothing."
+            raise ConfigError(msg)
+        if self.seconds is not None and self.strategy != "random":
+            msg = f"`search_time` is for `search_strategy: random`, but that is {self.strategy}; drop one of the two."
+            raise ConfigError(msg)
+
+    @property
+    def trains(self) -> bool:
+        """Whether several networks are trained before one is chosen."""
+        return self.verify > 0 or self.strategy in TRAINING
+
+    @property
+    def halves(self) -> bool:
+        """Whether networks that fall behind are stopped."""
+        return self.strategy != "random"
+
+    def rungs(self, epochs: int) -> list[int]:
+        """Return the epochs after which networks are compared, of a training of ``epochs`` at most."""
+        found, rung = [], self.first_epochs
+        while self.halves and rung < epochs:
+            found.append(rung)
+            rung *= self.factor
+        return found
+
+    def planned_epochs(self, epochs: int, *, n_kept: int, n_others: int) -> int:
+        """Return the epochs that the trainings take if none stops early and one in ``factor`` goes on.
+
+        Args:
+            epochs: Of one training, at most.
+            n_kept: Networks trained to the end.
+            n_others: Networks that may be stopped.
+        """
+        ends = [*self.rungs(epochs), epochs]
+        total, active, before = n_kept * epochs, n_others, 0
+        for end in ends:
+            total += active * (end - before)
+            active, before = -(-active // self.factor), end
+        return total

@@ -1,0 +1,163 @@
+"""One of several networks in training, in the recipe of the final one, until it ends or falls behind."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import recbole.trainer.trainer
+
+from recbole_nasr.errors import NumericalError
+from recbole_nasr.model.nasr import NASR
+from recbole_nasr.patching import swapped
+from recbole_nasr.search.costs import n_parameters, network_latency_ms
+from recbole_nasr.search.shortlist import Candidate
+from recbole_nasr.space import Architecture
+from recbole_nasr.trainer.retraining import NASRTrainer
+
+OnValidation = Callable[[int, float], bool]
+"""Gets the epochs trained and the best validation score so far; says whether training goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What became of one candidate.
+
+    Args:
+        candidate: The network.
+        score: Its best validation score; ``nan`` if it could not be trained.
+        best_epoch: Epoch of that score, from 1; 0 if there is none.
+        epochs: Epochs trained.
+        scores: Validation score by epoch.
+        stopped: Whether it fell behind.
+        seconds: Wall time of its training.
+        costs: Parameters, FLOPs and measured latency.
+        failure: Why it could not be trained; else empty.
+    """
+
+    candidate: Candidate
+    score: float
+    best_epoch: int
+    epochs: int
+    scores: dict[int, float]
+    stopped: bool
+    seconds: float
+    costs: dict[str, float]
+    failure: str = ""
+
+    @property
+    def decision(self) -> str:
+        """How its training ended, for people."""
+        if self.failure:
+            return f"failed: {self.failure}"
+        return f"stopped after epoch {self.epochs}" if self.stopped else "trained to the end"
+
+
+class _FellBehind(Exception):  # noqa: N818 - no error, the way out of RecBole's loop over epochs
+    """The training is not worth going on with."""
+
+
+class _Silent:
+    """Takes the place of a TensorBoard writer: the events of a run are those of its own network."""
+
+    def add_scalar(self, *_: object) -> None:
+        """Write nothing."""
+
+    def add_hparams(self, *_: object) -> None:
+        """Write nothing."""
+
+
+@dataclass
+class Trainings:
+    """Trains candidates one after the other, each exactly as ``NASR`` with its architecture would be.
+
+    Args:
+        config: The configuration of the run; not changed.
+        train_data: RecBole's loader; the order it shuffles in is left as it was.
+        valid_data: RecBole's loader.
+        flops: Of an architecture.
+        show_progress: Whether to show bars.
+    """
+
+    config: Any
+    train_data: Any
+    valid_data: Any
+    flops: Callable[[Architecture], float]
+    show_progress: bool = False
+    _trainer: NASRTrainer | None = field(default=None, init=False)
+
+    def train(self, candidate: Candidate, goes_on: OnValidation) -> Trained:
+        """Train ``candidate`` until early stopping or ``epochs`` end it, or ``goes_on`` returns false."""
+        with self._order_kept():
+            trainer = self._prepare(candidate.architecture)
+            scores: dict[int, float] = {}
+            started, stopped, failure = time.perf_counter(), False, ""
+
+            def watch(epoch: int, score: float) -> None:
+                scores[epoch + 1] = score
+                if not goes_on(epoch + 1, trainer.best_valid_score):
+                    raise _FellBehind
+
+            try:
+                trainer.fit(
+                    self.train_data,
+                    self.valid_data,
+                    verbose=False,
+                    saved=False,
+                    show_progress=self.show_progress,
+                    callback_fn=watch,
+                )
+            except _FellBehind:
+                stopped = True
+            except NumericalError as error:
+                failure = str(error)
+        best = trainer.best_valid_score if scores and not failure else float("nan")
+        return Trained(
+            candidate=candidate,
+            score=float(best),
+            best_epoch=next((epoch for epoch, score in scores.items() if score == best), 0),
+            epochs=len(trainer.train_loss_dict),
+            scores=scores,
+            stopped=stopped,
+            seconds=time.perf_counter() - started,
+            costs=self._costs(trainer.model, candidate.architecture),
+            failure=failure,
+        )
+
+    def seconds_per_epoch(self, candidate: Candidate) -> float:
+        """Measure one epoch of ``candidate``, with its share of a validation; what it learns is thrown away."""
+        with self._order_kept():
+            trainer = self._prepare(candidate.architecture)
+            started = time.perf_counter()
+            trainer._train_epoch(self.train_data, 0)  # noqa: SLF001 - RecBole's own seam
+            trained = time.perf_counter()
+            trainer._valid_epoch(self.valid_data)  # noqa: SLF001
+        return trained - started + (time.perf_counter() - trained) / trainer.eval_step
+
+    def _prepare(self, architecture: Architecture) -> NASRTrainer:
+        config = copy.copy(self.config)
+        own = {"architecture": architecture.to_nested(), "log_wandb": False}
+        config.final_config_dict = {**self.config.final_config_dict, **own}
+        model = NASR(config, self.train_data._dataset).to(config["device"])  # noqa: SLF001 - as RecBole's own trainer
+        with swapped(recbole.trainer.trainer, "get_tensorboard", lambda _: _Silent()):
+            return NASRTrainer(config, model)
+
+    @contextmanager
+    def _order_kept(self) -> Iterator[None]:
+        """Let RecBole's loader shuffle for the next network as for this one; ours derives an epoch's order."""
+        state = self.train_data.generator.get_state()
+        try:
+            yield
+        finally:
+            self.train_data.generator.set_state(state)
+
+    def _costs(self, model: Any, architecture: Architecture) -> dict[str, float]:
+        return {
+            "parameters": float(n_parameters(model)),
+            "flops": self.flops(architecture),
+            "latency_ms": network_latency_ms(model.network, model.max_seq_length),
+        }

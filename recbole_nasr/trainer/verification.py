@@ -1,0 +1,224 @@
+"""From shortlist to winner: candidates are trained in the final recipe, and validation decides."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from recbole_nasr.distributed import from_first
+from recbole_nasr.errors import NumericalError
+from recbole_nasr.model.strategies import StrategySettings
+from recbole_nasr.search.shortlist import Candidate
+from recbole_nasr.trainer.candidates import Trained, Trainings
+
+_LOG = logging.getLogger("recbole_nasr")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What the comparison of trained candidates found.
+
+    Args:
+        trained: Every candidate that was trained, in order.
+        metric: What they were compared by, on the validation cases.
+        bigger: Whether more of it is better.
+        kept: Origins whose candidates were trained to the end.
+        rungs: Epochs after which candidates were compared.
+        left_out: Pure networks that the budget excludes.
+        planned_epochs: Epochs announced beforehand.
+        epoch_seconds: Measured time of one, announced too.
+        seconds: Wall time of everything.
+    """
+
+    trained: tuple[Trained, ...]
+    metric: str
+    bigger: bool
+    kept: tuple[str, ...]
+    rungs: tuple[int, ...]
+    left_out: tuple[str, ...]
+    planned_epochs: int
+    epoch_seconds: float
+    seconds: float
+
+    @property
+    def ranking(self) -> list[Trained]:
+        """All that could be trained, best first; equal scores by fewest FLOPs, then in lexicographic order."""
+        sign = -1 if self.bigger else 1
+        return sorted(
+            (one for one in self.trained if not math.isnan(one.score)),
+            key=lambda one: (sign * one.score, one.costs["flops"], str(one.candidate.architecture)),
+        )
+
+    @property
+    def winner(self) -> Trained:
+        """The best."""
+        return self.ranking[0]
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained in all."""
+        return sum(one.epochs for one in self.trained)
+
+
+@dataclass
+class Contest:
+    """Trains candidates one by one; Optuna's asynchronous successive halving says which of them go on (ASHA).
+
+    A network goes on past a rung if it is among the best one in ``factor`` of those that have come as far. Every one is
+    trained without a break, and those that are kept come first, so that the others meet competition from the start.
+
+    Args:
+        plan: How many, how long.
+        trainings: Trains one.
+        kept: Origins whose candidates are trained to the end, whatever the rungs say.
+    """
+
+    plan: StrategySettings
+    trainings: Trainings
+    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    trained: list[Trained] = field(default_factory=list)
+
+    def run(self, candidates: Iterable[Candidate]) -> Verification:
+        """Train ``candidates``, those that are kept first, and compare them.
+
+        Raises:
+            NumericalError: If none could be trained.
+        """
+        started, config = time.perf_counter(), self.trainings.config
+        listed: Sequence[Candidate] = []
+        if self.plan.seconds is None:
+            listed = sorted(candidates, key=lambda candidate: not self._is_kept(candidate))  # stable
+            candidates = listed
+        planned, each = self._announce(listed) if listed else (0, 0.0)
+        self._study = self._open_study()
+        for candidate in candidates:
+            if self._time_is_up(started):
+                break
+            self._train(candidate, len(listed))
+            self._refine(listed)
+        return self._compared(planned, each, time.perf_counter() - started, str(config["valid_metric"]).lower())
+
+    def _compared(self, planned: int, each: float, seconds: float, metric: str) -> Verification:
+        config = self.trainings.config
+        found = Verification(
+            trained=tuple(self.trained),
+            metric=metric,
+            bigger=bool(config["valid_metric_bigger"]),
+            kept=self.kept,
+            rungs=tuple(self.plan.rungs(config["epochs"])),
+            left_out=self.left_out,
+            planned_epochs=planned,
+            epoch_seconds=each,
+            seconds=seconds,
+        )
+        if not found.ranking:
+            msg = f"None of the {len(self.trained)} candidates could be trained; the first: {self.trained[0].failure}"
+            raise NumericalError(msg)
+        return found
+
+    def _is_kept(self, candidate: Candidate) -> bool:
+        return bool({*candidate.origins} & {*self.kept}) or not self.plan.halves
+
+    def _announce(self, candidates: Sequence[Candidate]) -> tuple[int, float]:
+        """Say what the trainings will cost, before the first of them; return epochs and seconds of one."""
+        epochs = int(self.trainings.config["epochs"])
+        n_kept = sum(map(self._is_kept, candidates))
+        planned = self.plan.planned_epochs(epochs, n_kept=n_kept, n_others=len(candidates) - n_kept)
+        rungs = ", ".join(map(str, self.plan.rungs(epochs)))
+        _LOG.info(
+            "candidates: %d networks, %d of them trained to the end%s",
+            len(candidates),
+            n_kept,
+            f", the others compared after epochs {rungs}" if rungs and n_kept < len(candidates) else "",
+        )
+        each = from_first(self.trainings.seconds_per_epoch(candidates[0]))
+        _LOG.info(
+            "candidates: %d epochs, %s at %.2f s an epoch, if no training ends early; most do",
+            planned,
+            duration(planned * each),
+            each,
+        )
+        return planned, each
+
+    def _open_study(self) -> Any:
+        import optuna
+
+        config, plan = self.trainings.config, self.plan
+        pruner: Any = optuna.pruners.NopPruner()
+        if plan.halves:
+            pruner = optuna.pruners.SuccessiveHalvingPruner(
+                min_resource=plan.first_epochs, reduction_factor=plan.factor
+            )
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        try:
+            return optuna.create_study(
+                direction="maximize" if config["valid_metric_bigger"] else "minimize", pruner=pruner
+            )
+        finally:
+            optuna.logging.set_verbosity(level)
+
+    def _train(self, candidate: Candidate, n_candidates: int) -> None:
+        from optuna.trial import TrialState
+
+        trial, is_kept = self._study.ask(), self._is_kept(candidate)
+
+        def goes_on(epoch: int, best: float) -> bool:
+            trial.report(best, epoch)  # also of kept ones: the others are compared with them
+            falls_behind = trial.should_prune()
+            return from_first(is_kept or not falls_behind)
+
+        one = self.trainings.train(candidate, goes_on)
+        state = TrialState.FAIL if one.failure else TrialState.PRUNED if one.stopped else TrialState.COMPLETE
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.tell(trial, one.score if state == TrialState.COMPLETE else None, state=state)
+        self.trained.append(one)
+        _LOG.info(
+            "candidate %s (%s): %s %s at epoch %d, %s, %s",
+            f"{len(self.trained)}/{n_candidates}" if n_candidates else len(self.trained),
+            ", ".join(candidate.origins),
+            self.trainings.config["valid_metric"].lower(),
+            f"{one.score:.4f}",
+            one.best_epoch,
+            one.decision,
+            duration(one.seconds),
+        )
+
+    def _refine(self, candidates: Sequence[Candidate]) -> None:
+        """Estimate again once it is known how long a training lasts: when the first has ended by itself."""
+        ended = [one for one in self.trained if not one.stopped and not one.failure]
+        if not candidates or len(ended) != 1 or ended[0] is not self.trained[-1]:
+            return
+        n_kept = sum(map(self._is_kept, candidates))
+        planned = self.plan.planned_epochs(ended[0].epochs, n_kept=n_kept, n_others=len(candidates) - n_kept)
+        seconds = planned * ended[0].seconds / ended[0].epochs
+        _LOG.info(
+            "candidates: at %d epochs a training about %d in all, %s", ended[0].epochs, planned, duration(seconds)
+        )
+
+    def _time_is_up(self, started: float) -> bool:
+        """Return whether another network like the longest so far would go beyond the time; the first never does."""
+        if self.plan.seconds is None or not self.trained:
+            return False
+        longest = max(one.seconds for one in self.trained)
+        return from_first(time.perf_counter() - started + longest > self.plan.seconds)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds for people.
+
+    Example:
+        >>> duration(8.25), duration(75), duration(7260)
+        ('8.2 s', '1 min 15 s', '2 h 1 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
