@@ -22,6 +22,7 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 from torch import Tensor
 
+from recbole_nasr.candidate_files import save_candidates
 from recbole_nasr.configuration import effective
 from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.data.vocabulary import Vocabulary
@@ -110,7 +111,11 @@ def _run(config: Config, record: RunRecord, on_validation: Callable[[int, float]
     epochs = EpochLines(trainer, config, on_validation)
     epoch_seconds = _timed_epochs(trainer)
     with record.stage("training"):
-        _, valid = trainer.fit(train_data, valid_data, show_progress=bars, callback_fn=epochs)
+        try:
+            _, valid = trainer.fit(train_data, valid_data, show_progress=bars, callback_fn=epochs)
+        finally:  # what was trained before an interruption is kept
+            if getattr(trainer, "trained", None):
+                save_candidates(record.folder, trainer.trained)
     with record.stage("test"):
         test = trainer.evaluate(test_data, show_progress=bars)
         _keep_ranks(config, trainer, test_data, record.folder)
@@ -134,6 +139,10 @@ def _run(config: Config, record: RunRecord, on_validation: Callable[[int, float]
         masks_history=bool(config["mask_history"]),
         architecture=getattr(trainer.model, "architecture", None),
         search=getattr(trainer, "search_result", None),
+        costs=getattr(trainer, "costs", None),
+        verification=getattr(trainer, "verification", None),
+        latency_ms=getattr(trainer, "latency_ms", 0.0),
+        device=record.facts["device_name"],
     )
 
 

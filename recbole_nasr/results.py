@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from recbole_nasr.candidate_files import Fronts, fronts, save_fronts, save_verification
 from recbole_nasr.errors import DataError
 from recbole_nasr.runs import SCHEMA_VERSION, RunFolder
 from recbole_nasr.space.architecture import Architecture
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from recbole_nasr.data.vocabulary import Vocabulary
+    from recbole_nasr.search.costs import CostTable
     from recbole_nasr.search.result import BlockRanking, SearchResult
+    from recbole_nasr.trainer.verification import Verification
 
 
 RANKS_FILE = "ranks.csv.gz"
@@ -71,6 +74,10 @@ class RunResult:
         architecture: The network, where it is one of ours.
         search: How it was found, where it was searched.
         label: What it is called beside others, where the name of the model is not enough.
+        costs: What the networks of the search space cost, where there was one.
+        verification: The candidates that were trained before one was taken, if any were.
+        latency_ms: Measured, of one recommendation at batch 1; 0 where there was no search space.
+        device: The processor.
     """
 
     model: str
@@ -90,11 +97,22 @@ class RunResult:
     architecture: Architecture | None = None
     search: SearchResult | None = None
     label: str = ""
+    costs: CostTable | None = None
+    verification: Verification | None = None
+    latency_ms: float = 0.0
+    device: str = ""
 
     @property
     def name(self) -> str:
         """What tables call it."""
         return self.label or self.model
+
+    @property
+    def fronts(self) -> Fronts:
+        """The networks of the search that no other is both better and cheaper than."""
+        if self.costs is None or self.architecture is None:
+            return Fronts()
+        return fronts(self.architecture, self.costs, self.search, self.verification)
 
 
 def save_result(result: RunResult) -> None:
@@ -107,6 +125,10 @@ def save_result(result: RunResult) -> None:
         for number, block in enumerate(result.search.blocks, start=1):
             folder.write_csv(f"ranking/block-{number}.csv", ranking_header(block), ranking_rows(block))
         folder.write_json("ranking/summary.json", [block.summary() for block in result.search.blocks])
+    if result.verification is not None:
+        save_verification(folder, result.verification)
+    if result.costs is not None:
+        save_fronts(folder, result.fronts, result.verification.trained if result.verification else ())
 
 
 def metrics_content(result: RunResult) -> dict[str, Any]:

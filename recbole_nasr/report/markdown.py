@@ -6,8 +6,10 @@ import shlex
 from collections.abc import Sequence
 
 from recbole_nasr.machine import environment, peak_memory, program
+from recbole_nasr.report.candidates import candidates_table, candidates_verdict, costs_line
 from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.figure import save_figure
+from recbole_nasr.report.front_figure import save_front_figure
 from recbole_nasr.report.intervals import metric_intervals
 from recbole_nasr.report.screen import retrain_words
 from recbole_nasr.report.selection import selection_table, selection_verdicts
@@ -29,6 +31,9 @@ def save_report(result: RunResult, command: Sequence[str]) -> None:
         save_figure(result.architecture, result.folder.path / "architecture", f"{result.model} on {result.dataset}")
     if result.search is not None:
         save_selection_figure(result.search, result.folder.path / "selection", f"{result.model} on {result.dataset}")
+    save_front_figure(
+        result.fronts, result.verification, result.folder.path / "front", f"{result.model} on {result.dataset}"
+    )
     result.folder.write_text("report.md", report_text(result, command))
 
 
@@ -42,6 +47,7 @@ def report_text(result: RunResult, command: Sequence[str]) -> str:
         _data(result),
         *_architecture(result),
         *_selection(result),
+        *_candidates(result),
         "## How it was run",
         _run(result, command),
     ]
@@ -97,6 +103,30 @@ def _selection(result: RunResult) -> list[str]:
         "`ranking/`.",
         "![scores of all paths, and of every operation by layer](selection.svg)",
         "\n".join(f"- {verdict}" for verdict in selection_verdicts(result.search)),
+    ]
+
+
+def _candidates(result: RunResult) -> list[str]:
+    if result.costs is None or result.architecture is None:
+        return []
+    drawn = result.search is not None or result.verification is not None
+    front = [
+        costs_line(result.costs, result.architecture.layers, result.latency_ms, result.device),
+        "![accuracy against parameters, FLOPs and latency](front.svg)",
+        "Networks that no other is both better and cheaper than are in `front.csv`.",
+    ]
+    if result.verification is None:
+        verified = "The network was taken on the score of the search alone; `--search_verify=3` trains the best of it "
+        verified += "beside the pure networks of the space and takes what validates best."
+        return ["## What it costs", verified, *front]
+    verdict = candidates_verdict(result.verification, result.search)
+    return [
+        "## From shortlist to winner",
+        " ".join(verdict),
+        candidates_table(result.verification),
+        "All were trained in the recipe of the final network, with its seed. Scores by epoch and the architectures are "
+        "in `candidates.csv`.",
+        *(front if drawn else []),
     ]
 
 

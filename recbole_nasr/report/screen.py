@@ -9,6 +9,7 @@ from pathlib import Path
 from recbole_nasr.configuration import MODELS
 from recbole_nasr.errors import NASRError
 from recbole_nasr.machine import program
+from recbole_nasr.report.candidates import candidates_verdict
 from recbole_nasr.report.comparison_figure import save_comparison_figure
 from recbole_nasr.report.drawing import architecture_drawing
 from recbole_nasr.report.intervals import differences, differences_text, metric_intervals
@@ -57,6 +58,8 @@ def last_screen(results: Sequence[RunResult], comparison: Path | None = None, ke
             parts.append(_indented(architecture_drawing(result.architecture)))
         if result.search is not None:
             parts.append(_indented("\n".join(selection_verdicts(result.search))))
+        if result.verification is not None:
+            parts.append(_indented("\n".join(candidates_verdict(result.verification, result.search))))
     folders = [result.folder.path for result in results] + ([comparison] if comparison else [])
     parts.append("Written to\n" + _indented("\n".join(_with_pictures(folder) for folder in folders)))
     parts.append("Next\n" + _indented("\n".join(next_commands(results, kept))))
@@ -84,6 +87,8 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> lis
     if found is not None:
         commands.append(f"{run} --model=NASR {retrain_words(found)} {data} --seed={found.seed + 1}")
         commands.append(f"{run} --model=NASRSearch {data} --seed={found.seed + 1}")
+        if found.verification is None:
+            commands.append(f"{run} --model=NASRSearch {data} --search_verify=3")
     if "NASRSearch" not in names:
         commands.append(f"{run} --model=NASRSearch {data}")
     if not set(names) - set(MODELS):

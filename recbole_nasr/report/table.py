@@ -24,7 +24,7 @@ def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]
         facts = [
             result.epochs,
             result.best_epoch or None,
-            sum(result.seconds.get(stage, 0.0) for stage in ("search", "training")),
+            sum(result.seconds.get(stage, 0.0) for stage in ("search", "verification", "training")),
             result.n_parameters,
         ]
         rows.append([result.name, *(result.test.get(name) for name in metrics), *facts])

@@ -32,6 +32,14 @@ NOT_OF_THE_RESULT = frozenset(
 )  # fmt: skip
 """Keys that name a place, a machine or a display; a run is the same under any of them."""
 
+OFF = {
+    "search_strategy": "nasr", "search_verify": 0, "search_verify_ties": 2, "search_verify_random": 2,
+    "search_verify_keep": True, "halving_epochs": 4, "halving_factor": 2, "search_networks": 10, "search_time": None,
+    "evolution_networks": 512, "evolution_population": 64, "evolution_tournament": 16,
+    "max_parameters": None, "max_flops": None, "max_latency_ms": None,
+}  # fmt: skip
+"""Keys that came later, with the value under which a run is what it was before; runs of then keep their names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecord:
@@ -119,7 +127,11 @@ class ResultRecord:
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of the values in force that a result may depend on."""
-    return {key: value for key, value in sorted(settings.items()) if key not in NOT_OF_THE_RESULT}
+    return {
+        key: value
+        for key, value in sorted(settings.items())
+        if key not in NOT_OF_THE_RESULT and not (key in OFF and value == OFF[key])
+    }
 
 
 def result_key(model: str, dataset: str, effective: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from recbole_nasr.model.settings import (
 from recbole_nasr.model.strategies import SEARCHING
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, search
 from recbole_nasr.search.budget import Budget
-from recbole_nasr.search.costs import CostTable, measure_costs
+from recbole_nasr.search.costs import CostTable, measure_costs, network_latency_ms
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.candidates import Trained, Trainings
@@ -39,6 +39,7 @@ class NASRSearchTrainer(NASRTrainer):
     Attributes:
         search_result: The architecture and all scores, once the search has run.
         costs: What the networks of the space cost, measured before the search.
+        latency_ms: That of the network found, measured as a whole.
         trained: What became of each candidate so far, where several are trained.
         verification: The comparison of all of them, once it is over.
         stage_seconds: Wall time of ``search`` and, where what it proposes is trained, of ``verification``.
@@ -48,6 +49,7 @@ class NASRSearchTrainer(NASRTrainer):
         super().__init__(config, model)
         self.search_result: SearchResult | None = None
         self.costs: CostTable | None = None
+        self.latency_ms = 0.0
         self.trained: list[Trained] = []
         self.verification: Verification | None = None
         self.stage_seconds: dict[str, float] = {}
@@ -56,6 +58,7 @@ class NASRSearchTrainer(NASRTrainer):
         """Choose an architecture unless it is known, then train; arguments and result are RecBole's."""
         if not self.model.searched:
             self._become(self._choose(train_data, valid_data, show_progress=bool(kwargs.get("show_progress"))))
+            self._note_costs()
         return super().fit(train_data, valid_data, *args, **kwargs)
 
     def _choose(self, train_data: Any, valid_data: Any, *, show_progress: bool) -> Architecture:
@@ -87,6 +90,22 @@ class NASRSearchTrainer(NASRTrainer):
             final_norm=switch(self.config, "final_norm"),
             device=self.device,
         )
+
+    def _note_costs(self) -> None:
+        """Measure the network as a whole: its budget was kept by the sum of what its layers take."""
+        assert self.costs is not None  # noqa: S101 - for the type checker
+        self.latency_ms = from_first(network_latency_ms(self.model.network, self.model.max_seq_length))
+        expected = self.costs.of(self.model.architecture.layers)
+        _LOG.info(
+            "Network: %s parameters, %.2f MFLOPs a recommendation, %.2f ms at batch 1 (layer by layer %.2f)",
+            f"{expected['parameters']:,.0f}",
+            expected["flops"] / 1e6,
+            self.latency_ms,
+            expected["latency_ms"],
+        )
+        limit = self.config["max_latency_ms"]
+        if limit is not None and self.latency_ms > limit:
+            _LOG.warning("The whole network takes %.2f ms, more than `max_latency_ms`=%g.", self.latency_ms, limit)
 
     def _search(self, train_data: Any, space: SearchSpace, budget: Budget) -> SearchResult:
         started = time.perf_counter()

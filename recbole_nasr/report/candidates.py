@@ -1,0 +1,84 @@
+"""Which candidates were trained and how the winner was found, in a table of a few lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recbole_nasr.search.costs import CostTable
+from recbole_nasr.search.result import SearchResult
+from recbole_nasr.trainer.candidates import Trained
+from recbole_nasr.trainer.verification import Verification, duration
+
+_HEADER = ("origin", "validation", "best epoch", "epochs", "parameters", "MFLOPs", "latency, ms", "decision")
+
+
+def candidates_table(found: Verification) -> str:
+    """Return one Markdown row per candidate, best first; those that could not be trained at the end."""
+    lines = ["| " + " | ".join(_HEADER) + " |", "| --- |" + " ---: |" * (len(_HEADER) - 2) + " --- |"]
+    failed = [one for one in found.trained if one.failure]
+    lines += ["| " + " | ".join(_cells(one, found)) + " |" for one in [*found.ranking, *failed]]
+    return "\n".join(lines)
+
+
+def _cells(one: Trained, found: Verification) -> tuple[str, ...]:
+    return (
+        " + ".join(one.candidate.origins) + (" (taken)" if one is found.winner else ""),
+        f"{one.score:.4f}",
+        str(one.best_epoch),
+        str(one.epochs),
+        f"{one.costs['parameters']:,.0f}",
+        f"{one.costs['flops'] / 1e6:.2f}",
+        f"{one.costs['latency_ms']:.2f}",
+        one.decision,
+    )
+
+
+def candidates_verdict(found: Verification, search: SearchResult | None) -> list[str]:
+    """Return what came of the trainings, in sentences."""
+    winner, metric = found.winner, found.metric
+    lines = [
+        f"{len(found.trained)} networks were trained for {found.epochs:,} epochs in {duration(found.seconds)}; taken "
+        f"was {' + '.join(winner.candidate.origins)}, {metric} {winner.score:.4f} on the validation cases."
+    ]
+    pure = [one for one in found.ranking if "pure" in one.candidate.origins]
+    if pure:
+        name = pure[0].candidate.architecture.layers[0]
+        what = f"the best pure network ({name})"
+        if pure[0] is winner:
+            lines.append(f"It is {what}: nothing the search proposed validates better.")
+        else:
+            lines.append(f"It validates {_against(winner, pure[0])} than {what}, {metric} {pure[0].score:.4f}.")
+    own = next((one for one in found.trained if search and one.candidate.architecture == search.architecture), None)
+    if own is not None and own is not winner:
+        lines.append(f"The search's own choice: {metric} {own.score:.4f}, {own.decision}.")
+    if found.left_out:
+        lines.append(f"Over budget and left out: pure {', '.join(found.left_out)}.")
+    return lines
+
+
+def _against(one: Trained, other: Trained) -> str:
+    if one.score == other.score or not other.score:
+        return "no worse"
+    return f"{abs(one.score / other.score - 1):.1%} better"
+
+
+def costs_line(costs: CostTable, layers: Sequence[str], latency_ms: float, device: str) -> str:
+    """Return what a network costs, and a layer of each operation.
+
+    Args:
+        costs: The table.
+        layers: Of the network.
+        latency_ms: Of the whole network.
+        device: Name of the processor that the latencies were measured on.
+    """
+    own = costs.of(layers)
+    each = "; ".join(
+        f"{name} {parameters:,.0f} parameters, {flops / 1e6:.2f} MFLOPs, {latency:.3f} ms"
+        for name, (parameters, flops, latency) in zip(costs.operations, costs.per_layer.tolist(), strict=True)
+    )
+    return (
+        f"The network has {own['parameters']:,.0f} parameters and takes {own['flops'] / 1e6:.2f} MFLOPs and "
+        f"{latency_ms:.2f} ms for a recommendation ({own['latency_ms']:.2f} ms by its layers). A layer costs: {each}. "
+        f"Besides, a network takes {costs.fixed[0]:,.0f} parameters, {costs.fixed[1] / 1e6:.2f} MFLOPs and "
+        f"{costs.fixed[2]:.2f} ms. Latencies are medians at batch 1 on {device}."
+    )

@@ -1,0 +1,95 @@
+"""The figure of accuracy against cost: what the search expects, and what training showed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.candidate_files import Fronts
+from recbole_nasr.search.costs import COSTS
+from recbole_nasr.trainer.candidates import Trained
+from recbole_nasr.trainer.verification import Verification
+
+_TITLES = {"parameters": "parameters", "flops": "FLOPs of a recommendation", "latency_ms": "latency at batch 1, ms"}
+_MARKERS = {  # of the first origin; shapes, so that no colour is needed
+    "search": ("o", "black"),
+    "beam": ("o", "white"),
+    "next by score": ("D", "white"),
+    "tied": ("^", "white"),
+    "pure": ("s", "#999999"),
+    "random": ("x", "black"),
+}
+
+
+def save_front_figure(found: Fronts, verification: Verification | None, stem: Path, title: str) -> list[Path]:
+    """Draw ``<stem>.svg`` and ``<stem>.png``: above by the search's scores, below by validation, where there are.
+
+    Args:
+        found: What lies on the fronts.
+        verification: All candidates that were trained, if any were.
+        stem: Path without an ending.
+        title: Line above the drawing.
+
+    Returns:
+        The two files; none where there is nothing to draw.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    n_rows = bool(found.searched) + (verification is not None)
+    if not n_rows:
+        return []
+    with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "font.size": 8.0}):
+        figure = Figure(figsize=(9.0, 0.6 + 2.5 * n_rows), facecolor="white", layout="constrained")
+        FigureCanvasAgg(figure)
+        figure.suptitle(title)
+        panels = figure.subplots(n_rows, len(COSTS), squeeze=False)
+        for column, cost in enumerate(COSTS):
+            if found.searched:
+                _draw_searched(panels[0, column], found, cost)
+            if verification is not None:
+                _draw_trained(panels[-1, column], found, verification, cost)
+                panels[-1, column].set_ylabel(f"{verification.metric}, validation" if column == 0 else "")
+            panels[-1, column].set_xlabel(_TITLES[cost])
+        if found.searched:
+            panels[0, 0].set_ylabel("score of the search,\nabove that of its choice")
+        if verification is not None:
+            figure.legend(*panels[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        files = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
+        figure.savefig(files[0], metadata={"Date": None})
+        figure.savefig(files[1], dpi=160, metadata={"Software": None})
+    return files
+
+
+def _draw_searched(axes: Any, found: Fronts, cost: str) -> None:
+    points = [(point.costs[cost], point.excess) for point in found.searched if point.cost == cost]
+    axes.step(*zip(*points, strict=True), where="post", color="black", linewidth=0.8)
+    axes.plot(*zip(*points, strict=True), ".", color="black", markersize=4)
+    axes.axhline(0.0, color="#999999", linewidth=0.6, linestyle=":")
+    axes.set_title("lower is better", fontsize=7)
+
+
+def _draw_trained(axes: Any, found: Fronts, verification: Verification, cost: str) -> None:
+    indices = dict(found.trained)[cost]
+    front = [(verification.trained[index].costs[cost], verification.trained[index].score) for index in indices]
+    axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.8, label="front")
+    for origin, (marker, face) in _MARKERS.items():
+        ended = [one for one in verification.ranking if not one.stopped and one.candidate.origins[0] == origin]
+        if ended:
+            axes.scatter(
+                *_places(ended, cost),
+                marker=marker,
+                label=origin,
+                s=22,
+                zorder=3,
+                **({"color": face} if marker == "x" else {"facecolor": face, "edgecolor": "black"}),
+            )
+    stopped = [one for one in verification.ranking if one.stopped]
+    if stopped:
+        axes.scatter(*_places(stopped, cost), marker="+", color="#777777", label="stopped early", s=18)
+    axes.set_title("higher is better" if verification.bigger else "lower is better", fontsize=7)
+
+
+def _places(trained: list[Trained], cost: str) -> tuple[list[float], list[float]]:
+    return [one.costs[cost] for one in trained], [one.score for one in trained]
