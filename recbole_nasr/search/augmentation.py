@@ -33,9 +33,11 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, 
     """Replace exactly ``max(1, round(ratio * length))`` random items of each row by ``mask_token``."""
     keys = torch.rand(item_seq.shape, generator=generator, device=item_seq.device)
     keys = torch.where(_positions(item_seq) < item_seq_len.unsqueeze(1), keys, 2.0)  # padding sorts last
-    rank = keys.argsort(dim=1).argsort(dim=1)
-    chosen = rank < _destroyed(item_seq_len, ratio).unsqueeze(1)
-    return torch.where(chosen, mask_token, item_seq), item_seq_len
+    most = min(item_seq.size(1), int(ratio * item_seq.size(1)) + 1)  # as many as a full row can lose, or one more
+    lowest = keys.topk(most, dim=1, largest=False).indices
+    chosen = torch.arange(most, device=item_seq.device) < _destroyed(item_seq_len, ratio).unsqueeze(1)
+    marks = torch.zeros_like(item_seq, dtype=torch.bool).scatter_(1, lowest, chosen)
+    return item_seq.masked_fill(marks, mask_token), item_seq_len
 
 
 def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001

@@ -1,0 +1,197 @@
+"""The command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.speed.cases import Case, Effort, measure
+from benchmarks.speed.page import write_page
+from benchmarks.speed.published import Published
+from benchmarks.speed.roofline import Roofline, measure_roofline
+from benchmarks.speed.sections import ON_REQUEST, sections
+from benchmarks.speed.setting import Setting
+from benchmarks.speed.shapes import SCALES
+from benchmarks.speed.startup import import_seconds
+from benchmarks.speed.text import case_text, roofline_text
+from recbole_nasr.machine import device_name, environment, keep_freed_memory
+
+IMPORT = "import"
+EFFORTS = {"tiny": Effort(rounds=3, budget_s=5, shortest_round_s=0.005), "paper": Effort()}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    names = [*sections(), IMPORT]
+    default = [name for name in names if name not in ON_REQUEST]
+    made = argparse.ArgumentParser(
+        prog="python benchmarks/bench.py",
+        description="Measure every part of the package beside the floor of this machine and beside its peers.",
+    )
+    made.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+    made.add_argument("--scale", default="tiny", choices=list(SCALES), help="sizes: tiny, or the paper's Table 1")
+    made.add_argument("--only", default=",".join(default), help=f"of {', '.join(names)} (default: %(default)s)")
+    made.add_argument("--official", type=Path, help="your own checkout of the published code, to measure beside ours")
+    made.add_argument("--json", type=Path, help="results; of an existing file the sections measured now are replaced")
+    made.add_argument("--seconds", type=float, help="seconds for the rounds of a case (at least three rounds are run)")
+    made.add_argument("--page", type=Path, help="write this Markdown page, and its figure, from the results")
+    made.add_argument("--gpu-json", type=Path, help="results of a GPU, for its column of the page")
+    made.add_argument("--no-run", action="store_true", help="measure nothing: only write the page from --json")
+    return made
+
+
+@dataclass
+class Results:
+    """Results as they come, written after every case, so that nothing measured is lost.
+
+    Args:
+        path: JSON file; nothing is written if not given.
+        content: What it holds.
+    """
+
+    path: Path | None
+    content: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, path: Path | None) -> Results:
+        """Go on with the results in ``path``, if there are any."""
+        if path is not None and path.is_file():
+            return cls(path, _read(path))
+        return cls(path, {"cases": []})
+
+    def begin(self, **facts: Any) -> None:
+        """Note what holds for this run."""
+        self.content.update(facts)
+        self._write()
+
+    def forget(self, section: str) -> None:
+        """Drop the cases of a section that is about to be measured."""
+        self.content["cases"] = [case for case in self.content["cases"] if case["section"] != section]
+
+    def add(self, case: dict[str, Any]) -> None:
+        """Keep a case, sections in their usual order."""
+        order = list(sections())
+        self.content["cases"].append(case)
+        self.content["cases"].sort(key=lambda one: order.index(one["section"]))
+        self._write()
+
+    def _write(self) -> None:
+        if self.path is not None:
+            self.path.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what the command line asks for; return 1 if a gate refused something."""
+    made = parser()
+    options = made.parse_args(arguments)
+    if options.no_run:
+        if options.json is None or options.page is None:
+            made.error("--no-run writes a page from results, so it needs both --json and --page.")
+        write_page(_read(options.json), options.page, _read(options.gpu_json))
+        return 0
+    unknown = set(options.only.split(",")) - {*sections(), IMPORT}
+    if unknown:
+        made.error(f"--only must name sections of {', '.join([*sections(), IMPORT])}, but got {', '.join(unknown)}.")
+    results = Results.open(options.json.resolve() if options.json else None)
+    warnings.simplefilter("ignore", FutureWarning)  # RecBole's, of pandas and torch
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells the terminal when it starts and stops
+    keep_freed_memory()
+    n_refused = run(options, results)
+    if options.page:
+        write_page(results.content, options.page, _read(options.gpu_json))
+    return 1 if n_refused else 0
+
+
+def run(options: argparse.Namespace, results: Results) -> int:
+    """Measure the sections; return how many lines were refused."""
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
+    device, tiny = torch.device(name), options.scale == "tiny"
+    published = Published(options.official, device) if options.official else None
+    effort = EFFORTS[options.scale]
+    if options.seconds is not None:
+        effort = Effort(effort.rounds, options.seconds, effort.least_rounds, effort.shortest_round_s)
+    n_refused = 0
+    wanted = options.only.split(",")
+    with _empty_folder():
+        roofline = measure_roofline(device, quick=tiny)
+        results.begin(machine=_machine(device), scale=options.scale, roofline=roofline.as_dict())
+        _say(roofline_text(roofline))
+        if IMPORT in wanted:
+            results.begin(import_time=import_seconds())
+        setting = Setting(device, options.scale, published)
+        for section, build in sections().items():
+            if section not in wanted:
+                continue
+            results.forget(section)
+            for case in build(setting):
+                found = measured(case, device, effort, roofline)
+                results.add(found)
+                _say(case_text(found))
+                n_refused += sum("refused" in line for line in found["lines"])
+    if published:
+        published.close()
+    return n_refused
+
+
+def measured(case: Case, device: torch.device, effort: Effort, roofline: Roofline) -> dict[str, Any]:
+    """Measure a case and return everything about it, for JSON."""
+    load = os.getloadavg()[0]
+    lines = measure(case, device, effort)
+    for line, implementation in zip(lines, case.implementations, strict=True):
+        work = implementation.work or case.work
+        if work is not None:
+            line["floor"] = work.floor(roofline, case.precision)
+    return {
+        "section": case.section,
+        "title": case.title,
+        "shape": case.shape,
+        "unit": case.unit,
+        "precision": case.precision,
+        "lines": lines,
+        "details": case.details,
+        "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "load": [round(load, 2), round(os.getloadavg()[0], 2)],
+    }
+
+
+def _read(path: Path | None) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path else None
+
+
+def _machine(device: torch.device) -> dict[str, Any]:
+    facts = {**environment(), "device": device_name(device), "device_type": device.type}
+    if device.type == "cuda":
+        facts["cuda"] = torch.version.cuda
+        facts["device_memory_bytes"] = torch.cuda.get_device_properties(device).total_memory
+    return facts
+
+
+@contextmanager
+def _empty_folder() -> Iterator[None]:
+    """Work in an empty folder, where RecBole leaves event files and folders, and hide the command line from it."""
+    before, words = Path.cwd(), sys.argv
+    sys.argv = words[:1]
+    with tempfile.TemporaryDirectory(prefix="nasr-bench-") as folder:
+        os.chdir(folder)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+            sys.argv = words
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

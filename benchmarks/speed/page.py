@@ -1,0 +1,66 @@
+"""The page about speed: every number in it comes from a file of results.
+
+Run ``python benchmarks/bench.py --no-run --json RESULTS --page docs/performance.md``. What is prose stands in
+``performance.template.md`` beside this module; ``{{name}}`` there is replaced by what the functions here make.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.figure import save_roofline
+from benchmarks.speed.tables import case_table, growth_table, import_lines, limits_table, machine_lines, roofline_table
+from benchmarks.speed.targets import targets_table
+
+TEMPLATE = Path(__file__).with_name("performance.template.md")
+Results = dict[str, Any]
+_PLACE = re.compile(r"\{\{(\w+)(?::(\w+))?\}\}")
+
+
+def write_page(results: Results, page: Path, gpu: Results | None = None) -> None:
+    """Write the page, and the figure of the roofline beside it.
+
+    Args:
+        results: Of a CPU.
+        page: The Markdown file; the figure takes its name, with ``-roofline.svg``.
+        gpu: Of a GPU; where there are none, the page says "not measured".
+    """
+    figure = page.with_name(f"{page.stem}-roofline.svg")
+    save_roofline(results, figure)
+    page.write_text(page_text(results, gpu, figure.name), encoding="utf-8")
+
+
+def page_text(results: Results, gpu: Results | None, figure: str) -> str:
+    """Return the page.
+
+    Raises:
+        ValueError: If the template asks for something unknown.
+    """
+
+    def sections(name: str) -> str:
+        found = [case for case in results["cases"] if case["section"] == name]
+        return "\n\n".join(case_table(case, gpu) for case in found) or "Not measured."
+
+    makers: dict[str, Callable[[], str]] = {
+        "machine": lambda: machine_lines(results),
+        "roofline": lambda: roofline_table(results, gpu),
+        "targets": lambda: targets_table(results),
+        "limits": lambda: limits_table(results),
+        "growth": lambda: growth_table(results),
+        "import": lambda: import_lines(results),
+        "figure": lambda: figure,
+    }
+
+    def fill(match: re.Match[str]) -> str:
+        name, argument = match.groups()
+        if name == "section":
+            return sections(argument)
+        if name not in makers:
+            msg = f"The template asks for {match.group()!r}, but knows {', '.join(makers)} and section:NAME."
+            raise ValueError(msg)
+        return makers[name]()
+
+    return _PLACE.sub(fill, TEMPLATE.read_text(encoding="utf-8"))

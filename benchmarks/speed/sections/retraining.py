@@ -1,0 +1,86 @@
+"""One training step of the whole network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.speed import plain
+from benchmarks.speed.cases import Case, Implementation
+from benchmarks.speed.floors import n_parameters, retraining_work
+from benchmarks.speed.gates import Check, close, same_gradients
+from benchmarks.speed.package import package_trainer
+from benchmarks.speed.published import AS_SHIPPED, READY
+from benchmarks.speed.setting import Setting
+from benchmarks.speed.shapes import Shape, build_network, training_batch
+from recbole_nasr.nets import HybridNet
+
+MAX_NORM = 5.0
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+
+
+def cases(setting: Setting) -> Iterator[Case]:
+    """Yield a step at every size."""
+    for shape in setting.shapes:
+        yield _step(setting, shape)
+
+
+def without_dropout(network: HybridNet) -> HybridNet:
+    """Return a copy of ``network`` without dropout."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0  # type: ignore[assignment]
+    return network
+
+
+def _step(setting: Setting, shape: Shape) -> Case:
+    device, network = setting.device, build_network(shape, setting.device)
+    batch = training_batch(shape, shape.batch_size, device)
+    plain_network = copy.deepcopy(network).train()
+    optimizer = torch.optim.Adam(plain_network.parameters(), lr=1e-3)
+    trainer = package_trainer(shape, network, device)
+    trainer.model.train()
+
+    def check() -> list[Check]:
+        reference, ours = without_dropout(network).train(), package_trainer(shape, without_dropout(network), device)
+        ours.model.train()
+        adam = torch.optim.Adam(reference.parameters(), lr=1e-3)
+        expected = [plain.training_step(reference, adam, batch, MAX_NORM)]
+        found = [ours.train_step(*batch).clone()]
+        gradients = same_gradients(ours.model.network, reference, GRADIENT_TOLERANCE)
+        expected.append(plain.training_step(reference, adam, batch, MAX_NORM))
+        found.append(ours.train_step(*batch).clone())
+        return [close("losses of two steps", torch.stack(found), torch.stack(expected), LOSS_TOLERANCE), gradients]
+
+    lines = [
+        Implementation(
+            name="reference",
+            run=lambda: plain.training_step(plain_network, optimizer, batch, MAX_NORM),
+            note="plain modules, the whole batch at once",
+        ),
+        Implementation(
+            name="fast",
+            run=lambda: trainer.train_step(*batch),
+            check=check,
+            first_call=device.type == "cuda",
+        ),
+    ]
+    if setting.published:
+        published = setting.published
+        lines += [
+            published.line(shape, READY, "retraining", note="on ready batches", loader=False),
+            published.line(shape, AS_SHIPPED, "retraining", note="with its loader", loader=True),
+        ]
+    n_targets = int((batch[2] > 0).sum())
+    return Case(
+        section="retraining",
+        title="16 layers" if len(network.layers) == 16 else f"{len(network.layers)} layers",
+        shape=shape.name,
+        unit=f"step of {shape.batch_size} sequences",
+        implementations=lines,
+        work=retraining_work(shape, n_targets, n_parameters(network)),
+        precision=setting.training_precision,
+    )

@@ -1,0 +1,154 @@
+"""One training step of a supernet block."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from benchmarks.speed import plain
+from benchmarks.speed.cases import Case, Implementation
+from benchmarks.speed.floors import n_parameters, search_step_work
+from benchmarks.speed.gates import Check, close, same_gradients
+from benchmarks.speed.published import AS_SHIPPED, READY
+from benchmarks.speed.sections.ranking import earlier_paths
+from benchmarks.speed.setting import Setting
+from benchmarks.speed.shapes import SEED, Shape, build_supernet, search_sequences
+from recbole_nasr.nets import Supernet
+from recbole_nasr.rng import derive_seed, generator
+from recbole_nasr.search import SearchSequences, SearchSettings
+from recbole_nasr.search.augmentation import View, make_view
+from recbole_nasr.search.contrastive import Contrastive
+from recbole_nasr.search.sampling import PathSampler
+from recbole_nasr.search.training import BlockTrainer
+
+N_GATE_STEPS = 3
+LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+
+
+def cases(setting: Setting) -> Iterator[Case]:
+    """Yield a step of the first and of the last block."""
+    for shape in setting.shapes:
+        yield _step(setting, shape, 0)
+        if shape.n_blocks > 1:
+            yield _step(setting, shape, shape.n_blocks - 1)
+
+
+class PlainTrainer:
+    """The step as the definition has it: one path after another, all from the streams that the package draws from."""
+
+    def __init__(self, supernet: Supernet, shape: Shape, block: int) -> None:
+        self.supernet, self.prefix, self.mask_token = supernet, earlier_paths(shape, block), shape.n_items + 1
+        self.n_paths = shape.n_paths
+        device = supernet.embedding.items.weight.device
+        path_rng = random.Random(derive_seed(SEED, f"search/paths/{block}"))  # noqa: S311
+        self.sampler = PathSampler(shape.space, block, "uniform", path_rng)
+        self.rng = generator(SEED, f"search/views/{block}", device)
+        supernet.eval().requires_grad_(requires_grad=False)
+        modules = list(supernet.trained_with(block))
+        for module in modules:
+            module.train().requires_grad_(requires_grad=True)
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=0.0)
+
+    def step(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Take one step; return the loss."""
+        paths = self.sampler.draw(self.n_paths)
+        shown, seen = ([self._view(item_seq, item_seq_len) for _ in paths] for _ in range(2))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = plain.search_loss(self.supernet, shown, seen, self.prefix, paths)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _view(self, item_seq: Tensor, item_seq_len: Tensor) -> View:
+        return make_view(
+            item_seq,
+            item_seq_len,
+            names=("mask",),
+            ratio=0.25,
+            mask_token=self.mask_token,
+            generator=self.rng,
+        )
+
+
+def package_trainer(supernet: Supernet, shape: Shape, block: int) -> BlockTrainer:
+    """Return the package's own trainer of a block."""
+    settings = SearchSettings(n_paths=shape.n_paths, batch_size=shape.batch_size)
+    objective = Contrastive(supernet, settings, SEED)
+    return BlockTrainer(supernet, [earlier_paths(shape, block)], shape.space, settings, SEED, objective)
+
+
+def _without_dropout(supernet: Supernet) -> Supernet:
+    for module in supernet.modules():
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = 0.0  # type: ignore[assignment]
+    return supernet
+
+
+def same_steps(
+    first: Callable[[Supernet], object],
+    second: Callable[[Supernet], object],
+    supernet: Supernet,
+    batch: SearchSequences,
+) -> list[Check]:
+    """Compare the losses of some steps from equal weights, dropout off, and the gradients after the first."""
+    supernets = [_without_dropout(copy.deepcopy(supernet)) for _ in range(2)]
+    trainers = [make(copied) for make, copied in zip((first, second), supernets, strict=True)]
+    losses: list[list[Tensor]] = [[], []]
+    gradients = None
+    for _ in range(N_GATE_STEPS):
+        for index, trainer in enumerate(trainers):
+            step: Callable[[Tensor, Tensor], Tensor] = trainer.step  # type: ignore[attr-defined]
+            losses[index].append(step(batch.item_seq, batch.item_seq_len).clone())
+        gradients = gradients or same_gradients(supernets[0], supernets[1], GRADIENT_TOLERANCE)
+    found, expected = (torch.stack(list(values)) for values in losses)
+    return [close("losses of three steps", found, expected, LOSS_TOLERANCE), *([gradients] if gradients else [])]
+
+
+def _step(setting: Setting, shape: Shape, block: int) -> Case:
+    supernet = build_supernet(shape, setting.device)
+    batch = search_sequences(shape, shape.batch_size, setting.device)
+    reference, fast = (
+        PlainTrainer(copy.deepcopy(supernet), shape, block),
+        package_trainer(copy.deepcopy(supernet), shape, block),
+    )
+
+    def check() -> Sequence[Check]:
+        return same_steps(
+            lambda net: package_trainer(net, shape, block), lambda net: PlainTrainer(net, shape, block), supernet, batch
+        )
+
+    lines = [
+        Implementation(
+            name="reference",
+            run=lambda: reference.step(batch.item_seq, batch.item_seq_len),
+            note="plain modules, one path after another",
+        ),
+        Implementation(
+            name="fast",
+            run=lambda: fast.step(batch.item_seq, batch.item_seq_len),
+            check=check,
+            first_call=setting.device.type == "cuda",
+        ),
+    ]
+    if setting.published:
+        published, wider = setting.published, "its projector over all positions, all its parameters trained"
+        lines += [
+            published.line(shape, READY, "search_step", note=f"on ready batches; {wider}", block=block, loader=False),
+            published.line(
+                shape, AS_SHIPPED, "search_step", note=f"with its loader; {wider}", block=block, loader=True
+            ),
+        ]
+    return Case(
+        section="search_step",
+        title="first block" if block == 0 else "last block",
+        shape=shape.name,
+        unit=f"step of {shape.n_paths} paths on {shape.batch_size} sequences",
+        implementations=lines,
+        work=search_step_work(shape, block, n_parameters(*supernet.trained_with(block))),
+        precision=setting.training_precision,
+    )

@@ -1,0 +1,43 @@
+"""What every section is told: where to measure, at which sizes, and beside whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from benchmarks.speed.shapes import SCALES, Shape
+
+if TYPE_CHECKING:
+    from benchmarks.speed.published import Published
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and what to measure.
+
+    Args:
+        device: Where.
+        scale: ``tiny`` or ``paper``.
+        published: A user's own checkout of the published code, in a process of its own.
+    """
+
+    device: torch.device
+    scale: str
+    published: Published | None = None
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The sizes of the scale."""
+        return SCALES[self.scale]
+
+    @property
+    def training_precision(self) -> str:
+        """Precision that training is held against: bf16 where a GPU has it."""
+        return "bf16" if self.device.type == "cuda" else "fp32"
+
+    @property
+    def ranking_precision(self) -> str:
+        """Precision that rankings are held against."""
+        return "tf32" if self.device.type == "cuda" else "fp32"
