@@ -13,6 +13,7 @@ lint:  ## style, and the one-way imports between the layers
 
 types:
 	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy --explicit-package-bases benchmarks/speed
 
 test:
 	$(PYTHON) -m pytest

@@ -21,7 +21,9 @@ def points(results: dict[str, Any]) -> list[tuple[str, str, float, float]]:
             floor = line.get("floor")
             if line["implementation"] == "fast" and floor and floor["flops"] and "median_s" in line:
                 title = f"{case['section'].replace('_', ' ')}, {case['title']}, {case['shape']}"
-                found.append((case["section"], title, floor["flops"] / floor["bytes"], floor["flops"] / line["median_s"]))
+                found.append(
+                    (case["section"], title, floor["flops"] / floor["bytes"], floor["flops"] / line["median_s"])
+                )
     return found
 
 
@@ -35,11 +37,13 @@ def save_roofline(results: dict[str, Any], path: Path) -> None:
     drawn = points(results)
     highest = max([point[2] for point in drawn] + [10 * peak / bandwidth])
     intensity = np.geomspace(1, 2 * highest, 200)
-    axes.plot(intensity, np.minimum(peak, intensity * bandwidth) / 1e9, color="black", label="large matrix product, copy")
+    axes.plot(
+        intensity, np.minimum(peak, intensity * bandwidth) / 1e9, color="black", label="large matrix product, copy"
+    )
     axes.axhline(
         roof["narrow_flops"] / 1e9, color="black", linestyle=":", label="matrix product of a layer (64 to 256 wide)"
     )
-    colours = mpl.colormaps["tab20"].colors
+    colours = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
     for index, (section, title, x, y) in enumerate(drawn):
         axes.plot(
             x,

@@ -44,7 +44,7 @@ SETTINGS: dict[str, Any] = {
     "best_metric": "NDCG@20",
     "eval_per_steps": 1 << 60,
 }
-N_STEPS = 2
+N_STEPS = 2  # of a training epoch; it divides by the number of its last step, counted from 0
 
 
 @dataclass(frozen=True)
@@ -139,13 +139,13 @@ class Worker:
         return model
 
     def job_search_step(self, block: int, loader: bool) -> Job:  # noqa: FBT001 - from JSON
-        """Steps of ``train_a_stage``, with its loader or on batches made before."""
+        """A step of ``train_a_stage``, with its loader or on batches made before."""
         args, rows = self.args, N_STEPS * self.args.train_batch_size
         batches: Any = self._loader(
             self._search_data("train", "mask", rows, args.paths_per_step), args.train_batch_size
         )
         trainer = self.train.NASTrainer(args, self._search_model(block), batches if loader else list(batches), None)
-        return Job(trainer.train_a_stage, N_STEPS)
+        return Job(trainer.train_a_stage)
 
     def _ranking(self, block: int, rows: int) -> tuple[Any, list[Any]]:
         return self._search_model(block), list(self._loader(self._search_data("val", "mask", rows, 0), rows))

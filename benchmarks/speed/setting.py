@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,8 +29,11 @@ class Setting:
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """The sizes of the scale."""
-        return SCALES[self.scale]
+        """The sizes of the scale; on a CPU with fewer sequences at a time, items, lengths and widths as they are."""
+        shapes = SCALES[self.scale]
+        if self.scale == "tiny" or self.device.type != "cpu":
+            return shapes
+        return tuple(replace(shape, batch_size=64, ranking_rows=16, cases=256) for shape in shapes)
 
     @property
     def training_precision(self) -> str:

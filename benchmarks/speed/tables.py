@@ -84,7 +84,17 @@ def case_table(case: dict[str, Any], gpu: Results | None) -> str:
     same = find_case(gpu, case["section"], case["title"], case["shape"])
     rows = [_row(line, base, published, find_line(same, line["implementation"])) for line in lines]
     first = lines[0]["implementation"]
-    header = ["", "ms", "quartiles", f"× {first}", "× published", "× floor", "kernels", "MiB", "GPU, ms"]
+    header = [
+        "",
+        "ms",
+        "quartiles",
+        f"faster than {first}",
+        "than published",
+        "of the floor",
+        "kernels",
+        "MiB",
+        "GPU, ms",
+    ]
     notes = "; ".join(f"{line['implementation']}: {line['note']}" for line in lines if line["note"])
     caption = f"**{case['title'][0].upper()}{case['title'][1:]}, `{case['shape']}`**: {case['unit']}."
     return f"{caption} {notes[:1].upper()}{notes[1:]}.\n\n{table(header, rows)}"
@@ -125,7 +135,7 @@ def limits_table(results: Results) -> str:
                 f"{line['median_s'] / floor['seconds']:.3g}",
             ]
         )
-    return table(["ms", "FLOPs", "bytes", "launches", "floor", "fast", "× floor"], rows)
+    return table(["ms", "FLOPs", "bytes", "launches", "floor", "fast", "of the floor"], rows)
 
 
 def growth_table(results: Results) -> str:
@@ -149,6 +159,6 @@ def import_lines(results: Results) -> str:
     if not found:
         return "Not measured."
     return (
-        f"`import torch, recbole_nasr` takes {found['total_s']:.2f} s in a fresh process, of which {found['own_s']:.2f} s "
-        "are neither torch's nor RecBole's."
+        f"`import torch, recbole_nasr` takes {found['total_s']:.2f} s in a fresh process, of which "
+        f"{found['own_s']:.2f} s are neither torch's nor RecBole's."
     )

@@ -60,7 +60,7 @@ def targets_table(results: dict[str, Any]) -> str:
     for target in TARGETS:
         found = target.ratio(results)
         verdict = "not measured" if found is None else ("yes" if found >= target.asked else "no")
-        rows.append([target.text, f"≥ {target.asked:g} ×", "-" if found is None else f"{found:.3g} ×", verdict])
+        rows.append([target.text, f"{target.asked:g} times", "-" if found is None else f"{found:.3g} times", verdict])
     own = results.get("import_time", {}).get("own_s")
     if own is not None:
         rows.append(["import, beyond torch and RecBole", "< 1 s", f"{own:.2f} s", "yes" if own < 1 else "no"])

@@ -94,7 +94,7 @@ def cases(setting: Setting) -> Iterator[Case]:
     """Yield a case for each size that grows; its lines are the sizes."""
     base = setting.shapes[0]
     if setting.scale == "paper" and setting.device.type == "cpu":
-        base = replace(base, batch_size=64, ranking_rows=8, cases=128, n_items=2000)
+        base = replace(base, batch_size=32, ranking_rows=4, cases=128, n_items=2000)
     for what, work, build, sizes in _lines(base):
         lines = [
             Implementation(name=str(value), run=build(shape, setting.device), first_call=setting.device.type == "cuda")

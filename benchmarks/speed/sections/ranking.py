@@ -25,6 +25,7 @@ from recbole_nasr.search.ranking import rank_paths, run_paths
 from recbole_nasr.space import Path
 
 TOLERANCE = 1e-5
+STATES_AT_A_TIME = 64
 
 
 def cases(setting: Setting) -> Iterator[Case]:
@@ -81,8 +82,10 @@ def _ranking(setting: Setting, shape: Shape, block: int) -> Case:
     def every_path(pair: tuple[View, View]) -> Tensor:
         return plain.rank_every_path(supernet, pair, prefix, paths)
 
-    def fast() -> Tensor:
-        found, _ = rank_paths(supernet, [prefix], views, paths, batch_size=256, progress=Progress())
+    def fast(at_a_time: int | None = None) -> Tensor:
+        found, _ = rank_paths(
+            supernet, [prefix], views, paths, batch_size=256, progress=Progress(), at_a_time=at_a_time
+        )
         return found
 
     @cache
@@ -96,7 +99,13 @@ def _ranking(setting: Setting, shape: Shape, block: int) -> Case:
 
     lines = [
         Implementation(name="reference", run=lambda: every_path(views), note="every path by itself, two views"),
-        Implementation(name="fast", run=fast, check=lambda: same(fast(), two=True), note="two views"),
+        Implementation(name="fast", run=fast, check=lambda: same(fast(), two=True), note="as the package does it here"),
+        Implementation(
+            name="stacked",
+            run=lambda: fast(STATES_AT_A_TIME),
+            check=lambda: same(fast(STATES_AT_A_TIME), two=True),
+            note="many paths in one call, as on a GPU",
+        ),
     ]
     if block == 0:
         lines.append(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,10 +53,21 @@ class Training:
         return len(data)
 
 
+def write_tiny() -> dict[str, Any]:
+    """Write 30 histories of 9 items in RecBole's format into the working folder, and return where they are."""
+    folder = Path("tiny")
+    folder.mkdir(exist_ok=True)
+    rows = [f"u{user}\ti{(user + step) % 12}\t{step}" for user in range(30) for step in range(9)]
+    text = "\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows, ""])
+    (folder / "tiny.inter").write_text(text, encoding="utf-8")
+    return {"data_path": str(folder.parent), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+
+
 def assemble(model: str, device: torch.device, *, tiny: bool, **settings: Any) -> Training:
     """Put a model of RecBole or ours and its ml-100k data together, as RecBole's quick start does."""
     where = {"gpu_id": "" if device.type == "cpu" else str(device.index or 0)}
-    config = Config(model, "ml-100k", config_dict={**COMMON, **where, **(TINY[model] if tiny else {}), **settings})
+    small = {**TINY[model], **write_tiny()} if tiny else {}
+    config = Config(model, "tiny" if tiny else "ml-100k", config_dict={**COMMON, **where, **small, **settings})
     init_seed(config["seed"], config["reproducibility"])
     train, valid, _ = data_preparation(config, create_dataset(config))
     network = get_model(model)(config, train._dataset).to(config["device"])  # noqa: SLF001
@@ -103,7 +115,7 @@ def _case(setting: Setting, title: str, name: str, ours: dict[str, Any], *, auto
     return Case(
         section="recbole",
         title=title,
-        shape="ml-100k",
+        shape="tiny" if tiny else "ml-100k",
         unit="training epoch",
         implementations=lines,
         details={"parameters": parameters},

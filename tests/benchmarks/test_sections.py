@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.speed.cases import Effort
+from benchmarks.speed.command import main, measured
+from benchmarks.speed.counting import count_kernels
+from benchmarks.speed.published import Published, left_padded
+from benchmarks.speed.roofline import Roofline
+from benchmarks.speed.sections import ON_REQUEST, augmentation, ranking, search_step, sections
+from benchmarks.speed.setting import Setting
+from benchmarks.speed.shapes import TINY, build_supernet
+from recbole_nasr.nets.supernet import Supernet
+from recbole_nasr.progress import Progress
+from recbole_nasr.search.ranking import rank_paths
+
+CPU = torch.device("cpu")
+ONCE = Effort(rounds=1, budget_s=0.0, least_rounds=1, shortest_round_s=0.0)
+ROOF = Roofline({"fp32": 1e11, "bf16": 1e11}, 5e10, 1e10, 1e-5, 1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in sections() if name not in ON_REQUEST])
+def test_every_line_of_a_section_passes_its_gate_and_is_timed(name: str) -> None:
+    for case in islice(sections()[name](Setting(CPU, "tiny")), 3):
+        found = measured(case, CPU, ONCE, ROOF)
+        json.dumps(found, allow_nan=False)
+        for line in found["lines"]:
+            assert "refused" not in line, line
+            assert line["median_s"] > 0
+
+
+def test_a_broken_augmentation_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augmentation, "make_view", lambda item_seq, length, **_: (item_seq, length))
+    case = next(augmentation.cases(Setting(CPU, "tiny")))
+    lines = {line["implementation"]: line for line in measured(case, CPU, ONCE, ROOF)["lines"]}
+    assert lines["fast"]["refused"].startswith("rows that break the law of mask differs by")
+    assert "median_s" in lines["reference"]
+
+
+def test_a_broken_ranking_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def swapped(supernet: Supernet, prefixes: list, views: tuple, *rest: object, **options: object) -> object:
+        return rank_paths(supernet, prefixes, views[::-1], *rest, **options)
+
+    monkeypatch.setattr(ranking, "rank_paths", swapped)
+    lines = measured(next(ranking.cases(Setting(CPU, "tiny"))), CPU, ONCE, ROOF)["lines"]
+    assert "distances" in next(line for line in lines if line["implementation"] == "fast")["refused"]
+
+
+def test_a_step_on_other_paths_is_refused() -> None:
+    supernet, batch = build_supernet(TINY, CPU), search_step.search_sequences(TINY, TINY.batch_size, CPU)
+
+    class OtherPaths(search_step.PlainTrainer):
+        def step(self, *arguments: torch.Tensor) -> torch.Tensor:
+            self.sampler.draw(1)
+            return super().step(*arguments)
+
+    checks = search_step.same_steps(
+        lambda net: OtherPaths(net, TINY, 0), lambda net: search_step.PlainTrainer(net, TINY, 0), supernet, batch
+    )
+    assert not any(check.passed for check in checks)
+
+
+def test_ranking_256_paths_stacked_takes_a_twentieth_of_the_kernels_of_one_path_after_another() -> None:
+    from dataclasses import replace
+
+    shape = replace(TINY, layers_per_block=4, n_blocks=1, ranking_rows=4)
+    supernet, views = build_supernet(shape, CPU).eval(), ranking.stored_views(shape, CPU)
+    paths = list(shape.space.paths(0))
+
+    def kernels(at_a_time: int) -> int:
+        options = {"batch_size": 4, "progress": Progress(), "at_a_time": at_a_time}
+        return count_kernels(lambda: rank_paths(supernet, [()], views, paths, **options), CPU)
+
+    stacked, plain = kernels(256), kernels(0)
+    assert stacked <= 1000
+    assert plain > 20 * stacked
+
+
+def test_the_command_writes_results_and_goes_on_with_them(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    assert main(["--device=cpu", "--only=softmax", f"--json={path}", "--seconds=0"]) == 0
+    assert main(["--device=cpu", "--only=import", f"--json={path}", "--seconds=0"]) == 0
+    found = json.loads(path.read_text())
+    assert [case["section"] for case in found["cases"]] == ["softmax"]
+    assert 0 < found["import_time"]["own_s"] < found["import_time"]["total_s"]
+    assert set(found["roofline"]["flops"]) == {"fp32", "bf16"}
+    assert found["machine"]["packages"]["torch"]
+
+
+def test_a_section_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only=softmin"])
+    assert "--only must name sections of" in capsys.readouterr().err
+
+
+def test_a_folder_without_the_published_code_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"has no model.py, train.py, dataset.py, loss.py"):
+        Published(tmp_path, CPU)
+
+
+def test_the_published_code_gets_its_padding_on_the_left() -> None:
+    assert left_padded(torch.tensor([[3, 4, 0, 0]]), torch.tensor([2])).tolist() == [[0, 0, 3, 4]]
