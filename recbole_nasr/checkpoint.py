@@ -41,11 +41,19 @@ def _check_archive(path: Path) -> None:
     if not zipfile.is_zipfile(path):
         msg = f"{str(path)!r} is damaged or not a checkpoint: it is not an archive written by torch.save."
         raise CheckpointError(msg)
-    with zipfile.ZipFile(path) as archive:
-        # torch.load would hand such an archive to torch.jit.load.
-        if any(name.endswith("constants.pkl") for name in archive.namelist()):
-            msg = f"{str(path)!r} is a TorchScript program, not a checkpoint of RecBole."
-            raise CheckpointError(msg)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
+        msg = f"{str(path)!r} is damaged: its list of records cannot be read ({error})."
+        raise CheckpointError(msg) from error
+    # torch.load would hand such an archive to torch.jit.load.
+    if any(member.filename.endswith("constants.pkl") for member in members):
+        msg = f"{str(path)!r} is a TorchScript program, not a checkpoint of RecBole."
+        raise CheckpointError(msg)
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        msg = f"{str(path)!r} was not written by torch.save, which stores records as they are: one is compressed."
+        raise CheckpointError(msg)
 
 
 def _settle(checkpoint: Any, path: Path) -> dict[str, Any]:

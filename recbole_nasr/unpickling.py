@@ -8,6 +8,9 @@ A pickle may name any function and have it called. This one knows two kinds of n
   then fills: no ``__init__`` runs on what a file says. That matters: ``Config(config_dict=…)`` evaluates strings.
 
 References to classes, bound methods and loggers are put in once unpickling is over, when nothing can call them.
+
+It is the unpickler that Python has in Python (the one in C cannot be told what to do with a state): what a file may
+say to the objects it makes is in `recbole_nasr.pickle_rules`.
 """
 
 from __future__ import annotations
@@ -16,14 +19,16 @@ import enum
 import importlib
 import io
 import logging
-import pickle
+import re
 import sys
 import types
 from typing import Any
 
+import numpy as np
 import torch
 
 from recbole_nasr.errors import CheckpointError
+from recbole_nasr.pickle_rules import RuledUnpickler
 
 _OWN_PACKAGES = ("recbole", "recbole_nasr")
 
@@ -36,8 +41,6 @@ _PLAIN = {
     ("collections", "OrderedDict"),
     ("collections", "Counter"),
     ("collections", "defaultdict"),
-    ("_codecs", "encode"),  # bytes, in protocol 2
-    ("numpy", "dtype"),
     ("numpy", "ndarray"),
     ("numpy", "matrix"),
     ("numpy.matrixlib.defmatrix", "matrix"),
@@ -71,7 +74,7 @@ _PLAIN = {
 
 def may_be_named(module: str, name: str) -> bool:
     """Return whether a file may name this class without anybody having imported it."""
-    if "." in name:
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
         # Protocol 4 resolves dots in a name: "recbole.utils" and "os.system" would reach anything.
         return False
     layer = module.startswith("torch.nn.modules.") or module == "torch.utils.data.sampler"
@@ -120,6 +123,27 @@ def _load_storage(data: bytes) -> Any:
     return _torch_load(io.BytesIO(data), weights_only=True)
 
 
+_ENCODE = ("_codecs", "encode")
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Return bytes, which protocol 2 writes as text; other codecs import modules and unpack."""
+    if encoding != "latin1":
+        raise _refusal(*_ENCODE)
+    return text.encode("latin1")
+
+
+_DTYPE = ("numpy", "dtype")
+_PLAIN_DTYPE = re.compile(r"[?biufcmMOSUVT]\d{0,6}")
+
+
+def _dtype(name: str, *_options: bool) -> np.dtype[Any]:
+    """Return a plain data type of its own, to be given its order of bytes; no record, whose parts could overlap."""
+    if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name):
+        raise _refusal(*_DTYPE)
+    return np.dtype(name, False, True)  # noqa: FBT003
+
+
 _torch_load = torch.load
 
 _GETATTR = ("builtins", "getattr")
@@ -127,10 +151,12 @@ _REPLACED = {
     _GETATTR: _Method,
     ("logging", "getLogger"): _Logger,
     ("torch.storage", "_load_from_bytes"): _load_storage,
+    _ENCODE: _encode,
+    _DTYPE: _dtype,
 }
 
 
-class RestrictedUnpickler(pickle.Unpickler):
+class RestrictedUnpickler(RuledUnpickler):
     """Builds what the module's first lines list.
 
     Raises:
@@ -148,7 +174,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         loaded = super().load()
         for made in self._made:
             held = vars(made)
-            held.update({key: self._settled(made, value) for key, value in held.items()})
+            held.update({key: self._settled(made, key, value) for key, value in held.items()})
         return loaded
 
     def find_class(self, module: str, name: str) -> Any:
@@ -181,7 +207,9 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._real[StandIn] = real
         return StandIn
 
-    def _settled(self, owner: Any, value: Any) -> Any:
+    def _settled(self, owner: Any, key: str, value: Any) -> Any:
+        if callable(value) and not isinstance(value, _Method) and callable(getattr(type(owner), key, None)):
+            raise _refusal(type(owner).__qualname__, f"{key}, a method of its own that would be replaced")
         if isinstance(value, type):
             return self._real.get(value, value)
         if isinstance(value, _Logger):
