@@ -22,7 +22,7 @@ import yaml
 from recbole.utils import ModelType
 
 from recbole_nasr.errors import ConfigError, did_you_mean
-from recbole_nasr.ops import load_operations
+from recbole_nasr.ops import are_loaded, load_operations
 from recbole_nasr.resources import available, load_yaml, resource_dir
 
 MODELS = ("NASR", "NASRSearch")
@@ -128,10 +128,21 @@ def _allow_scheme(config: Any, model: str) -> None:
 
 
 def _load_operations(config: Any) -> None:
-    """Run the user's file of operations before any name is checked, and note it so that any folder can name it."""
+    """Run the user's file of operations before any name is checked, and note it so that any folder can name it.
+
+    A file of settings may come from a stranger, and alone runs no code.
+    """
     source = config.external_config_dict.get("ops_module")
-    if source is not None:
-        config.external_config_dict["ops_module"] = load_operations(source)
+    if source is None:
+        return
+    given = "ops_module" in {**config.variable_config_dict, **config.cmd_config_dict}
+    if not given and not are_loaded(source):
+        msg = (
+            f"A configuration file names the operations of {source}, which is code that nothing has loaded here; if "
+            "you trust it, give ops_module on the command line or in config_dict too."
+        )
+        raise ConfigError(msg)
+    config.external_config_dict["ops_module"] = load_operations(source)
 
 
 def _model_defaults(config: Any, model: str) -> dict[str, Any]:

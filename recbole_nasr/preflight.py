@@ -24,7 +24,7 @@ from recbole_nasr.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.limits import check_limits, check_measures
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import cost_limits, search_settings, search_space, strategy_settings, switch
-from recbole_nasr.ops import locate_operations
+from recbole_nasr.ops import load_operations, locate_operations
 from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
 from recbole_nasr.settings_file import settings_text
@@ -178,7 +178,9 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
     if model != "NASR":  # the search fills it in
         chosen.pop("architecture", None)
     if chosen.get("ops_module") is not None:  # so that the settings of a run mean the same in every folder
-        chosen["ops_module"] = locate_operations(chosen["ops_module"])
+        # What the command line says is trusted; a file alone is not, see `recbole_nasr.configuration`.
+        find = load_operations if "ops_module" in on_line else locate_operations
+        chosen["ops_module"] = find(chosen["ops_module"])
     chosen.update(defaults.full_softmax(model, chosen))
     check_measures(chosen)
     chosen.setdefault("valid_metric", defaults.valid_metric(chosen))

@@ -1,8 +1,8 @@
 """Read and write settings as YAML that RecBole's own loader understands the same way.
 
-RecBole evaluates strings of its ``config_dict`` and of the command line as Python; strings of a YAML file it
-leaves alone. Our settings therefore reach it as a file. Its loader reads ``1e-3`` as a number where plain
-YAML reads a string, so reading and writing here follow that rule too.
+Our settings reach RecBole as a file. Its loader reads ``1e-3`` as a number where plain YAML reads a string, so reading
+and writing here follow that rule too. A file may come from a stranger: it gives plain data of a bounded size, or one
+clear line.
 """
 
 from __future__ import annotations
@@ -28,8 +28,34 @@ _FLOAT = re.compile(
 )
 
 
+_MOST_BYTES = 1 << 20
+_MOST_VALUES = 100_000
+
+
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
-    """Plain data only, with RecBole's floats."""
+    """Plain data only, with RecBole's floats, and no more of them than a file of settings has."""
+
+    def get_single_node(self) -> Any:
+        """Return the file as nodes; a few lines of references to references may stand for billions of values."""
+        node = super().get_single_node()
+        if node is not None and _n_values(node, {}) > _MOST_VALUES:
+            msg = f"it stands for more than {_MOST_VALUES:,} values."
+            raise yaml.YAMLError(msg)
+        return node
+
+
+def _n_values(node: Any, known: dict[int, int]) -> int:
+    """Count the values that a node stands for, those behind references as often as they are referred to."""
+    if id(node) in known:
+        if not known[id(node)]:
+            msg = "a value refers to itself."
+            raise yaml.YAMLError(msg)
+        return known[id(node)]
+    known[id(node)] = 0
+    parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+    inner = (one for part in parts for one in (part if isinstance(part, tuple) else (part,)))
+    known[id(node)] = 1 + sum(_n_values(one, known) for one in inner)
+    return known[id(node)]
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
@@ -44,14 +70,24 @@ def read_settings(path: Path | str) -> dict[str, Any]:
     """Read one YAML file of settings.
 
     Raises:
-        ConfigError: If the file is missing, not UTF-8, not YAML, or not a table of ``key: value`` lines.
+        ConfigError: If the file is missing, larger than 1 MiB, not UTF-8, not YAML of plain data, or not a table of
+            ``key: value`` lines.
     """
     try:
-        loaded = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except OSError as error:
-        msg = f"The configuration file {path} cannot be read: {error.strerror}."
+        with Path(path).open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+    except (OSError, ValueError) as error:  # the latter: a NUL in the name
+        msg = f"The configuration file {path} cannot be read: {getattr(error, 'strerror', None) or error}."
         raise ConfigError(msg) from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    if len(content) > _MOST_BYTES:
+        msg = f"A configuration file has at most 1 MiB, but {path} has more; name another file."
+        raise ConfigError(msg)
+    try:
+        loaded = yaml.load(content.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError:
+        msg = f"The configuration file {path} must be YAML in UTF-8, but cannot be read: it is nested too deeply."
+        raise ConfigError(msg) from None
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:  # all of them PyYAML's
         reason = " ".join(str(error).split())
         msg = f"The configuration file {path} must be YAML in UTF-8, but cannot be read: {reason}"
         raise ConfigError(msg) from None

@@ -9,6 +9,13 @@ from __future__ import annotations
 
 import functools
 
+from recbole_nasr.compat.evaluation import (
+    find_teacher_by_name,
+    read_config_files_as_data,
+    read_embeddings_as_numbers,
+    read_search_space_as_data,
+    read_values_as_data,
+)
 from recbole_nasr.compat.files import (
     restrict_cache_load,
     restrict_torch_load,
@@ -29,10 +36,15 @@ __all__ = [
     "Repair",
     "alias_numpy",
     "apply",
+    "find_teacher_by_name",
     "keep_anomaly_detection",
     "keep_counts_in_collector",
     "keep_ksr_in_single_precision",
     "modernise_exhaustive_search",
+    "read_config_files_as_data",
+    "read_embeddings_as_numbers",
+    "read_search_space_as_data",
+    "read_values_as_data",
     "restrict_cache_load",
     "restrict_torch_load",
     "skip_lonely_barrier",
@@ -52,6 +64,11 @@ REPAIRS = (
     keep_counts_in_collector,
     restrict_torch_load,
     restrict_cache_load,
+    read_values_as_data,
+    read_config_files_as_data,
+    read_search_space_as_data,
+    read_embeddings_as_numbers,
+    find_teacher_by_name,
     skip_lonely_barrier,
     undo_failed_download,
     modernise_exhaustive_search,

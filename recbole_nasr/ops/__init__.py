@@ -13,7 +13,7 @@ from recbole_nasr.ops import (
     transformer,
 )
 from recbole_nasr.ops.base import GatedBranch, GatedResidual, LayerSettings, Operation
-from recbole_nasr.ops.loading import load_operations, locate_operations, operations_from
+from recbole_nasr.ops.loading import are_loaded, load_operations, locate_operations, operations_from
 from recbole_nasr.ops.registry import build_operation, operation_class, register_operation, validate_operation
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "GatedResidual",
     "LayerSettings",
     "Operation",
+    "are_loaded",
     "build_operation",
     "convolution",
     "depthwise",

@@ -48,6 +48,15 @@ def load_operations(source: str | Path) -> str:
     return origin
 
 
+def are_loaded(source: str | Path) -> bool:
+    """Return whether :func:`load_operations` has run ``source`` in this process.
+
+    Raises:
+        ConfigError: As :func:`locate_operations`.
+    """
+    return locate_operations(source) in _LOADED
+
+
 def locate_operations(source: str | Path) -> str:
     """Return what names ``source`` from any folder, without running it.
 

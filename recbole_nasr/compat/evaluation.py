@@ -1,0 +1,122 @@
+"""Repairs of what RecBole runs as Python: values of keys, configuration files, search spaces, embeddings."""
+
+from __future__ import annotations
+
+import ast
+import types
+from typing import Any
+
+from recbole_nasr.compat.repair import repair
+from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.settings_file import read_settings
+
+
+def _literal(text: str) -> Any:
+    """Return the number, text, list or table that is written; a SyntaxError lets RecBole take it as text."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
+        msg = f"{text:.80} is no value"
+        raise SyntaxError(msg) from error
+
+
+@repair(
+    "config/configurator.py",
+    131,
+    "value = eval(param)",
+    why="Every text in config_dict and on the command line is run as Python, and 1-2-3 becomes -4.",
+)
+def read_values_as_data() -> bool:
+    """Let a value be a Python literal or else the text as written."""
+    import recbole.config.configurator as module
+
+    vars(module)["eval"] = _literal
+    return True
+
+
+@repair(
+    "config/configurator.py",
+    155,
+    "yaml.load(f.read(), Loader=self.yaml_loader)",
+    why="A configuration file may name any function that the program has imported, and stand for billions of values.",
+)
+def read_config_files_as_data() -> bool:
+    """Read the files of ``config_file_list`` with `recbole_nasr.settings_file`."""
+    from recbole.config import Config
+
+    def _load_config_files(_self: Any, file_list: list[str] | None) -> dict[str, Any]:
+        return {key: value for file in file_list or () for key, value in read_settings(file).items()}
+
+    Config._load_config_files = _load_config_files  # noqa: SLF001
+    return True
+
+
+@repair(
+    "trainer/hyper_tuning.py",
+    238,
+    "para_value = eval(para_value)",
+    why="The choices in a file of HyperTuning are run as Python.",
+)
+def read_search_space_as_data() -> bool:
+    """Let the choices in a file of parameters be Python literals."""
+    import recbole.trainer.hyper_tuning as module
+
+    def choices(text: str) -> Any:
+        try:
+            return _literal(text)
+        except SyntaxError:
+            msg = f"The choices of a search space are a list of values such as [0.1, 0.2], but are {text!r:.80}."
+            raise ConfigError(msg) from None
+
+    vars(module)["eval"] = choices
+    return True
+
+
+@repair(
+    "model/general_recommender/ldiffrec.py",
+    231,
+    "np.load(emb_path, allow_pickle=True)",
+    why="LDiffRec reads item_emb.npy from the folder of the data, and runs whatever that names.",
+)
+def read_embeddings_as_numbers() -> bool:
+    """Read the embeddings of LDiffRec as numbers only."""
+    import recbole.model.general_recommender.ldiffrec as module
+
+    numpy = module.np
+
+    def load(path: str, **_options: Any) -> Any:
+        try:
+            return numpy.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            msg = f"{path} must be an array of numbers, as numpy.save writes it, but: {error}"
+            raise DataError(msg) from error
+
+    restricted = types.ModuleType("numpy")
+    vars(restricted).update(vars(numpy), load=load)
+    module.np = restricted
+    return True
+
+
+@repair(
+    "model/context_aware_recommender/kd_dagfm.py",
+    44,
+    "self.teacher_network = eval(f",
+    why="KD_DAGFM runs the value of teacher as Python.",
+)
+def find_teacher_by_name() -> bool:
+    """Look the teacher network of KD_DAGFM up by its name."""
+    import recbole.model.context_aware_recommender.kd_dagfm as module
+    from torch import nn
+
+    def teacher(name: str) -> Any:
+        found = vars(module).get(name)
+        if isinstance(found, type) and issubclass(found, nn.Module) and found.__module__ == module.__name__:
+            return found
+        names = sorted(
+            key for key, one in vars(module).items() if isinstance(one, type) and one.__module__ == module.__name__
+        )
+        msg = f"`teacher` must be the name of a network, one of {', '.join(names)}, but is {name!r:.80}."
+        raise ConfigError(msg)
+
+    vars(module)["eval"] = teacher
+    return True
