@@ -110,7 +110,9 @@ def _run_all(
             place = f" ({number} of {len(planned)})" if len(planned) > 1 else ""
             show(f"{run.name} on {request.dataset}{place}")
             if request.quick:
-                small = ", ".join(f"{key}={run.settings[key]}" for key in quick_settings(run.model))
+                small = ", ".join(
+                    f"{key}={run.settings[key]}" for key in quick_settings(run.model) if key in run.settings
+                )
                 show(f"--quick: a first look, not a result; {small}")
             results.append(_run_one(run, request, command))
 

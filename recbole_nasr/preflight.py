@@ -22,7 +22,7 @@ from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.limits import check_limits, check_measures
-from recbole_nasr.model.presets import resolve_architecture
+from recbole_nasr.model.presets import PRESETS, resolve_architecture
 from recbole_nasr.model.settings import cost_limits, search_settings, search_space, strategy_settings, switch
 from recbole_nasr.ops import load_operations, locate_operations
 from recbole_nasr.pipeline import preparation_text
@@ -173,6 +173,8 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
     quick = defaults.quick_settings(model) if request.quick else {}
     device = defaults.device_settings(request.device, request.settings)
     in_files, on_line = request.settings_of(model)
+    if {**in_files, **on_line}.get("architecture", PRESETS[0]) not in PRESETS:  # it has layers of its own
+        quick = {key: value for key, value in quick.items() if key not in ("n_layers", "n_blocks")}
     merged = {**defaults.EVALUATION, **in_files, **quick, **on_line, **device}
     chosen = {key: value for key, value in merged.items() if key in known}
     if model != "NASR":  # the search fills it in

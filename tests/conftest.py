@@ -107,7 +107,7 @@ def no_synchronisation() -> TorchDispatchMode:
 
 
 SMALL: dict[str, dict[str, Any]] = {
-    "NASR": {"architecture": "transformer_h2,tcn_d1_2", "n_layers": 2, "n_blocks": 1},
+    "NASR": {"architecture": "transformer_h2,tcn_d1_2", "n_blocks": 1},
     "NASRSearch": {
         "candidate_ops": ["transformer_h2", "transformer_h4", "tcn_d1_2"],
         "n_layers": 3,

@@ -40,10 +40,11 @@ from recbole_nasr.data.sources import (
     wanted_files,
 )
 from recbole_nasr.data.splits import split_sequences
+from recbole_nasr.data.titles import movie_titles, write_titles
 from recbole_nasr.data.windows import Sequences, cut_sequences
 from recbole_nasr.errors import ConfigError, DataError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Raised when the same source and options give other files."""
 
 _RECBOLE_FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
@@ -190,6 +191,8 @@ def _prepare(plan: _Plan, source: Path, folder: Path, key: str) -> None:
         draft.mkdir()
         save_compact(compact, draft)
         write_atomic_files(compact, draft, plan.dataset)
+        if plan.dataset == "ml" and (titles := movie_titles(source)):
+            write_titles(draft / f"{plan.dataset}.item", titles, compact.items)
         save_report(report, draft)
         draft.rename(folder)
     finally:

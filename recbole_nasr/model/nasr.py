@@ -48,8 +48,10 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         return self.network.architecture
 
     def initial_architecture(self) -> Architecture:
-        """Return what the configuration asks for."""
-        return resolve_architecture(self.config["architecture"], self.config)
+        """Return what the configuration asks for, and note it there: a file or run that was named may be moved away."""
+        architecture = resolve_architecture(self.config["architecture"], self.config)
+        self.config["architecture"], self.config["n_layers"] = architecture.to_nested(), len(architecture.layers)
+        return architecture
 
     def build_network(self, architecture: Architecture) -> HybridNet:
         """Return a freshly initialised network of ``architecture``; the global random state is left as it was."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.errors import ArchitectureError, did_you_mean
-from recbole_nasr.model.settings import Settings, layer_settings, search_space
+from recbole_nasr.model.settings import Settings, integer, layer_settings, search_space
 from recbole_nasr.ops import validate_operation
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space import Architecture, SearchSpace
@@ -58,6 +58,9 @@ def _from_text(text: str, space: SearchSpace, seed: int) -> Architecture:
 def resolve_architecture(value: Any, config: Settings) -> Architecture:
     """Return the architecture that a configuration value means.
 
+    ``n_layers`` stretches an architecture that is no preset, where the user has set it; see
+    :meth:`~recbole_nasr.space.Architecture.stretched`.
+
     Args:
         value: A preset name, the path of an architecture file or of a run folder, operation names as text, or as
             lists (of lists).
@@ -71,6 +74,8 @@ def resolve_architecture(value: Any, config: Settings) -> Architecture:
         architecture = _from_text(value, search_space(config), int(config["seed"]))
     else:
         architecture = Architecture.from_nested(value)
+    if value not in PRESETS and "n_layers" in getattr(config, "external_config_dict", {}):
+        architecture = architecture.stretched(integer(config, "n_layers"))
     common = layer_settings(config)
     for name in dict.fromkeys(architecture.layers):
         validate_operation(name, common)

@@ -29,7 +29,12 @@ def _read(config: Settings, key: str, kinds: type | tuple[type, ...], rule: str)
     return value
 
 
-def _integer(config: Settings, key: str) -> int:
+def integer(config: Settings, key: str) -> int:
+    """Return the value of ``key``, a whole number.
+
+    Raises:
+        ConfigError: If it is anything else.
+    """
     return int(_read(config, key, int, "an integer"))
 
 
@@ -68,9 +73,9 @@ def layer_settings(config: Settings) -> LayerSettings:
         ArchitectureError: If a value is out of range.
     """
     return LayerSettings(
-        hidden_size=_integer(config, "hidden_size"),
-        inner_ratio=_integer(config, "inner_ratio"),
-        kernel_size=_integer(config, "kernel_size"),
+        hidden_size=integer(config, "hidden_size"),
+        inner_ratio=integer(config, "inner_ratio"),
+        kernel_size=integer(config, "kernel_size"),
         dropout_prob=_number(config, "hidden_dropout_prob"),
         layer_norm_eps=_number(config, "layer_norm_eps"),
         linear_residual=switch(config, "linear_residual"),
@@ -104,7 +109,7 @@ def search_space(config: Settings) -> SearchSpace:
         msg = f"`layers_per_block` must be a list of integers, but is {layers!r}."
         raise ConfigError(msg)
     space = SearchSpace.build(
-        _names(config, "candidate_ops"), _integer(config, "n_layers"), _integer(config, "n_blocks"), layers
+        _names(config, "candidate_ops"), integer(config, "n_layers"), integer(config, "n_blocks"), layers
     )
     common = layer_settings(config)
     for name in space.operations:
@@ -122,35 +127,35 @@ def search_settings(config: Settings) -> SearchSettings:
     return SearchSettings(
         objective=str(config["search_objective"]),
         scope=str(config["search_scope"]),
-        epochs=_integer(config, "search_epochs"),
-        min_steps=_integer(config, "search_min_steps"),
-        n_paths=_integer(config, "search_n_paths"),
+        epochs=integer(config, "search_epochs"),
+        min_steps=integer(config, "search_min_steps"),
+        n_paths=integer(config, "search_n_paths"),
         path_sampling=str(config["search_path_sampling"]),
-        batch_size=_integer(config, batch_key),
+        batch_size=integer(config, batch_key),
         learning_rate=_number(config, "search_learning_rate"),
         weight_decay=_number(config, "search_weight_decay"),
         learning_rate_decay=_number(config, "search_learning_rate_decay"),
-        decay_steps=_integer(config, "search_decay_steps"),
+        decay_steps=integer(config, "search_decay_steps"),
         augmentations=_names(config, "augmentations"),
         augmentation_ratio=_number(config, "augmentation_ratio"),
         symmetric=switch(config, "search_symmetric"),
         target_momentum=_number(config, "search_target_momentum"),
         leave_one_out=switch(config, "search_leave_one_out"),
         holdout_ratio=_number(config, "search_holdout_ratio"),
-        max_enumerated_paths=_integer(config, "max_enumerated_paths"),
+        max_enumerated_paths=integer(config, "max_enumerated_paths"),
         ranking_metric=str(config["search_ranking_metric"]),
-        view_pairs=_integer(config, "search_view_pairs"),
-        report_view_pairs=_integer(config, "search_report_view_pairs"),
-        report_sequences=_integer(config, "search_report_sequences"),
-        beam=_integer(config, "search_beam"),
+        view_pairs=integer(config, "search_view_pairs"),
+        report_view_pairs=integer(config, "search_report_view_pairs"),
+        report_sequences=integer(config, "search_report_sequences"),
+        beam=integer(config, "search_beam"),
         choice="evolution" if config["search_strategy"] == "evolution" else "ranking",
-        evolution_networks=_integer(config, "evolution_networks"),
-        evolution_population=_integer(config, "evolution_population"),
-        evolution_tournament=_integer(config, "evolution_tournament"),
-        sweeps=_integer(config, "search_sweeps"),
+        evolution_networks=integer(config, "evolution_networks"),
+        evolution_population=integer(config, "evolution_population"),
+        evolution_tournament=integer(config, "evolution_tournament"),
+        sweeps=integer(config, "search_sweeps"),
         tie_standard_errors=_number(config, "search_tie_standard_errors"),
         tie_break=str(config["search_tie_break"]),
-        ranking_batch_size=_integer(config, "search_ranking_batch_size"),
+        ranking_batch_size=integer(config, "search_ranking_batch_size"),
     )
 
 
@@ -163,16 +168,16 @@ def strategy_settings(config: Settings) -> StrategySettings:
     """
     settings = StrategySettings(
         strategy=str(config["search_strategy"]),
-        verify=_integer(config, "search_verify"),
-        verify_ties=_integer(config, "search_verify_ties"),
-        verify_random=_integer(config, "search_verify_random"),
+        verify=integer(config, "search_verify"),
+        verify_ties=integer(config, "search_verify_ties"),
+        verify_random=integer(config, "search_verify_random"),
         keep_hand_made=switch(config, "search_verify_keep"),
-        networks=_integer(config, "search_networks"),
+        networks=integer(config, "search_networks"),
         seconds=_time_spent(config["search_time"]),
-        first_epochs=_integer(config, "halving_epochs"),
-        factor=_integer(config, "halving_factor"),
+        first_epochs=integer(config, "halving_epochs"),
+        factor=integer(config, "halving_factor"),
     )
-    if settings.trains and _integer(config, "eval_step") < 1:
+    if settings.trains and integer(config, "eval_step") < 1:
         msg = "Networks are compared on the validation cases (`search_verify`, `search_strategy`): `eval_step` must be "
         msg += f"at least 1, but is {config['eval_step']}."
         raise ConfigError(msg)

@@ -59,6 +59,32 @@ class Architecture:
     def __str__(self) -> str:
         return "/".join(",".join(block) for block in self.blocks)
 
+    def stretched(self, n_layers: int) -> Architecture:
+        """Return a deeper or shallower architecture of the same shape.
+
+        New layer ``j`` of ``m`` is old layer ``floor(j · n / m)`` of ``n``, in the block that layer is in: with twice
+        as many layers each stands twice, one behind the other, and what was at the beginning or the end stays there.
+
+        Args:
+            n_layers: Layers of the new architecture, at least 1. A block of which no layer is left is left out.
+
+        Raises:
+            ArchitectureError: If there are no or too many layers.
+
+        Example:
+            >>> str(Architecture.parse("tcn_d1_2,transformer_h4/transformer_h8").stretched(6))
+            'tcn_d1_2,tcn_d1_2,transformer_h4,transformer_h4/transformer_h8,transformer_h8'
+        """
+        if n_layers < 1:
+            msg = f"An architecture has at least one layer, but n_layers is {n_layers}."
+            raise ArchitectureError(msg)
+        owners = [number for number, block in enumerate(self.blocks) for _ in block]
+        old = [place * len(owners) // n_layers for place in range(n_layers)]
+        blocks = [
+            tuple(self.layers[place] for place in old if owners[place] == number) for number in range(len(self.blocks))
+        ]
+        return Architecture(tuple(block for block in blocks if block))
+
     @classmethod
     def parse(cls, text: str) -> Architecture:
         """Read the text form.

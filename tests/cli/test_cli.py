@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from recbole_nasr import cli
+from recbole_nasr import cli, load
 from recbole_nasr.cli import main
 from recbole_nasr.space import Architecture
 
@@ -60,6 +61,23 @@ def test_a_found_architecture_can_be_trained_again(toy: Path) -> None:
     assert again == Architecture.load(found / "architecture.json")
     metrics = [json.loads((only_run(label) / "metrics.json").read_text()) for label in ("NASRSearch", "NASR")]
     assert metrics[0]["test"] == metrics[1]["test"]  # the same network, seed and recipe, found or given
+
+
+def test_an_architecture_can_be_made_deeper_and_outlives_the_run_it_came_from(toy: Path) -> None:
+    assert command("--architecture=transformer_h2,tcn_d1_2", "--run_name=found") == cli.OK
+    found = only_run("NASR-found")
+    assert command(f"--architecture={found}", "--n_layers=4", "--run_name=deep") == cli.OK
+    deep = only_run("NASR-deep")
+    names = ("transformer_h2", "transformer_h2", "tcn_d1_2", "tcn_d1_2")
+    assert Architecture.load(deep / "architecture.json").layers == names
+    shutil.rmtree(found)
+    network = load(deep, "cpu").loaded.model.network
+    assert network.architecture.layers == names
+
+
+def test_a_preset_with_a_depth_of_its_own_is_not_stretched_when_it_is_loaded(toy: Path) -> None:
+    assert command("--architecture=gru4rec", "--n_layers=4") == cli.OK
+    assert load(only_run("NASR"), "cpu").loaded.model.architecture.layers == ("gru4rec",)
 
 
 def test_a_comparison_ends_in_one_table(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,6 +83,12 @@ def test_every_quick_setting_is_a_key_of_its_model() -> None:
         assert defaults.quick_settings(model).items() <= keys.items()
 
 
+def test_quick_leaves_the_layers_of_a_named_architecture_alone() -> None:
+    named = check("--quick", "--architecture=transformer_h4,tcn_d1_2,tcn_d1_2,tcn_d1_2,tcn_d1_2", models="NASR")["NASR"]
+    assert "n_layers" not in named
+    assert check("--quick", "--architecture=sasrec-2", models="NASR")["NASR"]["n_layers"] == 4
+
+
 def quick_plan(*words: str, models: str = "NASRSearch") -> list[preflight.PlannedRun]:
     line = [f"--model={models}", "--dataset=toy", "--data_path=data", "--quick", *words]
     return preflight.plan(build_request(parse_line(line)))

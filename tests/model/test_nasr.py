@@ -83,6 +83,6 @@ def test_settings_reach_the_network(assemble: Assemble, toy: Path) -> None:
 @pytest.mark.parametrize("preset", ["sasrec-1", "nextitnet-2", "gru4rec", "random"])
 def test_every_preset_trains_and_ranks(preset: str, assemble: Assemble, toy: Path) -> None:
     changes = {"candidate_ops": ["transformer_h2", "tcn_d1_2"]} if preset == "random" else {}
-    run = assemble("NASR", toy, architecture=preset, hidden_size=8, epochs=1, **changes)
+    run = assemble("NASR", toy, architecture=preset, n_layers=2, hidden_size=8, epochs=1, **changes)
     run.trainer.fit(run.train, run.valid)
     assert 0 <= run.trainer.evaluate(run.test)["recall@5"] <= 1

@@ -108,3 +108,26 @@ def test_files_that_cannot_be_text_are_refused(tmp_path: Path) -> None:
     (tmp_path / "big").write_bytes(b" " * ((1 << 20) + 1))
     with pytest.raises(ArchitectureError, match="at most 1 MiB"):
         Architecture.load(tmp_path / "big")
+
+
+@given(architectures, st.integers(1, 4))
+def test_a_multiple_of_the_layers_repeats_each_in_its_block(architecture: Architecture, times: int) -> None:
+    deeper = architecture.stretched(times * len(architecture.layers))
+    assert deeper.blocks == tuple(tuple(name for name in block for _ in range(times)) for block in architecture.blocks)
+
+
+@given(architectures, st.integers(1, 40))
+def test_stretching_keeps_the_order_and_the_first_layer(architecture: Architecture, n_layers: int) -> None:
+    other = architecture.stretched(n_layers)
+    assert len(other.layers) == n_layers
+    assert other.layers[0] == architecture.layers[0]
+    remaining = iter(architecture.layers)
+    short = n_layers <= len(architecture.layers)
+    assert all(name in remaining for name in other.layers) if short else set(other.layers) == set(architecture.layers)
+
+
+def test_a_shallower_network_drops_blocks_of_which_nothing_is_left() -> None:
+    architecture = Architecture.parse("transformer_h4,transformer_h8/tcn_d1_2/tcn_d1_4,skip")
+    assert str(architecture.stretched(2)) == "transformer_h4/tcn_d1_2"
+    with pytest.raises(ArchitectureError, match="at least one layer, but n_layers is 0"):
+        architecture.stretched(0)

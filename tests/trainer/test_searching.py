@@ -72,7 +72,7 @@ def test_the_search_gets_the_configured_space_and_no_item_of_validation_or_test(
 
 
 def test_a_given_architecture_is_trained_without_a_search(assemble: Assemble, toy: Path) -> None:
-    run = assemble("NASRSearch", toy, architecture="tcn_d1_2", epochs=1)
+    run = assemble("NASRSearch", toy, architecture="tcn_d1_2", n_layers=1, n_blocks=1, epochs=1)
     run.trainer.fit(run.train, run.valid, saved=False)
     assert run.trainer.search_result is None
     assert str(run.model.architecture) == "tcn_d1_2"
