@@ -24,6 +24,7 @@ from recbole_nasr.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.limits import check_limits, check_measures
 from recbole_nasr.model.presets import PRESETS, resolve_architecture
 from recbole_nasr.model.settings import cost_limits, search_settings, search_space, strategy_settings, switch
+from recbole_nasr.model.speed_settings import acceleration
 from recbole_nasr.ops import load_operations, locate_operations
 from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
@@ -233,6 +234,8 @@ def _check_network(config: Config) -> None:
     if config["model"] in MODELS:
         switch(config, "final_norm")
         switch(config, "mask_history")
+    if config["model"] in MODELS:
+        acceleration(config)
     if config["model"] == "NASR":
         resolve_architecture(config["architecture"], config)
     elif config["model"] == "NASRSearch":

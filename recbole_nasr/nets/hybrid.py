@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
+from recbole_nasr.nets.softmax import ExactSoftmax, SoftmaxLoss
 from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.space import Architecture
 
@@ -29,6 +30,9 @@ class HybridNet(nn.Module):
         settings: Width, dropout and so on; defaults to the paper's.
         final_norm: Put a LayerNorm before the softmax layer. Off is Eq. 3 to the letter, where a stack of
             convolutions alone has no normalisation on its residual stream and trains badly.
+
+    Attributes:
+        softmax: What the loss is computed by: the full softmax, unless a sampled one is put in its place.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class HybridNet(nn.Module):
         self.embedding = SequenceEmbedding(n_items, max_length, settings.hidden_size)
         self.layers = nn.Sequential(*(build_operation(name, settings) for name in architecture.layers))
         self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps) if final_norm else nn.Identity()
+        self.softmax: SoftmaxLoss = ExactSoftmax()
         self.output = nn.Linear(settings.hidden_size, n_items - 1)  # untied (§2.2.3); item i is row i - 1
         self.layers.apply(initialise)
         self.output.apply(initialise)
@@ -71,8 +76,8 @@ class HybridNet(nn.Module):
             targets: ``(B, L)`` the item after each position; 0 where there is none.
             n_targets: What the sum is divided by; the number of targets here unless these rows are part of a batch.
         """
-        logits = self.output(self(item_seq, item_seq_len))
-        total = F.cross_entropy(logits.flatten(0, 1), targets.flatten() - 1, ignore_index=-1, reduction="sum")
+        hidden = self(item_seq, item_seq_len).flatten(0, 1)
+        total = self.softmax(hidden, self.output.weight, self.output.bias, targets.flatten())
         return total / ((targets > 0).sum() if n_targets is None else n_targets)
 
     def scores(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from recbole_nasr.nets import Supernet
+from recbole_nasr.nets.memory import memory_share
 from recbole_nasr.search.augmentation import View
-from recbole_nasr.search.memory import memory_share
 from recbole_nasr.search.objective import Prefix
 
 

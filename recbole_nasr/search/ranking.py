@@ -20,13 +20,13 @@ from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr import distributed
 from recbole_nasr.nets import Supernet, masked_mean, per_path
+from recbole_nasr.nets.memory import memory_share
 from recbole_nasr.nets.supernet import SupernetBlock
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.augmentation import View
 from recbole_nasr.search.branch import Branch
 from recbole_nasr.search.ensemble import distance, path_ensemble_target
 from recbole_nasr.search.frozen import FrozenOutputs
-from recbole_nasr.search.memory import memory_share
 from recbole_nasr.search.objective import Prefix, check_finite, evaluation_mode
 from recbole_nasr.search.stacked import StackedPaths, states_at_a_time
 from recbole_nasr.space import Path

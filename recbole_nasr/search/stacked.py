@@ -16,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from recbole_nasr.nets.memory import memory_share
 from recbole_nasr.nets.supernet import SupernetBlock
-from recbole_nasr.search.memory import memory_share
 from recbole_nasr.space import Path
 
 

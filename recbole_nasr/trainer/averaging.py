@@ -23,21 +23,43 @@ class WeightAverage:
     Args:
         parameters: Of the model; changed in place by `lend` and `take_back`.
         decay: Largest share of the old average that a step keeps, in ``(0, 1)``.
+        on_device: Read how far to move from the device; by default on anything but a CPU.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float, *, on_device: bool | None = None) -> None:
         self.parameters = [parameter.detach() for parameter in parameters]
         self.decay = decay
         self.n_steps = 0
         self._other = [parameter.clone() for parameter in self.parameters]
         self._lent = False
+        self._change, self._counted = 0.0, False
+        on_device = self.parameters[0].device.type != "cpu" if on_device is None else on_device
+        self._change_on_device = torch.zeros((), device=self.parameters[0].device) if on_device else None
+
+    def update(self) -> None:
+        """Take in the weights after one more step, counted before or now; never waits for the device."""
+        if not self._counted:
+            self.count()
+        self.move()
+        self._counted = False
+
+    def count(self) -> None:
+        """Count one more step, and set how far it will move the average; replayed steps are counted so."""
+        self._counted = True
+        self.n_steps += 1
+        self._change = 1 - min(self.decay, (1 + self.n_steps) / (10 + self.n_steps))
+        if self._change_on_device is not None:
+            self._change_on_device.fill_(self._change)
 
     @torch.no_grad()
-    def update(self) -> None:
-        """Take in the weights after one more step; never waits for the device."""
-        self.n_steps += 1
-        keep = min(self.decay, (1 + self.n_steps) / (10 + self.n_steps))
-        torch._foreach_lerp_(self._other, self.parameters, 1 - keep)
+    def move(self) -> None:
+        """Move the average as the last count says; on a GPU that can be captured and replayed."""
+        if self._change_on_device is None:
+            torch._foreach_lerp_(self._other, self.parameters, self._change)
+            return
+        way = torch._foreach_sub(self.parameters, self._other)  # noqa: SLF001 - lerp takes no number from the device
+        torch._foreach_mul_(way, self._change_on_device)
+        torch._foreach_add_(self._other, way)
 
     def lend(self) -> None:
         """Put the average into the model, and keep the present weights."""

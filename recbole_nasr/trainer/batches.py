@@ -50,6 +50,16 @@ class SequenceBatches:
         source = torch.where(real, self.start[rows].unsqueeze(1) + steps, 0)
         return torch.where(real, self.items[source], 0), length, torch.where(real, self.items[source + 1], 0)
 
+    def target_counts(self, n_items: int) -> Tensor:
+        """Return how often each of ``n_items`` ids is a target, ``(n_items,)``; padding is none."""
+        # A step up where targets begin, one down behind their end: the running sum is how many chunks have a place.
+        change = torch.zeros(self.items.size(0) + 1, dtype=torch.int64, device=self.items.device)
+        ones = torch.ones_like(self.start)
+        change.index_add_(0, self.start + 1, ones).index_add_(0, self.start + self.length + 1, -ones)
+        times = change.cumsum(0)[:-1]
+        counts = torch.zeros(n_items, dtype=torch.int64, device=self.items.device)
+        return counts.index_add_(0, self.items.long(), times)
+
     def epoch(
         self, batch_size: int, generator: torch.Generator, rank: int = 0, world_size: int = 1
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:

@@ -19,11 +19,13 @@ from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.errors import ConfigError, NumericalError
 from recbole_nasr.model.settings import average_decay, switch
 from recbole_nasr.nets.fused import FUSED_DEVICES
+from recbole_nasr.nets.losses import LossWatch
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.trainer.averaging import WeightAverage
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
+from recbole_nasr.trainer.speed import TrainingSpeed
 
 CPU_ROWS_PER_PASS = 128
 
@@ -41,7 +43,9 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     """
 
     def __init__(self, config: Any, model: Any) -> None:
+        self.speed = TrainingSpeed(config)
         super().__init__(config, model)
+        self.speed.take(model.network)
         self.last_ranks: Tensor | None = None
         # A step is the same whether its rows pass together or not; on a CPU smaller passes stay in the cache.
         self.rows_per_pass = CPU_ROWS_PER_PASS if self.device.type == "cpu" else config["train_batch_size"]
@@ -61,6 +65,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             lr=kwargs.get("learning_rate", self.learning_rate),
             weight_decay=kwargs.get("weight_decay", self.weight_decay),
             fused=True,
+            capturable=self.speed.acceleration.graphs,
         )
 
     def train_step(
@@ -83,7 +88,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         loss = torch.zeros((), device=self.device)
         for start in range(0, item_seq.size(0), self.rows_per_pass):
             rows = slice(start, start + self.rows_per_pass)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.enable_amp):
+            with self.speed.acceleration.training(self.device):
                 part_loss: Tensor = self.model.network.loss(
                     item_seq[rows], item_seq_len[rows], targets[rows], n_targets
                 )
@@ -103,6 +108,10 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         show_progress: bool = False,  # noqa: FBT001, FBT002 - RecBole's signature
     ) -> float:
         """Train one epoch, on the weights that the last step left, and return the mean loss."""
+        with self.speed.acceleration.products():
+            return self._train_average(train_data, epoch_idx, loss_func, show_progress)
+
+    def _train_average(self, train_data: Any, epoch_idx: int, loss_func: Any, show_progress: bool) -> float:  # noqa: FBT001
         if not self._average_decay:
             return self._train_weights(train_data, epoch_idx, loss_func, show_progress)
         average = self._average = self._average or self._average_of_steps()
@@ -130,20 +139,29 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             return total
         if self._batches is None:
             self._batches = SequenceBatches.from_chunks(dataset.training_chunks(), self.device)
+        self.speed.learn_items(self.model.network, self._batches)
         order = generator(self.config["seed"], f"retrain/order/{epoch_idx}", self.device)
         batch_size = self.config["train_batch_size"]
         shown = open_progress(self._batches.n_steps(batch_size), f"epoch {epoch_idx + 1}")
         self.model.train()
-        losses = []
+        losses, watch = [], LossWatch()
         with shown if show_progress else nullcontext(Progress()) as progress:
             for batch in self._batches.epoch(batch_size, order, number, distributed.world_size()):
-                losses.append(self.train_step(*batch))
+                losses.append(self._step(*batch))
                 progress.advance()
+                if watch.see(losses[-1]):
+                    break
         mean = float(distributed.total(torch.stack(losses)).mean())
         if not math.isfinite(mean):
             msg = f"The training loss must be finite, but became {mean} in epoch {epoch_idx}; lower `learning_rate`."
             raise NumericalError(msg)
         return mean
+
+    def _step(self, *batch: Tensor) -> Tensor:
+        """Take one step, and count it for the average, which the optimiser then moves."""
+        if self._average is not None:
+            self._average.count()
+        return self.speed.step(self.train_step, self.optimizer, *batch)
 
     def _ranks_suffice(self, eval_data: Any) -> bool:
         needed = {need for metric in self.config["metrics"] for need in metric_information[metric.lower()]}
@@ -176,9 +194,10 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
         if load_best_model:
             self._load_best(model_file or self.saved_model_file)
-        self.last_ranks = full_ranks(
-            self.model, eval_data, device=self.device, mask_history=switch(self.config, "mask_history")
-        )
+        with self.speed.acceleration.products():
+            self.last_ranks = full_ranks(
+                self.model, eval_data, device=self.device, mask_history=switch(self.config, "mask_history")
+            )
         struct = self.eval_collector.get_data_struct()
         struct.set("rec.topk", hit_matrix(self.last_ranks, self.config["topk"]))
         result = self.evaluator.evaluate(struct)

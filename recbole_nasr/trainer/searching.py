@@ -131,6 +131,7 @@ class NASRSearchTrainer(NASRTrainer):
         AbstractTrainer.__init__(self, self.config, self.model)  # several processes share the new network's gradients
         self.optimizer = self._build_optimizer(params=self.model.parameters())
         self._average = None  # that of the network before
+        self.speed.take(self.model.network)
         _LOG.info("Architecture: %s", architecture)
 
     def _log_block(self, index: int, ranking: BlockRanking) -> None:

@@ -87,6 +87,41 @@ def test_a_training_step_never_waits_for_the_device(
     run.trainer.train_step(*batches.gather(rows))
 
 
+def test_a_captured_training_step_learns_what_a_plain_one_does(
+    assemble: Callable[..., SimpleNamespace], toy: Path
+) -> None:
+    runs = [
+        assemble(
+            *("NASR", toy),
+            gpu_id="0",
+            hidden_dropout_prob=0.0,
+            precision="fp32",
+            compile=False,
+            epochs=6,
+            cuda_graphs=graphs,
+        )
+        for graphs in (False, True)
+    ]
+    for run in runs:
+        run.trainer.fit(run.train, run.valid, saved=False)
+    plain, captured = runs
+    assert captured.trainer.speed._graphed._captured
+    assert captured.trainer._average.n_steps == plain.trainer._average.n_steps
+    for name, value in captured.model.state_dict().items():
+        torch.testing.assert_close(value, plain.model.state_dict()[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_stacked_path_scores_agree_with_one_path_at_a_time() -> None:
+    net = opened(Supernet(SPACE, n_items=40, max_length=12, settings=LayerSettings(hidden_size=16))).cuda()
+    views = tuple((view[0].cuda(), view[1].cuda()) for view in (sequences(), sequences()))
+    paths = list(SPACE.paths(0))
+    plain, stacked = (
+        rank_paths(net, [()], views, paths, batch_size=7, progress=Progress(), at_a_time=number)[0]
+        for number in (0, None)
+    )
+    torch.testing.assert_close(stacked, plain, atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("half_precision", [False, True])
 def test_search_training_and_evaluation_give_finite_metrics(
     half_precision: bool, assemble: Callable[..., SimpleNamespace], toy: Path

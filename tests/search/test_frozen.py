@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recbole_nasr.nets import Supernet
+from recbole_nasr.nets import Supernet, memory
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences, SearchSettings, memory
+from recbole_nasr.search import SearchSequences, SearchSettings
 from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.frozen import FrozenOutputs
 from recbole_nasr.search.next_item import NextItem

@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.errors import NumericalError
-from recbole_nasr.nets import Supernet, masked_mean
+from recbole_nasr.nets import Supernet, masked_mean, memory
 from recbole_nasr.nets.supernet import MixedOp
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences, memory
+from recbole_nasr.search import SearchSequences
 from recbole_nasr.search.augmentation import View, make_view
 from recbole_nasr.search.objective import effective_rank
 from recbole_nasr.search.ranking import rank_paths, run_paths

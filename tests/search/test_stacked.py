@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from recbole_nasr.nets import Predictor, Projector, Supernet, per_path
+from recbole_nasr.nets import Predictor, Projector, Supernet, memory, per_path
 from recbole_nasr.ops.registry import known_operations
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences, memory
+from recbole_nasr.search import SearchSequences
 from recbole_nasr.search.augmentation import View
 from recbole_nasr.search.ranking import rank_paths, run_paths
 from recbole_nasr.search.stacked import StackedPaths, states_at_a_time

@@ -102,3 +102,19 @@ def test_a_resumed_training_equals_an_uninterrupted_one(assemble: Assemble, toy:
 def test_a_decay_out_of_range_is_refused(value: Any, assemble: Assemble, toy: Path) -> None:
     with pytest.raises(ConfigError, match="`weight_average_decay` must be"):
         assemble("NASR", toy, weight_average_decay=value)
+
+
+def test_an_average_that_reads_its_pace_from_the_device_is_the_same() -> None:
+    torch.manual_seed(0)
+    parameters = [torch.nn.Parameter(torch.randn(3, 2)), torch.nn.Parameter(torch.randn(4))]
+    averages = [WeightAverage(parameters, 0.9, on_device=where) for where in (False, True)]
+    for _ in range(30):
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter.add_(torch.randn_like(parameter))
+        averages[0].update()
+        averages[1].count()  # as before a step that is replayed
+        averages[1].move()
+    assert averages[0].n_steps == averages[1].n_steps == 30
+    for plain, on_device in zip(averages[0].state()["weights"], averages[1].state()["weights"], strict=True):
+        torch.testing.assert_close(on_device, plain, atol=1e-6, rtol=1e-5)

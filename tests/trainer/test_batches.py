@@ -115,3 +115,12 @@ def test_items_of_one_training_chunk_stay_in_order(
         nexts = dataset.id2token("item_id", targets[row, :n].tolist())
         pairs |= set(zip(map(str, inputs), map(str, nexts), strict=True))
     assert pairs == {(f"{u}-{t}", f"{u}-{t + 1}") for u in range(3) for t in range(7)}
+
+
+def test_targets_are_counted_as_often_as_batches_have_them(assemble: Callable[..., SimpleNamespace], toy: Path) -> None:
+    run = assemble("NASR", toy, MAX_ITEM_LIST_LENGTH=3)
+    batches = SequenceBatches.from_chunks(run.train._dataset.training_chunks(), "cpu")
+    _, _, targets = batches.gather(torch.arange(len(batches)))
+    expected = torch.bincount(targets.flatten(), minlength=11)
+    expected[0] = 0
+    assert batches.target_counts(11).tolist() == expected.tolist()

@@ -1,0 +1,108 @@
+"""A step of training as one CUDA graph: captured once for each shape of its inputs, then replayed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LOG = logging.getLogger("recbole_nasr")
+
+WARM_UP = 3
+"""Steps that run as they are before one is captured; they count like any other."""
+
+
+@dataclass(frozen=True)
+class _Captured:
+    graph: torch.cuda.CUDAGraph
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+
+    def replay(self, inputs: Sequence[Tensor]) -> Tensor:
+        for held, given in zip(self.inputs, inputs, strict=True):
+            held.copy_(given, non_blocking=True)
+        self.graph.replay()
+        return self.output.clone()
+
+
+class GraphedStep:
+    """Calls a function of tensors; on a GPU by replaying what it did the first time.
+
+    The function must do the same work whenever its inputs have the same shapes and ``key``: read its inputs and tensors
+    that stay where they are, never a value on the host. What it changes, such as weights and the state of an optimiser,
+    it must change in place. The first steps of each shape are run as they are, on a stream of their own as capturing
+    wants it. Without a GPU, or where something cannot be captured, the function is just called.
+
+    Args:
+        function: From tensors to one tensor.
+        name: Of the step, for people.
+        generators: Random generators that the function draws from, beside torch's own.
+        required: Raise what keeps a step from being captured, instead of saying it and going on without.
+    """
+
+    def __init__(
+        self,
+        function: Callable[..., Tensor],
+        name: str,
+        *,
+        generators: Sequence[torch.Generator] = (),
+        required: bool = False,
+    ) -> None:
+        self._function, self._name, self._generators, self._required = function, name, tuple(generators), required
+        self._captured: dict[Hashable, _Captured] = {}
+        self._n_warm: dict[Hashable, int] = {}
+        self._enabled = torch.cuda.is_available()
+        self._pool: Any = None
+
+    def __call__(self, *inputs: Tensor, key: Hashable = None) -> Tensor:
+        """Return what the function returns for ``inputs``.
+
+        Args:
+            inputs: All on one device.
+            key: Stands for everything else that the work of the function depends on.
+        """
+        if not self._enabled or not inputs[0].is_cuda:
+            return self._function(*inputs)
+        shapes = key, tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        captured = self._captured.get(shapes)
+        if captured is not None:
+            return captured.replay(inputs)
+        if self._n_warm.get(shapes, 0) < WARM_UP:
+            self._n_warm[shapes] = self._n_warm.get(shapes, 0) + 1
+            return self._aside(inputs)
+        try:
+            self._captured[shapes] = self._capture(inputs)
+        except RuntimeError as error:
+            if self._required:
+                raise
+            reason = str(error).strip().splitlines()[0]
+            _LOG.warning("cuda_graphs: off for the %s, which could not be captured: %s", self._name, reason)
+            self._enabled = False
+            return self._function(*inputs)
+        return self._captured[shapes].replay(inputs)
+
+    def _aside(self, inputs: Sequence[Tensor]) -> Tensor:
+        """Run the function on another stream than the present one, which waits for it."""
+        present, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        aside.wait_stream(present)
+        with torch.cuda.stream(aside):
+            output = self._function(*inputs)
+        present.wait_stream(aside)
+        output.record_stream(present)
+        return output
+
+    def _capture(self, inputs: Sequence[Tensor]) -> _Captured:
+        """Record the function without running it."""
+        held = tuple(tensor.clone() for tensor in inputs)
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._generators:
+            graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, pool=self._pool):
+            output = self._function(*held)
+        # Graphs are replayed one after the other and leave nothing for each other, so they may share their memory.
+        self._pool = self._pool or graph.pool()
+        return _Captured(graph, held, output)

@@ -1,0 +1,132 @@
+"""Cross-entropy over all items: at once, some rows at a time where memory asks for it, or on sampled items."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from recbole_nasr.nets.memory import memory_share
+
+
+class SoftmaxLoss(Protocol):
+    """The sum of the cross-entropies of ``targets (M,)``, of which 0 counts nothing; item ``i`` is row ``i - 1``."""
+
+    def __call__(self, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, /) -> Tensor:
+        """Return the sum for ``hidden (M, D)``, ``weight (V, D)`` and ``bias (V,)``."""
+
+
+def full_softmax(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Return the summed cross-entropy over all items; logits may be bf16, what is summed is fp32."""
+    logits = F.linear(hidden, weight, bias).float()
+    return F.cross_entropy(logits, targets - 1, ignore_index=-1, reduction="sum")
+
+
+def rows_at_a_time(n_items: int, device: torch.device) -> int:
+    """Return how many rows of logits over ``n_items`` items are held at once: half a share of the memory."""
+    return max(1, memory_share(device) // 2 // (4 * n_items))
+
+
+class ExactSoftmax:
+    """The full softmax: all rows at once, or in parts where the logits would take too much memory.
+
+    Args:
+        backend: Of ``torch.compile``, so that logits are read once, in whatever precision they have; empty for none.
+    """
+
+    def __init__(self, backend: str = "") -> None:
+        self._at_once: SoftmaxLoss = torch.compile(full_softmax, backend=backend) if backend else full_softmax
+
+    def __call__(self, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed cross-entropy over all items."""
+        if hidden.size(0) <= rows_at_a_time(weight.size(0), hidden.device):
+            return self._at_once(hidden, weight, bias, targets)
+        return softmax_in_parts(hidden, weight, bias, targets)
+
+
+def softmax_in_parts(
+    hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, n_rows: int | None = None
+) -> Tensor:
+    """Return what :func:`full_softmax` does, holding the logits of ``n_rows`` rows at a time.
+
+    Gradients are computed with the loss, part by part, so that nothing of the logits is kept. It can be differentiated
+    once, with respect to ``hidden``, ``weight`` and ``bias``.
+    """
+    size = rows_at_a_time(weight.size(0), hidden.device) if n_rows is None else n_rows
+    loss: Tensor = _InParts.apply(hidden, weight, bias, targets, size)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _InParts(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, size: int) -> Tensor:
+        loss = torch.zeros((), device=hidden.device)
+        grad_hidden, grad_weight, grad_bias = (
+            torch.zeros_like(part, dtype=torch.float32) for part in (hidden, weight, bias)
+        )
+        for start in range(0, hidden.size(0), size):
+            rows, wanted = hidden[start : start + size], targets[start : start + size].unsqueeze(1)
+            real, column = wanted > 0, (wanted - 1).clamp_min(0)
+            logits = F.linear(rows, weight, bias).float()
+            logits = logits - logits.logsumexp(dim=1, keepdim=True)
+            loss -= torch.where(real, logits.gather(1, column), 0.0).sum()
+            slope = logits.exp_()
+            slope.scatter_add_(1, column, slope.new_full((), -1.0).expand_as(column))
+            slope.mul_(real)
+            grad_hidden[start : start + size] = slope.to(rows.dtype) @ weight.to(rows.dtype)
+            grad_weight += slope.to(rows.dtype).T @ rows
+            grad_bias += slope.sum(dim=0)
+        ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype), grad_bias.to(bias.dtype))
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return (*(grad * part for part in ctx.saved_tensors), None, None)
+
+
+class SampledSoftmax:
+    """Cross-entropy against the target and some sampled items, corrected for how they were sampled.
+
+    ``M`` items are drawn with replacement from ``q``, the same for all rows of a step, in proportion to one plus how
+    often an item is a target of the training part. ``log(M · q)`` is taken off their logits, and a draw of a row's own
+    target counts nothing, so that the normaliser ``exp(o_target) + Σ exp(o_s) / (M · q_s)`` has that of the full
+    softmax as its expectation. Its logarithm, the loss, is therefore too small on average, less so with more items.
+
+    Note:
+        Sampled softmax: Bengio and Senécal (2008), Jean et al. (ACL 2015). That the target, which is always there, must
+        not get the correction of the sampled ones: Khrylchenko et al. (RecSys 2025).
+
+    Args:
+        counts: ``(V,)`` how often each item is a target; item ``i`` is place ``i - 1``.
+        n_samples: ``M``, in ``1..V - 1``.
+        generator: Source of the draws, on the device of ``counts``; torch's own if not given.
+    """
+
+    def __init__(self, counts: Tensor, n_samples: int, generator: torch.Generator | None = None) -> None:
+        share = (counts.double() + 1) / (counts.double() + 1).sum()
+        self.n_samples, self.generator = n_samples, generator
+        self.probability = share
+        self._below = share.cumsum(0)[:-1].contiguous()
+        self._log_expected = (n_samples * share).log().float()
+
+    def draw(self) -> Tensor:
+        """Return the items of one step as places in ``0..V - 1``, ``(M,)``."""
+        device = self._below.device
+        points = torch.rand(self.n_samples, dtype=torch.float64, device=device, generator=self.generator)
+        return torch.searchsorted(self._below, points, right=True)
+
+    def __call__(self, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed loss of one draw."""
+        return self.loss(self.draw(), hidden, weight, bias, targets)
+
+    def loss(self, drawn: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        """Return the summed loss against the items ``drawn (M,)``."""
+        place = (targets - 1).clamp_min(0)
+        own = (hidden.float() * weight[place].float()).sum(dim=1, keepdim=True) + bias[place].unsqueeze(1)
+        others = F.linear(hidden, weight[drawn], bias[drawn]).float() - self._log_expected[drawn]
+        others = others.masked_fill(drawn == place.unsqueeze(1), -torch.inf)
+        losses = torch.cat([own, others], dim=1).logsumexp(dim=1) - own.squeeze(1)
+        return torch.where(targets > 0, losses, 0.0).sum()

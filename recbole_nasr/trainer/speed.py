@@ -1,0 +1,61 @@
+"""What makes the training steps of a network fast: precision, compiled operations and loss, CUDA graphs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from recbole_nasr.model.speed_settings import acceleration, sampled_items
+from recbole_nasr.nets import HybridNet
+from recbole_nasr.nets.graphs import GraphedStep
+from recbole_nasr.nets.softmax import ExactSoftmax, SampledSoftmax
+from recbole_nasr.trainer.batches import SequenceBatches
+
+_LOG = logging.getLogger("recbole_nasr")
+
+
+class TrainingSpeed:
+    """How the steps of one trainer are run.
+
+    Args:
+        config: RecBole's configuration.
+
+    Attributes:
+        acceleration: What is in force.
+
+    Raises:
+        ConfigError: If a key asks for what cannot be done.
+    """
+
+    def __init__(self, config: Any) -> None:
+        self.acceleration = acceleration(config)
+        self._config, self._required = config, config["cuda_graphs"] is True
+        self._graphed: GraphedStep | None = None
+        if config["device"].type != "cpu":
+            _LOG.info("training: %s", self.acceleration)
+
+    def take(self, network: HybridNet) -> None:
+        """Get ready to train ``network`` from now on."""
+        self._graphed = None
+        self._n_sampled = sampled_items(self._config, network.n_items)
+        self.acceleration.compile_operations(network)
+        network.softmax = ExactSoftmax(self.acceleration.backend)
+
+    def learn_items(self, network: HybridNet, batches: SequenceBatches) -> None:
+        """Sample items for the loss as often as they are targets of ``batches``, if they are to be sampled."""
+        if self._n_sampled:
+            network.softmax = SampledSoftmax(batches.target_counts(network.n_items)[1:], self._n_sampled)
+
+    def step(self, function: Callable[..., Tensor], optimizer: torch.optim.Optimizer, *batch: Tensor) -> Tensor:
+        """Return the loss of one step, made by ``function`` of ``batch`` or by what was captured of it."""
+        if not self.acceleration.graphs:
+            return function(*batch)
+        if self._graphed is None:
+            for group in optimizer.param_groups:  # also after the state of another device was loaded
+                group["capturable"] = True
+            self._graphed = GraphedStep(function, "training step", required=self._required)
+        return self._graphed(*batch)

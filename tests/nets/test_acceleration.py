@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.nets import HybridNet, acceleration
+from recbole_nasr.nets.acceleration import Acceleration, choose
+from recbole_nasr.nets.graphs import GraphedStep
+from recbole_nasr.nets.losses import LossWatch
+from recbole_nasr.ops import LayerSettings
+from recbole_nasr.ops.base import GatedResidual
+from recbole_nasr.space import Architecture
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+ALL = "transformer_h2,transformer_h4,tcn_d1_2,tcn_d1_4"
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that pretends there is a GPU of some generation, with or without Triton."""
+
+    def pretend(capability: tuple[int, int] = (9, 0), triton: object = True) -> None:
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old GPU")
+        monkeypatch.setattr(acceleration.importlib.util, "find_spec", lambda _: triton)
+
+    return pretend
+
+
+def test_a_cpu_runs_plain_fp32_and_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        assert choose(CPU) == Acceleration() == Acceleration("fp32", "", graphs=False)
+    assert not caplog.records
+
+
+def test_a_gpu_trains_in_bf16_compiled_and_in_graphs(gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    gpu()
+    with caplog.at_level(logging.INFO):
+        found = choose(GPU)
+    assert found == Acceleration("bf16", "inductor", graphs=True)
+    assert str(found) == "bf16, compiled, CUDA graphs"
+    assert not caplog.records
+
+
+def test_what_a_gpu_lacks_is_left_out_with_a_reason_each(gpu: Any, caplog: pytest.LogCaptureFixture) -> None:
+    gpu((7, 5), triton=None)
+    with caplog.at_level(logging.INFO):
+        assert choose(GPU, n_processes=2) == Acceleration()
+    assert [record.getMessage() for record in caplog.records] == [
+        "precision: fp32, since Old GPU has no fast bf16 and TF32",
+        "compile: off, since triton is not installed",
+        "cuda_graphs: off, since 2 processes exchange gradients within a step",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "message"),
+    [
+        (CPU, {"precision": "tf32"}, "`precision: tf32` cannot be had: it is for NVIDIA GPUs, and the device is cpu"),
+        (CPU, {"precision": "fp16"}, "`precision` must be one of auto, fp32, tf32, bf16, but is 'fp16'"),
+        (CPU, {"graphs": True}, "`cuda_graphs: True` cannot be had: the device is cpu"),
+        (CPU, {"graphs": "on"}, "`cuda_graphs` must be auto, True or False, but is 'on'"),
+        (CPU, {"compiled": "indctor"}, "`compile: indctor` cannot be had"),
+        (CPU, {"compiled": 3}, "`compile` must be auto, True, False or a backend of torch.compile, but is 3"),
+        (GPU, {"graphs": True, "n_processes": 2}, "cannot be had: 2 processes exchange gradients"),
+        (GPU, {"precision": "bf16"}, "`precision: bf16` cannot be had: Old GPU has no fast bf16 and TF32"),
+        (GPU, {"compiled": True}, "`compile: True` cannot be had: triton is not installed"),
+    ],
+)
+def test_what_cannot_be_had_is_refused(device: torch.device, asked: dict[str, Any], message: str, gpu: Any) -> None:
+    gpu((7, 5), triton=None)
+    with pytest.raises(ConfigError, match=message):
+        choose(device, **asked)
+
+
+def test_compiling_on_a_cpu_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(acceleration.shutil, "which", lambda _: None)
+    with pytest.raises(ConfigError, match="there is no C\\+\\+ compiler"):
+        choose(CPU, compiled=True)
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("fp32", "highest"), ("tf32", "high"), ("bf16", "highest")])
+def test_products_are_exact_but_with_tf32_and_torch_is_put_back(precision: str, inside: str) -> None:
+    before = torch.get_float32_matmul_precision()
+    with Acceleration(precision).products():
+        assert torch.get_float32_matmul_precision() == inside
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_a_weight_used_without_gradient_first_still_gets_one_in_half_precision() -> None:
+    layer, rows = nn.Linear(4, 4), torch.randn(3, 4)
+    with Acceleration("bf16").training(CPU):
+        with torch.no_grad():
+            target = layer(rows)
+        loss = (layer(rows) - target + 1).sum()
+    assert target.dtype == torch.bfloat16
+    torch.autograd.backward(loss)
+    assert layer.weight.grad is not None
+    assert layer.weight.grad.dtype == torch.float32
+
+
+def network(architecture: str) -> HybridNet:
+    torch.manual_seed(1)
+    settings = LayerSettings(hidden_size=8, dropout_prob=0.0)
+    net = HybridNet(Architecture.parse(architecture), n_items=20, max_length=6, settings=settings)
+    for module in net.modules():
+        if isinstance(module, GatedResidual):
+            nn.init.constant_(module.scale, 0.5)
+    return net
+
+
+def loss_and_gradients(net: HybridNet) -> list[torch.Tensor]:
+    rng = torch.Generator().manual_seed(2)
+    item_seq, targets = (torch.randint(1, 20, (5, 6), generator=rng) for _ in range(2))
+    loss = net.loss(item_seq, torch.full((5,), 6), targets)
+    return [loss, *torch.autograd.grad(loss, list(net.parameters()))]
+
+
+def test_compiled_operations_have_the_same_outputs_and_gradients_and_one_code_for_all_architectures() -> None:
+    torch._dynamo.reset()
+    n_compiled = []
+
+    def backend(graph: Any, _inputs: Any) -> Any:
+        n_compiled.append(1)
+        return graph.forward
+
+    counts = []
+    for architecture in (ALL, "tcn_d1_4,transformer_h2,transformer_h4,tcn_d1_2", "tcn_d1_2,tcn_d1_2,transformer_h4"):
+        plain, compiled = network(architecture), network(architecture)
+        Acceleration(backend=backend).compile_operations(compiled)  # type: ignore[arg-type]
+        for found, expected in zip(loss_and_gradients(compiled), loss_and_gradients(plain), strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+        counts.append(len(n_compiled))
+    assert counts == [4, 4, 4]  # one per operation of the space
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_without_a_gpu_a_step_is_just_called() -> None:
+    calls = []
+    step = GraphedStep(lambda x, y: calls.append(1) or x + y, "step", required=True)
+    assert [step(torch.tensor(1.0), torch.tensor(float(n))).item() for n in range(6)] == [1, 2, 3, 4, 5, 6]
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_loss_that_is_not_finite_is_noticed_at_the_next_look_even_if_later_ones_are(bad: float) -> None:
+    watch = LossWatch(every=4)
+    losses = [1.0, 2.0, 3.0, 4.0, 5.0, bad, 1.0, 1.0]
+    assert [watch.see(torch.tensor(loss)) for loss in losses] == [False] * 7 + [True]

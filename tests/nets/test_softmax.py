@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+import torch
+from torch import Tensor
+
+from recbole_nasr.nets import memory, softmax
+from recbole_nasr.nets.softmax import ExactSoftmax, SampledSoftmax, full_softmax, rows_at_a_time, softmax_in_parts
+
+
+def case(n_items: int = 7, n_rows: int = 9) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    torch.manual_seed(0)
+    parts = torch.randn(n_rows, 4), torch.randn(n_items, 4), torch.randn(n_items)
+    targets = torch.randint(0, n_items + 1, (n_rows,))
+    targets[:2] = torch.tensor([0, n_items])
+    hidden, weight, bias = (part.requires_grad_() for part in parts)
+    return hidden, weight, bias, targets
+
+
+def test_the_full_softmax_is_the_sum_of_the_cross_entropies_of_real_targets() -> None:
+    hidden, weight, bias, targets = case()
+    expected = sum(
+        -torch.log_softmax(weight @ row + bias, 0)[target - 1]
+        for row, target in zip(hidden, targets, strict=True)
+        if target > 0
+    )
+    torch.testing.assert_close(full_softmax(hidden, weight, bias, targets), expected)
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 4, 9, 100])
+def test_in_parts_loss_and_gradients_are_those_of_the_whole(n_rows: int) -> None:
+    *parameters, targets = case()
+    expected = full_softmax(*parameters, targets)
+    found = softmax_in_parts(*parameters, targets, n_rows)
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(
+        torch.autograd.grad(3 * found, parameters), torch.autograd.grad(3 * expected, parameters), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+
+
+def test_in_parts_no_more_logits_are_held_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "HOST_SHARE", 2 * 7 * 4 * 3)
+    cpu = torch.device("cpu")
+    assert rows_at_a_time(7, cpu) == 3
+    assert rows_at_a_time(1000, cpu) == 1
+    *parameters, targets = case()
+    with monkeypatch.context() as patch:
+        patch.setattr(softmax, "full_softmax", None)
+        found = ExactSoftmax()(*parameters, targets)
+    torch.testing.assert_close(found, full_softmax(*parameters, targets))
+    monkeypatch.setattr(memory, "HOST_SHARE", 2 * 7 * 4 * 9)
+    assert torch.equal(ExactSoftmax()(*parameters, targets), full_softmax(*parameters, targets))
+
+
+@pytest.mark.parametrize("loss", [ExactSoftmax(), softmax_in_parts])
+def test_in_half_precision_sums_and_gradients_of_weights_are_fp32(loss: softmax.SoftmaxLoss) -> None:
+    *parameters, targets = case()
+    expected = torch.autograd.grad(full_softmax(*parameters, targets), parameters)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = loss(*parameters, targets)
+    assert found.dtype == torch.float32
+    for ours, theirs in zip(torch.autograd.grad(found, parameters), expected, strict=True):
+        assert ours.dtype == torch.float32
+        torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0.05)
+
+
+def test_the_sampled_normaliser_has_the_full_one_as_its_expectation() -> None:
+    hidden, weight, bias, _ = (part.double() for part in case(n_items=4, n_rows=3))
+    targets, counts = torch.tensor([1, 4, 2]), torch.tensor([5, 0, 2, 1])
+    sampled = SampledSoftmax(counts, 3)
+    logits = hidden @ weight.T + bias
+    own = logits.gather(1, targets.unsqueeze(1) - 1).squeeze(1)
+    expectation = torch.zeros(3, dtype=torch.float64)
+    for draw in product(range(4), repeat=3):  # all there are, each with its probability
+        drawn = torch.tensor(draw)
+        losses = torch.stack(
+            [sampled.loss(drawn, hidden[row : row + 1], weight, bias, targets[row : row + 1]) for row in range(3)]
+        ).double()
+        expectation += sampled.probability[drawn].prod() * torch.exp(losses + own)
+    torch.testing.assert_close(expectation, logits.exp().sum(dim=1), rtol=1e-5, atol=0)
+
+
+def test_with_many_draws_loss_and_gradient_approach_the_full_softmax() -> None:
+    *parameters, targets = case()
+    sampled = SampledSoftmax(torch.bincount(targets, minlength=8)[1:], 200_000, torch.Generator().manual_seed(1))
+    found, expected = sampled(*parameters, targets), full_softmax(*parameters, targets)
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, parameters), torch.autograd.grad(expected, parameters), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.05)
+
+
+def test_draws_follow_the_counts_plus_one() -> None:
+    sampled = SampledSoftmax(torch.tensor([3, 0, 1]), 70_000, torch.Generator().manual_seed(1))
+    share = torch.bincount(sampled.draw(), minlength=3) / 70_000
+    assert share.tolist() == pytest.approx([4 / 7, 1 / 7, 2 / 7], abs=0.01)
+
+
+def test_a_draw_of_the_own_target_counts_nothing() -> None:
+    hidden, weight, bias, _ = case()
+    targets = torch.full((9,), 3)
+    loss = SampledSoftmax(torch.zeros(7), 2).loss(torch.tensor([2, 2]), hidden, weight, bias, targets)
+    assert loss.item() == pytest.approx(0.0, abs=1e-6)
