@@ -71,7 +71,7 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
     if not searched or not random:
         return ["Too few runs have finished to compare costs."]
     metric = str(searched[0].settings["valid_metric"]).lower()
-    search = float(np.mean([record.seconds["search"] for record in searched]))
+    search = float(np.mean([record.seconds["search"] + record.seconds.get("verification", 0) for record in searched]))
     training = float(np.mean([record.seconds["training"] for record in searched]))
     each = float(np.mean([record.seconds["training"] for record in random]))
     affordable = max(1, round((search + training) / each))
@@ -88,7 +88,32 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
     ]
 
 
+def ablation(runs: Sequence[FinishedRun]) -> list[str]:
+    """Say of every row how decided its searches were, and whether they found the same with other seeds."""
+    lines = ["| row | searches | paths tied with the best | equal layers, other seed | search, s |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    for label in dict.fromkeys(run.label for run in runs):
+        records = [run.record for run in runs if run.label == label]
+        tied = [block["tied"] / block["ranked"] for record in records for block in record.search]
+        found = [Architecture.parse(record.architecture) for record in records]
+        equal = [agreement(*pair) for pair in itertools.combinations(found, 2)]
+        seconds = float(np.mean([record.seconds.get("search", 0.0) for record in records]))
+        cells = (_share(tied), _share(equal), f"{seconds:.1f}")
+        lines.append(f"| {label} | {len(records)} | " + " | ".join(cells) + " |")
+    return [
+        *lines,
+        "",
+        "Few ties and equal layers with another seed say that a search is sure, not that it is right: that is in the "
+        "test results. Seeds also draw other weights, so equal layers beyond chance are no matter of one supernet.",
+    ]
+
+
+def _share(values: Sequence[float]) -> str:
+    return f"{float(np.mean(values)):.0%}" if values else "-"
+
+
 SUMMARIES: dict[str, tuple[str, Summary]] = {
+    "ablation": ("How sure the searches are", ablation),
     "architectures": ("Architectures", architectures_found),
     "cost": ("Cost", cost),
 }

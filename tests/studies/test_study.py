@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from recbole_nasr import cli, pipeline
+from recbole_nasr.studies.definition import StudyDefinition
 
 Study = Callable[..., int]
 
@@ -129,3 +130,24 @@ def test_without_optuna_a_study_says_what_to_install(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     assert cli.main(["--study=table2", "--dataset=toy"]) == cli.USER_ERROR
     assert "pip install 'optuna>=4'" in capsys.readouterr().err
+
+
+def test_the_ablation_of_improved_departs_from_its_preset_by_one_key_a_row() -> None:
+    from recbole_nasr.resources import load_yaml
+
+    preset, defaults = load_yaml("properties/search", "improved"), load_yaml("properties/model", "NASRSearch")
+    rows = {run.label: dict(run.settings) for run in StudyDefinition.load("improved").runs}
+    taken_away, added = set(), set()
+    for label, settings in rows.items():
+        base = settings.pop("search_preset")
+        if label.startswith("improved - "):
+            assert base == "improved"
+            for key, value in settings.items():  # back to the default
+                assert value == defaults[key] != preset[key]
+            taken_away |= settings.keys()
+        elif label.startswith("paper + "):
+            assert base == "paper"
+            for key, value in settings.items():
+                assert value == preset[key] != defaults[key]
+            added |= settings.keys()
+    assert taken_away == added == preset.keys()

@@ -13,7 +13,7 @@ from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import find_record, load_record, result_key
 from recbole_nasr.studies.request import StudyRequest
-from recbole_nasr.studies.summaries import agreement, cost, shares_by_depth
+from recbole_nasr.studies.summaries import ablation, agreement, cost, shares_by_depth
 from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
 
 from .conftest import record_of
@@ -103,6 +103,21 @@ def test_random_search_at_equal_cost_keeps_the_best_by_validation(run: Callable[
     )
     assert "cost as much as 2 random networks" in lines[3]
     assert "0.5000 for the networks found (mean), 0.3000 for the random network" in lines[4]
+
+
+def test_the_ablation_tells_ties_and_agreement_between_seeds_of_every_row(run: Callable[..., FinishedRun]) -> None:
+    def one(label: str, seed: int, architecture: str, tied: list[int]) -> FinishedRun:
+        blocks = [{"ranked": 10, "tied": n} for n in tied]
+        return run(label, seed, [1], architecture=architecture, search=blocks, seconds={"search": 2.0})
+
+    lines = ablation(
+        [
+            one("paper", 1, "tcn_d1_2,tcn_d1_4", [10, 6]),
+            one("paper", 2, "tcn_d1_2,transformer_h4", [2, 2]),
+            one("improved", 1, "tcn_d1_2,tcn_d1_2", [1, 1]),
+        ]
+    )
+    assert lines[2:4] == ["| paper | 2 | 50% | 50% | 2.0 |", "| improved | 1 | 10% | - | 2.0 |"]
 
 
 def test_agreement_and_shares_by_depth() -> None:
