@@ -62,8 +62,11 @@ goes to every model that reads it, --SASRec.epochs=5 to one.
   data            window_length, min_item_interactions, split_by, ...: all in dataset_configs/
                   MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
   network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml
-  search          search_preset: {searches};
+  search          search_preset:
+{searches};
                   search_space: {spaces};
+                  search_verify=3: train its best and the pure networks, take what validates best;
+                  max_parameters, max_flops, max_latency_ms: what the network may cost;
                   n_blocks, search_epochs, ...: all in properties/model/NASRSearch.yaml
   own operations  ops_module: a Python file that registers them (docs/operations.md)
 
@@ -94,6 +97,8 @@ def help_text() -> str:
             ", ".join(available("properties/study")), 96, initial_indent=indent, subsequent_indent=indent
         ),
         spaces=", ".join(available("properties/space")),
-        searches=", ".join(available("properties/search")),
+        searches=textwrap.fill(
+            ", ".join(available("properties/search")), 96, initial_indent=indent, subsequent_indent=indent
+        ),
         quick=textwrap.fill(quick, 96, initial_indent=indent, subsequent_indent=indent),
     ).rstrip()
