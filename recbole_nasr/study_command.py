@@ -11,7 +11,8 @@ from recbole_nasr.console import show, shown_on_screen
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.launch import Launch
 from recbole_nasr.report.markdown import save_report
-from recbole_nasr.report.study_figure import save_optuna_plots, save_study_figure
+from recbole_nasr.report.study_figure import save_differences, save_optuna_plots, save_study_figure
+from recbole_nasr.report.study_html import study_html
 from recbole_nasr.report.study_page import study_page
 from recbole_nasr.report.table import aligned
 from recbole_nasr.runs import RunFolder
@@ -21,7 +22,7 @@ from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Draw, Runner, tuned_space
 from recbole_nasr.studies.storage import default_storage, open_study, quiet_optuna
-from recbole_nasr.studies.tables import FinishedRun, mean_sd, rows_of, tidy
+from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
 
 
 def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
@@ -79,10 +80,13 @@ def _conclude(asked: StudyRequest, engine: Engine, runner: Runner, command: Sequ
     unfinished, failures = engine.unfinished(), engine.failures()
     header, rows = tidy(asked.definition.name, runs)
     folder.write_csv("runs.csv", header, rows)
-    figures = save_study_figure(asked, runs, folder.path)
+    found = differences(rows_of(runs), asked.definition.reference) if asked.definition.reference else []
+    figures = [*save_study_figure(asked, runs, folder.path), *save_differences(found, folder.path)]
     if asked.definition.space:
         figures += save_optuna_plots(engine.study, folder.path)
-    folder.write_text("report.md", study_page(asked, runs, failures, unfinished, command, figures))
+    page = study_page(asked, runs, found, failures, unfinished, command, figures)
+    folder.write_text("report.md", page)
+    folder.write_text("report.html", study_html(page, folder.path))
     if runs:
         show("\n" + _screen_table(runs))
     for cell, reason in failures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,11 +17,11 @@ from optuna.exceptions import ExperimentalWarning
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.summaries import shares_by_depth
-from recbole_nasr.studies.tables import FinishedRun, Row, rows_of
+from recbole_nasr.studies.tables import Difference, FinishedRun, Row, rows_of
 
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", ":", "-.")
-_HATCHES = ("", "////", "....", "xxxx", "\\\\\\\\", "--")
+_HATCHES = ("", "//", "..", "xx", "\\\\", "--")
 
 
 def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: Path) -> list[str]:
@@ -30,9 +31,39 @@ def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: 
     if draw is None or not runs:
         return []
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     draw(figure, asked, runs)
-    names = ["figure.svg", "figure.png"]
+    return _save(figure, folder, "figure")
+
+
+def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
+    """Draw the differences from the reference in one metric per data set, each with its interval; return file names.
+
+    The metric is the one with the longest list among NDCG: it is what training and this page choose by.
+    """
+    if not found:
+        return []
+    metric = next((one.metric for one in reversed(found) if one.metric.startswith("ndcg")), found[0].metric)
+    datasets = list(dict.fromkeys(one.dataset for one in found))
+    shown = {name: [one for one in found if (one.dataset, one.metric) == (name, metric)] for name in datasets}
+    figure = Figure(figsize=(8, 1.2 + 0.32 * max(map(len, shown.values()))), layout="constrained")
+    for number, (dataset, rows) in enumerate(shown.items()):
+        axes = figure.add_subplot(1, len(datasets), number + 1)
+        for place, one in enumerate(reversed(rows)):
+            low, high = one.comparison.interval
+            axes.plot([low, high], [place, place], color="black", linewidth=1.2)
+            fill = "black" if one.significant else "white"
+            axes.plot(one.comparison.mean_difference, place, "o", color="black", markerfacecolor=fill)
+        axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
+        axes.set_yticks(range(len(rows)), [one.other for one in reversed(rows)], fontsize=8)
+        axes.set_ylim(-0.7, len(rows) - 0.3)
+        axes.set_xlabel(f"{metric}: {rows[0].reference} minus the row; filled: significant after Holm", fontsize=8)
+        axes.set_title(dataset)
+    return _save(figure, folder, "differences")
+
+
+def _save(figure: Figure, folder: Path, name: str) -> list[str]:
+    FigureCanvasAgg(figure)
+    names = [f"{name}.svg", f"{name}.png"]
     with mpl.rc_context({"svg.hashsalt": "recbole-nasr"}):
         for name in names:
             metadata = {"Date": None} if name.endswith(".svg") else None
@@ -78,7 +109,7 @@ def _metric(runs: Sequence[FinishedRun]) -> str:
     return str(runs[0].record.settings["valid_metric"]).lower()
 
 
-def _bars(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
+def _bars(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
     rows, metric = rows_of(runs), _metric(runs)
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     for number, dataset in enumerate(datasets):
@@ -86,12 +117,16 @@ def _bars(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) -> 
         here = [row for row in rows if row.dataset == dataset]
         means = [row.mean_sd("test", metric) for row in here]
         places = range(len(here))
-        errors = [0.0 if sd != sd else sd for _, sd in means]
-        bars = axes.bar(places, [mean for mean, _ in means], yerr=errors, capsize=3, color="#e8eef4", edgecolor="black")
-        for bar, place in zip(bars, places, strict=True):
-            bar.set_hatch(_HATCHES[place % len(_HATCHES)])
+        shades = ["#9fb2c6" if row.name == asked.definition.reference else "#e8eef4" for row in here]
+        axes.bar(places, [mean for mean, _ in means], yerr=_errors(means), capsize=3, color=shades, edgecolor="black")
         axes.set_xticks(list(places), [row.name for row in here], rotation=35, ha="right", fontsize=8)
         _label(axes, metric, here, dataset)
+
+
+def _errors(means: Sequence[tuple[float, float]]) -> list[float] | None:
+    """Return the standard deviations; ``None``, which draws nothing, where no row has two seeds."""
+    known = [0.0 if math.isnan(sd) else sd for _, sd in means]
+    return known if any(known) else None
 
 
 def _label(axes: Any, metric: str, rows: Sequence[Row], dataset: str) -> None:
@@ -122,11 +157,10 @@ def _lines(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> 
 def _curve(axes: Any, rows: Sequence[Row], key: str, metric: str, number: int, name: str) -> None:
     ordered = sorted(rows, key=lambda row: row.runs[0].point[key])
     means = [row.mean_sd("test", metric) for row in ordered]
-    errors = [0.0 if sd != sd else sd for _, sd in means]
     axes.errorbar(
         [row.runs[0].point[key] for row in ordered],
         [mean for mean, _ in means],
-        yerr=errors,
+        yerr=_errors(means),
         color="black",
         capsize=3,
         marker=_MARKERS[number % len(_MARKERS)],

@@ -7,14 +7,17 @@ import shlex
 from collections.abc import Mapping, Sequence
 
 from recbole_nasr.machine import environment
+from recbole_nasr.report.study_footing import footing
 from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.shortfalls import REQUIREMENTS, shortfalls, unfinished_training
 from recbole_nasr.studies.summaries import SUMMARIES
-from recbole_nasr.studies.tables import SIGNIFICANT, Difference, FinishedRun, Row, differences, mean_sd, rows_of
+from recbole_nasr.studies.tables import SIGNIFICANT, Difference, FinishedRun, Row, mean_sd, rows_of
 
 
 def study_page(
     asked: StudyRequest,
     runs: Sequence[FinishedRun],
+    found: Sequence[Difference],
     failures: Sequence[tuple[str, str]],
     unfinished: int,
     command: Sequence[str],
@@ -25,6 +28,7 @@ def study_page(
     Args:
         asked: The command.
         runs: Those that have finished.
+        found: Paired comparisons with the reference.
         failures: Name and reason of each run that failed.
         unfinished: How many runs are still to be made.
         command: The words of the command.
@@ -39,19 +43,45 @@ def study_page(
         )
     rows = rows_of(runs)
     if runs:
-        parts += _results(asked, rows)
-        parts += [f"![{definition.title}]({name})" for name in figures if name.endswith(".png")]
+        parts += [_warning(runs), *_results(asked, rows, found)]
+        parts += [f"![{definition.title}]({name})" for name in _pictures(figures)]
     if runs and definition.summary:
         heading, summary = SUMMARIES[definition.summary]
         parts += [f"## {heading}", "\n".join(summary(runs))]
     parts += _open(failures, unfinished)
+    if runs:
+        parts += ["## What this page falls short of", _shortfalls(asked, runs, compared=bool(found))]
     parts += ["## How it was run", _machine(asked, runs, command)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _results(asked: StudyRequest, rows: Sequence[Row]) -> list[str]:
-    found = differences(rows, asked.definition.reference) if asked.definition.reference else []
-    parts = ["## Results", _explanation(rows, bold=bool(found)), _means(rows, found)]
+def _pictures(figures: Sequence[str]) -> list[str]:
+    """Return one file per figure: the SVG where there is one."""
+    drawn = {name.removesuffix(".svg") for name in figures if name.endswith(".svg")}
+    return [name for name in figures if name.endswith(".svg") or name.removesuffix(".png") not in drawn]
+
+
+def _warning(runs: Sequence[FinishedRun]) -> str:
+    early = unfinished_training(runs)
+    if not early:
+        return ""
+    rows = ", ".join(dict.fromkeys(run.row for run in early))
+    return (
+        f"**{len(early)} of {len(runs)} runs were still improving when their epochs were used up ({rows}): their "
+        "numbers say how fast a network learns rather than how good it gets.**"
+    )
+
+
+def _shortfalls(asked: StudyRequest, runs: Sequence[FinishedRun], *, compared: bool) -> str:
+    short = shortfalls(asked, runs, compared=compared)
+    met = [name for name in asked.definition.needs if name not in dict(short)]
+    lines = [f"- {name} ({REQUIREMENTS[name]}): {reason}" for name, reason in short]
+    lines += [f"- met: {', '.join(met)}"] if met else []
+    return "\n".join(["What a claim of this kind needs is listed in `docs/studies.md`.", "", *lines])
+
+
+def _results(asked: StudyRequest, rows: Sequence[Row], found: Sequence[Difference]) -> list[str]:
+    parts = ["## Results", footing(rows), _explanation(rows, bold=bool(found)), _means(rows, found)]
     published = _published(asked, rows)
     if published:
         parts += ["## Beside the paper", published]
@@ -79,17 +109,19 @@ def _explanation(rows: Sequence[Row], *, bold: bool) -> str:
 def _means(rows: Sequence[Row], found: Sequence[Difference]) -> str:
     metrics = list(rows[0].runs[0].record.test)
     valid = str(rows[0].runs[0].record.settings["valid_metric"]).lower()
-    header = ["row", "data", "runs", *metrics, f"valid {valid}", "step", "training", "parameters", "device"]
+    header = ["row", "data", "runs", *metrics, f"valid {valid}", "epochs (best)", "step", "training", "parameters"]
     lines = []
     for row in rows:
         records = [run.record for run in row.runs]
         cells = [_pair(*row.mean_sd("test", name), bold=_is_best(row, name, rows, found)) for name in metrics]
         step = 1000 * mean_sd([record.step_seconds for record in records])[0]
         training = mean_sd([record.seconds["training"] for record in records])[0]
-        facts = [_pair(*row.mean_sd("valid", valid)), f"{step:.1f} ms", f"{training:.0f} s"]
+        epochs = [
+            f"{_span([record.epochs for record in records])} ({_span([record.best_epoch for record in records])})"
+        ]
+        facts = [_pair(*row.mean_sd("valid", valid)), *epochs, f"{step:.1f} ms", f"{training:.0f} s"]
         facts += [f"{round(mean_sd([record.n_parameters for record in records])[0]):,}"]
-        devices = ", ".join(sorted({record.device_name for record in records}))
-        lines.append([row.name, row.dataset, str(len(records)), *cells, *facts, devices])
+        lines.append([row.name, row.dataset, str(len(records)), *cells, *facts])
     return _markdown(header, lines)
 
 
@@ -107,13 +139,16 @@ def _published(asked: StudyRequest, rows: Sequence[Row]) -> str:
         paper: Mapping[str, float] = asked.definition.published.get(row.dataset, {}).get(row.name, {})
         metrics = [name for name in row.runs[0].record.test if name in paper]
         if metrics:
-            lines.append([row.name, row.dataset, *(f"{row.mean_sd('test', name)[0]:.4f}" for name in metrics)])
-            lines[-1] += [f"{paper[name]:.4f}" for name in metrics]
+            here = {name: row.mean_sd("test", name)[0] for name in metrics}
+            lines.append([row.name, row.dataset, *(f"{here[name]:.4f} / {paper[name]:.4f}" for name in metrics)])
     if not lines:
         return ""
     metrics = [name for name in rows[0].runs[0].record.test if name in next(iter(_papers(asked)), {})]
-    header = ["row", "data", *(f"{name} here" for name in metrics), *(f"{name} paper" for name in metrics)]
-    note = "The paper's data are larger than those of any release with a fixed name: compare orders, not values."
+    header = ["row", "data", *metrics]
+    note = (
+        "Here / in the paper. The paper's data are larger than those of any release with a fixed name: compare orders, "
+        "not values."
+    )
     return f"{note}\n\n{_markdown(header, lines)}"
 
 
@@ -160,6 +195,10 @@ def _machine(asked: StudyRequest, runs: Sequence[FinishedRun], command: Sequence
         "- `runs.csv` has one row per run; the folder of each run has its configuration, log and checkpoint",
     ]
     return "\n".join(lines)
+
+
+def _span(values: Sequence[int]) -> str:
+    return str(values[0]) if min(values) == max(values) else f"{min(values)}-{max(values)}"
 
 
 def _pair(mean: float, sd: float, *, bold: bool = False) -> str:

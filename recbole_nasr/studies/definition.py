@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.resources import available, load_yaml
@@ -20,6 +23,7 @@ class Run:
         label: Name in tables.
         model: Name of the model.
         settings: Keys that make it this row; nobody can override them.
+        defaults: Further keys of this row alone, which the user may override.
         min_seeds: Seeds it is run with at the least, whatever the study asks for.
         architecture_of: Label of the run whose architecture, found on the other data set with the same seed, it has.
     """
@@ -27,6 +31,7 @@ class Run:
     label: str
     model: str
     settings: dict[str, Any] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
     min_seeds: int = 1
     architecture_of: str = ""
 
@@ -51,6 +56,7 @@ class StudyDefinition:
         figure: Kind of figure, and the key on its horizontal axis.
         summary: Name of the summary of its own; may be empty.
         published: The paper's numbers, per data set and label.
+        needs: Which of :data:`recbole_nasr.studies.shortfalls.REQUIREMENTS` its claim has to meet.
     """
 
     name: str
@@ -68,23 +74,26 @@ class StudyDefinition:
     figure: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     published: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    needs: tuple[str, ...] = ("E1", "E6", "E7", "E8", "E9", "E14", "E15")
 
     @classmethod
     def load(cls, name: str, *, quick: bool = False) -> StudyDefinition:
-        """Read a shipped study; with ``quick`` its table ``quick`` replaces what it names.
+        """Read a study; with ``quick`` its table ``quick`` replaces what it names.
+
+        Args:
+            name: A shipped study, or the path of a YAML file of the same form.
+            quick: Whether the small version is meant.
 
         Raises:
-            ConfigError: If there is no such study.
+            ConfigError: If there is no such study, or its file is not of that form.
         """
-        names = available(FOLDER)
-        if name not in names:
-            msg = f"There is no study {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
-            raise ConfigError(msg)
-        content = load_yaml(FOLDER, name)
+        content = _content(name)
+        name = Path(name).stem
         small = content.pop("quick", {})
         content.update(small if quick else {})
         runs = tuple(Run(label, **row) for label, row in content.pop("runs").items())
         seeds = tuple(content.pop("seeds", cls.seeds))
+        content["needs"] = tuple(content.get("needs", cls.needs))
         return cls(name=name, runs=runs, seeds=seeds, **content)
 
     @property
@@ -103,3 +112,49 @@ class StudyDefinition:
         """Return ``seeds``, followed by further ones if ``run`` needs more of them."""
         further = (max(seeds) + 1 + number for number in range(run.min_seeds - len(seeds)))
         return (*seeds, *further)
+
+
+def _content(name: str) -> dict[str, Any]:
+    """Return what the file of a study says, once its form is known to be right."""
+    names = available(FOLDER)
+    if name in names:
+        content = load_yaml(FOLDER, name)
+    elif name.endswith((".yaml", ".yml")):
+        content = _own_file(Path(name))
+    else:
+        msg = f"There is no study {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
+        raise ConfigError(msg)
+    known = [part.name for part in fields(StudyDefinition) if part.name != "name"]
+    rows = [row for part in (content, content.get("quick") or {}) for row in (part.get("runs") or {}).values()]
+    _refuse_unknown(name, content, [*known, "quick"])
+    _refuse_unknown(name, content.get("quick") or {}, known)
+    for row in rows:
+        _refuse_unknown(name, row, [part.name for part in fields(Run) if part.name != "label"])
+    missing = [key for key in ("title", "paper", "claim", "runs") if not content.get(key)]
+    missing += ["model (of every row)"] * any("model" not in row for row in rows)
+    if missing:
+        msg = f"The study {name} needs {', '.join(missing)}; docs/studies.md says what a study consists of."
+        raise ConfigError(msg)
+    return content
+
+
+def _own_file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        msg = f"The study {path} cannot be read: {' '.join(str(error).split())}."
+        raise ConfigError(msg) from error
+    if not isinstance(content, dict):
+        msg = f"The study {path} must be a table of keys such as title and runs, but holds {type(content).__name__}."
+        raise ConfigError(msg)
+    return content
+
+
+def _refuse_unknown(name: str, content: Any, known: list[str]) -> None:
+    if not isinstance(content, dict):
+        msg = f"The study {name} has {content!r} where a table with {', '.join(known)} belongs."
+        raise ConfigError(msg)
+    for key in content:
+        if key not in known:
+            msg = f"The study {name} has the key {key!r}; known are {', '.join(known)}.{did_you_mean(str(key), known)}"
+            raise ConfigError(msg)

@@ -86,8 +86,10 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
     cells: list[Cell] = []
     for dataset in asked.datasets:
         for run in definition.runs:
+            given = {key for part in asked.request.settings_of(run.model) for key in part}
+            defaults = {key: value for key, value in run.defaults.items() if key not in given}
             for point in definition.points():
-                settings = {**base[dataset][run.model], **run.settings, **point}
+                settings = {**base[dataset][run.model], **defaults, **run.settings, **point}
                 preflight.check_run(run.model, dataset, settings, checked)
                 seeds = definition.seeds_of(run, asked.seeds)
                 cells += [
@@ -132,6 +134,6 @@ def identity(asked: StudyRequest) -> dict[str, Any]:
         **{f"--{key}": value for key, value in sorted(request.settings.items())},
         "grid": definition.varied,
         "settings": definition.settings,
-        "rows": [[run.label, run.model, run.settings] for run in definition.runs],
+        "rows": [[run.label, run.model, {**run.defaults, **run.settings}] for run in definition.runs],
         **({"space": definition.space, "pruner": asked.pruner} if definition.space else {}),
     }

@@ -6,8 +6,9 @@ import csv
 import gzip
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from recbole_nasr.runs import RunFolder
 
 SCHEMA = "recbole-nasr/result"
 SCHEMA_VERSION = 1
+
+RANKS_FILE = "ranks.csv.gz"
+"""Rank of every test case, in the folder of a run; beside a record, its name stands before."""
 
 NOT_OF_THE_RESULT = frozenset(
   {
@@ -64,6 +68,7 @@ class ResultRecord:
         environment: Versions and machine facts.
         run: Folder of the run, where it was made.
         search: Per block: paths ranked and tied, where the network was searched.
+        kept_in: Folder that the record was read from or written to; no part of it.
     """
 
     key: str
@@ -84,6 +89,7 @@ class ResultRecord:
     environment: dict[str, Any]
     run: str
     search: list[dict[str, int]] = field(default_factory=list)
+    kept_in: Path | None = field(default=None, compare=False)
 
     @classmethod
     def of_run(cls, key: str, settings: Mapping[str, Any], result: RunResult) -> ResultRecord:
@@ -103,19 +109,29 @@ class ResultRecord:
             **{name: getattr(result, name) for name in ("best_epoch", "n_parameters", "seconds", "step_seconds")},
         )
 
+    @property
+    def name(self) -> str:
+        """Name of its file, without the ending."""
+        return f"{self.model}-{self.key}-{self.seed}"
+
     def save(self, folder: Path) -> Path:
-        """Write the record into ``folder``, whole or not at all."""
-        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
+        """Write the record into ``folder``, whole or not at all, and the ranks of the run beside it."""
+        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(replace(self, kept_in=None))}
+        del content["kept_in"]
         folder.mkdir(parents=True, exist_ok=True)
-        return RunFolder(folder).write_json(f"{self.model}-{self.key}-{self.seed}.json", content)
+        ranks = Path(self.run) / RANKS_FILE
+        if ranks.is_file():
+            shutil.copyfile(ranks, folder / f"{self.name}.{RANKS_FILE}")
+        return RunFolder(folder).write_json(f"{self.name}.json", content)
 
     def ranks(self) -> dict[str, npt.NDArray[np.float64]] | None:
-        """Return the rank of the test case of every sequence, ``None`` where the run's folder is gone.
+        """Return the rank of the test case of every sequence, ``None`` where neither record nor run has them.
 
         A sequence may have several cases, hence an array.
         """
-        path = Path(self.run) / "ranks.csv.gz"
-        if not path.is_file():
+        beside = [self.kept_in / f"{self.name}.{RANKS_FILE}"] if self.kept_in else []
+        path = next((path for path in (*beside, Path(self.run) / RANKS_FILE) if path.is_file()), None)
+        if path is None:
             return None
         with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
             rows = [(row["sequence"], float(row["rank"])) for row in csv.DictReader(file)]
@@ -172,6 +188,6 @@ def load_record(path: Path) -> ResultRecord | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         if (content.pop("schema"), content.pop("schema_version")) != (SCHEMA, SCHEMA_VERSION):
             return None
-        return ResultRecord(**content)
+        return ResultRecord(**content, kept_in=path.parent)
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.arguments import STUDY_KEYS, Request, build_request
+from recbole_nasr.arguments import STUDY_KEYS, Request, build_request, split_key
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.studies.definition import StudyDefinition
 
@@ -71,8 +71,8 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
     """
     given = dict(line)
     own = {key: given.pop(key) for key in STUDY_KEYS if key in given}
-    name = str(own["study"])
-    definition = StudyDefinition.load(name, quick=given.get("quick") is True)
+    definition = StudyDefinition.load(str(own["study"]), quick=given.get("quick") is True)
+    name = definition.name
     _check_own(name, own)
     if name == "tune":
         definition = _tuned(definition, str(given.pop("model", "NASR")), own.get("space"))
@@ -129,9 +129,10 @@ def _labels(definition: StudyDefinition) -> list[str]:
 
 
 def _check_settings(definition: StudyDefinition, request: Request) -> None:
-    fixed = set(definition.varied) | {key for run in definition.runs for key in run.settings}
     for key in request.settings:
-        name = key.rpartition(".")[2]
+        model, name = split_key(key)
+        rows = [run for run in definition.runs if model in ("", run.model)]
+        fixed = set(definition.varied) | {key for run in rows for key in run.settings}
         if name == "seed":
             msg = f"A study runs several seeds: use --seeds=[{request.settings[key]}] instead of `{key}`."
             raise ConfigError(msg)

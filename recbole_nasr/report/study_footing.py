@@ -1,0 +1,47 @@
+"""On what footing the rows of a study stand: data, and the settings that are equal or not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recbole_nasr.studies.tables import Row
+
+_RECIPE = (
+    "train_scheme", "loss_type", "learner", "learning_rate", "train_batch_size", "epochs", "stopping_step",
+    "hidden_size", "embedding_size", "MAX_ITEM_LIST_LENGTH", "split_by", "mask_history", "valid_metric",
+)  # fmt: skip
+"""Keys that a reader needs to judge whether rows stand on equal footing."""
+
+
+def footing(rows: Sequence[Row]) -> str:
+    """Say as Markdown what all rows share, and where some differ though the study does not vary it."""
+    settings = [run.record.settings for row in rows for run in row.runs]
+    shared, differing = [], []
+    for key in _RECIPE:
+        values = list(dict.fromkeys(str(found.get(key, "its own")) for found in settings))
+        known = [value for value in values if value not in ("its own", "None")]
+        if len(values) == 1 and known:
+            shared.append(f"`{key}={values[0]}`")
+        elif known:
+            differing.append(f"`{key}`: " + "; ".join(_owners(rows, key)))
+    data = "; ".join(
+        f"{name}: {first['sequences']:,} sequences, {first['items']:,} items, {first['actions']:,} actions, "
+        f"{first['test_cases']:,} test cases"
+        for name, first in {row.dataset: row.runs[0].record.data for row in rows}.items()
+        if first
+    )
+    lines = [f"Data, cases, evaluator and the rule that picks the epoch are the same for all rows. {data}."]
+    lines += [f"Shared settings: {', '.join(shared)}."] if shared else []
+    lines += ["Settings that differ between rows:", "\n".join(f"- {line}" for line in differing)] if differing else []
+    return "\n\n".join(lines)
+
+
+def _owners(rows: Sequence[Row], key: str) -> list[str]:
+    """Return each value of ``key`` with the rows that have it; the value of most rows needs no names."""
+    owners: dict[str, list[str]] = {}
+    for row in rows:
+        value = row.runs[0].record.settings.get(key)
+        owners.setdefault("not a key" if value is None else str(value), []).append(row.name)
+    most = max(owners, key=lambda value: len(owners[value]))
+    others = [f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in owners.items() if value != most]
+    return [most, *others]
