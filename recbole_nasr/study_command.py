@@ -21,7 +21,7 @@ from recbole_nasr.studies.finished import finished_runs
 from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Draw, Runner, tuned_space
-from recbole_nasr.studies.storage import default_storage, open_study, quiet_optuna
+from recbole_nasr.studies.storage import default_storage, explained_faults, open_study, quiet_optuna
 from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
 
 
@@ -53,11 +53,12 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
     runner = Runner(asked, command, partial(save_report, command=command))
     engine = Engine(asked, study, cells, runner, draw)
     _introduce(asked, len(cells), engine)
-    try:
-        with shown_on_screen(), quiet_optuna():
-            engine.run()
-    finally:
-        _conclude(asked, engine, runner, command)
+    with explained_faults(asked):
+        try:
+            with shown_on_screen(), quiet_optuna():
+                engine.run()
+        finally:
+            _conclude(asked, engine, runner, command)
 
 
 def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:

@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,19 +36,21 @@ Ranks = dict[str, float]
 def main() -> None:
     """Run both sides with every seed, print a table, write ``--output``."""
     asked = _arguments()
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        runs = {"recbole-nasr": [_ours(asked, seed, work) for seed in asked.seeds]}
-        cases = _cases(runs["recbole-nasr"][0]["data"], work / "cases.csv", runs["recbole-nasr"][0]["test"])
-        for variant in asked.variant:
-            label, _, words = variant.partition(":")
-            runs[label] = [_ours(asked, seed, work, words.split()) for seed in asked.seeds]
-        runs["RecTools"] = [_theirs(asked, seed, cases, work) for seed in asked.seeds]
+    asked.work.mkdir(parents=True, exist_ok=True)
+    work = asked.work.resolve()
+    runs = {"recbole-nasr": [_ours(asked, seed, work) for seed in asked.seeds]}
+    cases = _cases(runs["recbole-nasr"][0]["data"], work / f"{asked.dataset}.csv", runs["recbole-nasr"][0]["test"])
+    runs["RecTools"] = [_theirs(asked, seed, cases, work) for seed in asked.seeds]
+    for variant in asked.variant:
+        label, _, words = variant.partition(":")
+        runs[label] = [_ours(asked, seed, work, words.split()) for seed in asked.seeds]
     import torch
 
     content = {
         "settings": {
-            key: value for key, value in vars(asked).items() if key not in ("rectools_python", "output", "data_path")
+            key: value
+            for key, value in vars(asked).items()
+            if key not in ("rectools_python", "output", "data_path", "work")
         },
         "processor": device_name(torch.device("cpu")),
         "versions": versions(),
@@ -75,13 +77,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=128, help="of RecTools, whose default it is")
     parser.add_argument("--dropout", type=float, default=0.2, help="of RecTools, whose default it is")
     parser.add_argument("--variant", action="append", default=[], help="'LABEL:--key=value …': our side once more, so")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/known"), help="what has finished there is not run again"
+    )
     parser.add_argument("--output", type=Path)
     return parser.parse_args()
 
 
 def _ours(asked: argparse.Namespace, seed: int, work: Path, further: Sequence[str] = ()) -> dict[str, Any]:
-    """Train our SASRec by the command line, as a user would; read what it wrote."""
-    folder = work / f"ours-{seed}-{len(list(work.iterdir()))}"
+    """Train our SASRec by the command line, as a user would, unless that is done; read what it wrote."""
     words = [
         f"--dataset={asked.dataset}",
         "--model=NASR",
@@ -94,15 +98,15 @@ def _ours(asked: argparse.Namespace, seed: int, work: Path, further: Sequence[st
         f"--eval_step={asked.eval_step}",
         f"--stopping_step={asked.epochs}",
         f"--seed={seed}",
-        f"--runs_dir={folder}",
         "--device=cpu",
         *([f"--data_path={asked.data_path}"] if asked.data_path else []),
         *further,
     ]
-    subprocess.run(  # noqa: S603 - the words are our own
-        [sys.executable, str(HERE.parents[1] / "run_nasr.py"), *words], check=True, stdout=subprocess.DEVNULL
-    )
-    (run,) = (path.parent for path in folder.rglob("metrics.json"))
+    folder = work / f"recbole-nasr-{_name_of(words)}"
+    if not list(folder.rglob("metrics.json")):
+        program = [sys.executable, str(HERE.parents[1] / "run_nasr.py"), *words, f"--runs_dir={folder}"]
+        subprocess.run(program, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - the words are our own
+    run = next(path.parent for path in folder.rglob("metrics.json"))
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
     with gzip.open(run / "ranks.csv.gz", "rt", encoding="utf-8", newline="") as file:
@@ -117,6 +121,11 @@ def _ours(asked: argparse.Namespace, seed: int, work: Path, further: Sequence[st
         "test": {row["sequence"]: row["target"] for row in rows},
         "data": _data_file(run, asked.dataset),
     }
+
+
+def _name_of(words: Sequence[str]) -> str:
+    """Return a name for what ran with these words."""
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:12]
 
 
 def _data_file(run: Path, dataset: str) -> Path:
@@ -151,10 +160,8 @@ def _cases(inter: Path, path: Path, ours: Mapping[str, str]) -> Path:
 
 def _theirs(asked: argparse.Namespace, seed: int, cases: Path, work: Path) -> dict[str, Any]:
     """Train RecTools' SASRec in its own interpreter; choose its epoch by validation."""
-    output = work / f"rectools-{seed}.json"
     given = {
         "cases": cases,
-        "output": output,
         "width": asked.width,
         "length": asked.length,
         "blocks": asked.layers,
@@ -166,8 +173,10 @@ def _theirs(asked: argparse.Namespace, seed: int, cases: Path, work: Path) -> di
         "dropout": asked.dropout,
     }
     words = [f"--{key}={value}" for key, value in given.items()]
-    command = [asked.rectools_python, str(HERE / "rectools_sasrec.py"), *words]
-    subprocess.run(command, check=True, cwd=work)  # noqa: S603 - the user names the interpreter
+    output = work / f"rectools-{_name_of([*words, asked.dataset])}.json"
+    if not output.is_file():
+        command = [asked.rectools_python, str(HERE / "rectools_sasrec.py"), *words, f"--output={output}"]
+        subprocess.run(command, check=True, cwd=work)  # noqa: S603 - the user names the interpreter
     content = json.loads(output.read_text(encoding="utf-8"))
     scores = [_mean(epoch["ranks"]["valid"], "ndcg@20") for epoch in content["epochs"]]
     best = int(np.argmax(scores))

@@ -45,7 +45,7 @@ figcaption { color: var(--soft); font-size: 0.86rem; }
 
 _PICTURE = re.compile(r'<p>(?:<img alt="([^"]*)" src="([^"]*)" />)</p>')
 _NOTE = re.compile(r"<p>(<strong>.*?</strong>)</p>", re.DOTALL)
-_LEADING = re.compile(r"^.*?(?=<svg)", re.DOTALL)
+_UNWANTED = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>", re.DOTALL)  # XML before it, and who drew it
 
 
 def study_html(page: str, folder: Path) -> str:
@@ -75,7 +75,7 @@ def _figure(path: Path, title: str) -> str:
     if not path.is_file():
         return f"<p>{title}</p>"
     if path.suffix == ".svg":
-        drawn = _LEADING.sub("", path.read_text(encoding="utf-8"))
+        drawn = _UNWANTED.sub("", path.read_text(encoding="utf-8"))
         picture = drawn.replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
     else:
         encoded = base64.b64encode(path.read_bytes()).decode("ascii")

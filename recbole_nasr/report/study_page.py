@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from recbole_nasr.machine import environment
 from recbole_nasr.report.study_footing import footing
@@ -44,7 +45,7 @@ def study_page(
     rows = rows_of(runs)
     if runs:
         parts += [_warning(runs), *_results(asked, rows, found)]
-        parts += [f"![{definition.title}]({name})" for name in _pictures(figures)]
+        parts += [f"![{_caption(definition.title, name)}]({name})" for name in _pictures(figures)]
     if runs and definition.summary:
         heading, summary = SUMMARIES[definition.summary]
         parts += [f"## {heading}", "\n".join(summary(runs))]
@@ -53,6 +54,13 @@ def study_page(
         parts += ["## What this page falls short of", _shortfalls(asked, runs, compared=bool(found))]
     parts += ["## How it was run", _machine(asked, runs, command)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _caption(title: str, name: str) -> str:
+    stem = Path(name).stem
+    return {"figure": title, "differences": "Differences from the reference, with 95 % intervals"}.get(
+        stem, f"Optuna: {stem.removeprefix('optuna-')}"
+    )
 
 
 def _pictures(figures: Sequence[str]) -> list[str]:

@@ -125,9 +125,9 @@ def _content(name: str) -> dict[str, Any]:
         msg = f"There is no study {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
         raise ConfigError(msg)
     known = [part.name for part in fields(StudyDefinition) if part.name != "name"]
-    rows = [row for part in (content, content.get("quick") or {}) for row in (part.get("runs") or {}).values()]
     _refuse_unknown(name, content, [*known, "quick"])
-    _refuse_unknown(name, content.get("quick") or {}, known)
+    _refuse_unknown(name, content.get("quick", {}), known)
+    rows = [row for part in (content, content.get("quick", {})) for row in part.get("runs", {}).values()]
     for row in rows:
         _refuse_unknown(name, row, [part.name for part in fields(Run) if part.name != "label"])
     missing = [key for key in ("title", "paper", "claim", "runs") if not content.get(key)]

@@ -73,8 +73,8 @@ def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
     if asked.definition.space:
         trials = asked.n_trials or asked.definition.n_trials
         return "" if trials >= _TRIALS else f"{trials} trials"
-    foreign = dict.fromkeys(run.label for run in runs if run.record.model not in ("NASR", "NASRSearch"))
-    other = f"{'; '.join(foreign)}: RecBole's own networks and defaults, not our recipe; " if foreign else ""
+    foreign = {run.label for run in runs if run.record.model not in ("NASR", "NASRSearch")}
+    other = f"{len(foreign)} rows are RecBole's own networks with their own defaults; " if foreign else ""
     return other + "no baseline was tuned (--study=tune does)"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import optuna
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import SQLAlchemyError
 
 from recbole_nasr.errors import ConfigError
@@ -56,6 +57,8 @@ def open_study(asked: StudyRequest) -> optuna.Study:
     """
     address = default_storage(asked)
     try:
+        if "://" not in address:
+            mend_journal(Path(address))
         with quiet_optuna(), study_lock(asked):  # two processes at once would both create the tables
             study = optuna.create_study(
                 storage=_storage(address),
@@ -70,14 +73,60 @@ def open_study(asked: StudyRequest) -> optuna.Study:
             study.set_user_attr("settings", settings)
         earlier = study.user_attrs["settings"]
     except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError, KeyError) as error:
-        reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
-        msg = (
-            f"The storage {address} cannot be used: {reason}. Name a database such as sqlite:///study.db or a "
-            "journal file with --storage, or move the damaged file away."
-        )
-        raise ConfigError(msg) from error
+        raise _fault(address, error) from error
     refuse_other_settings(asked, earlier, settings)
     return study
+
+
+def mend_journal(path: Path) -> None:
+    """Cut off a last line that a killed process did not finish: the next one would be written behind it.
+
+    Whoever writes holds Optuna's lock, so what is unfinished under that lock will never be finished.
+
+    Raises:
+        ValueError: If the file is no journal of Optuna's; it is left as it is, which Optuna would not do.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        if not file.readline().startswith(b'{"op_code"'):
+            msg = "it is another file, not a journal"
+            raise ValueError(msg)
+    lock = JournalFileSymlinkLock(str(path))
+    lock.acquire()
+    try:
+        with path.open("rb+") as file:
+            content = file.read()
+            if not content.endswith(b"\n"):
+                file.truncate(content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
+
+
+@contextmanager
+def explained_faults(asked: StudyRequest) -> Iterator[None]:
+    """Turn a fault of the storage while a study runs into one line that says how to go on.
+
+    Raises:
+        ConfigError: Instead of what the storage raised.
+    """
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, JSONDecodeError) as error:
+        raise _fault(default_storage(asked), error) from error
+
+
+def _fault(address: str, error: Exception) -> ConfigError:
+    reason = str(error.__cause__ or error).partition("\n")[0].rstrip(".")
+    if "locked" in reason:
+        return ConfigError(
+            f"The storage {address} was locked by another process for longer than {_PATIENCE} s; end that process, or "
+            "wait for it, and give the same command again: finished runs are kept."
+        )
+    return ConfigError(
+        f"The storage {address} cannot be used: {reason}. Name a database such as sqlite:///study.db or a journal file "
+        "with --storage, or move the damaged file away: finished runs are taken from their records."
+    )
 
 
 def _storage(address: str) -> BaseStorage:

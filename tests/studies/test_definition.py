@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.studies.plan import base_settings, build_plan
+from recbole_nasr.studies.request import StudyRequest
+
+OWN = "title: T\npaper: P\nclaim: C\nruns:\n    A: {model: NASR, settings: {architecture: sasrec-1}}\n"
+
+
+def test_a_file_of_ones_own_is_a_study_named_after_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(OWN + "grid:\n    n_layers: [1, 2]\nquick:\n    seeds: [1]\n")
+    definition = StudyDefinition.load(str(path), quick=True)
+    assert (definition.name, definition.seeds) == ("mine", (1,))
+    assert definition.points() == [{"n_layers": 1}, {"n_layers": 2}]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (OWN + "grids:\n    n_layers: [1]\n", "Did you mean 'grid'?"),
+        (OWN + "quick:\n    seed: [1]\n", "Did you mean 'seeds'?"),
+        (OWN.replace("settings", "setings"), "Did you mean 'settings'?"),
+        (OWN.replace("model: NASR, ", ""), r"needs model \(of every row\)"),
+        (OWN.replace("claim: C\n", ""), "needs claim"),
+        ("- a list\n", "must be a table"),
+        ("runs: [\n", "cannot be read"),
+        (OWN + "quick: 3\n", "has 3 where a table"),
+    ],
+)
+def test_a_file_of_another_form_is_refused(text: str, part: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=part):
+        StudyDefinition.load(str(path))
+
+
+def test_a_missing_file_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        StudyDefinition.load("nowhere.yaml")
+
+
+def test_a_grid_with_an_unknown_key_is_refused_before_anything_runs(
+    toy: Path, ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(OWN + "grid:\n    n_layres: [1]\n")
+    asked = ask("mine.yaml", "--data_path=data", "--device=cpu")
+    with pytest.raises(ConfigError, match="Did you mean 'n_layers'"):
+        build_plan(asked, {"toy": base_settings(asked, "toy")})
+
+
+def test_the_user_may_change_what_is_only_a_default_of_a_row(toy: Path, ask: Callable[..., StudyRequest]) -> None:
+    def epochs(*words: str) -> dict[str, int]:
+        asked = ask("table2", "--quick", "--data_path=data", "--device=cpu", *words)
+        return {cell.label: cell.settings["epochs"] for cell in build_plan(asked, {"toy": base_settings(asked, "toy")})}
+
+    row, plain = "SASRec (RecBole, all positions)", "SASRec (RecBole)"
+    assert (epochs()[row], epochs()[plain]) == (20, 1)
+    assert epochs("--epochs=3")[row] == 3
+    assert epochs("--NASR.epochs=3")[row] == 20

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.shortfalls import REQUIREMENTS, shortfalls, unfinished_training
+from recbole_nasr.studies.tables import FinishedRun
+
+from .conftest import record_of
+
+
+def run(label: str = "NASR", seed: int = 1, dataset: str = "toy", **facts: Any) -> FinishedRun:
+    """A finished run without ranks."""
+    model = "NASRSearch" if label == "NASR" else facts.pop("model", "NASR")
+    point = facts.pop("point", {})
+    return FinishedRun(label, dataset, point, record_of(Cell(label, model, dataset, {}, seed), **facts))
+
+
+@pytest.fixture
+def short(ask: Callable[..., StudyRequest]) -> Callable[..., dict[str, str]]:
+    """Shortfalls of a study with the given runs."""
+
+    def of(name: str, runs: list[FinishedRun], *words: str, compared: bool = True) -> dict[str, str]:
+        return dict(shortfalls(ask(name, *words), runs, compared=compared))
+
+    return of
+
+
+def test_few_random_networks_and_few_searches_are_named(short: Callable[..., dict[str, str]]) -> None:
+    found = short("table2", [run(), *(run("Random", seed) for seed in range(3))])
+    assert found["E2"].startswith("3 random networks; ")
+    assert found["E3"] == "1 search per row; each network found was trained once"
+
+
+def test_ten_random_networks_and_the_best_of_them_meet_the_demand(short: Callable[..., dict[str, str]]) -> None:
+    assert "E2" not in short("cost", [run(), *(run("Random", seed) for seed in range(10))])
+
+
+@pytest.mark.parametrize(("trials", "met"), [(19, False), (20, True)])
+def test_tuning_needs_twenty_trials(trials: int, met: bool, short: Callable[..., dict[str, str]]) -> None:
+    assert ("E1" not in short("tune", [run()], f"--n_trials={trials}")) is met
+
+
+def test_seeds_and_paired_tests_are_both_asked_for(short: Callable[..., dict[str, str]]) -> None:
+    seeds = [run("SASRec-1", seed) for seed in range(3)]
+    assert "E6" not in short("depth", seeds)
+    assert short("depth", seeds, compared=False)["E6"] == "no paired tests"
+    assert short("depth", seeds[:1])["E6"] == "1 seed in some rows"
+
+
+def test_the_depths_that_were_run_are_named_until_one_has_32_layers(short: Callable[..., dict[str, str]]) -> None:
+    depths = [run("SASRec-1", point={"n_layers": n}) for n in (8, 2)]
+    assert short("depth", depths)["E13"] == "layers: 2, 8"
+    assert "E13" not in short("depth", [*depths, run("SASRec-1", point={"n_layers": 32})])
+
+
+def test_both_splits_and_four_data_sets_meet_the_demand(short: Callable[..., dict[str, str]]) -> None:
+    both = [
+        run(dataset=name, data={"actions": 10}, settings={"split_by": split, "mask_history": split == "time"})
+        for name, split in zip("abcd", ["time", "leave_one_out"] * 2, strict=True)
+    ]
+    assert not {"E8", "E9"} & short("table2", both).keys()
+    assert short("table2", both[:1])["E8"] == "time alone, history masked"
+    assert short("table2", both[:1])["E9"] == "1 data set: a (10 actions)"
+
+
+def test_ranks_that_are_gone_are_missed(short: Callable[..., dict[str, str]]) -> None:
+    assert short("table2", [run()])["E14"] == "ranks of 1 runs are not on this machine"
+
+
+def test_a_run_that_was_best_at_its_last_allowed_epoch_was_not_trained_to_its_end() -> None:
+    full = run(epochs=4, best_epoch=4, settings={"epochs": 4})
+    stopped = run(epochs=4, best_epoch=4, settings={"epochs": 9})
+    past = run(epochs=4, best_epoch=2, settings={"epochs": 4})
+    assert unfinished_training([full, stopped, past]) == [full]
+
+
+def test_requirements_are_numbered_without_gaps() -> None:
+    assert list(REQUIREMENTS) == [f"E{number}" for number in range(1, 16)]

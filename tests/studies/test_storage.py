@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from optuna.exceptions import StorageInternalError
+
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.studies import storage
+from recbole_nasr.studies.engine import Engine
+from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.storage import explained_faults, mend_journal, open_study
+
+from .conftest import Worker
+
+
+def test_a_file_that_is_no_journal_is_refused_in_one_line(ask: Callable[..., StudyRequest]) -> None:
+    Path("notes.log").write_text("not a journal\n")
+    with pytest.raises(ConfigError, match=r"notes.log cannot be used.*records"):
+        open_study(ask("table2", "--storage=notes.log"))
+    assert Path("notes.log").read_text() == "not a journal\n"
+
+
+def test_a_journal_cut_off_in_a_line_goes_on(engine: Callable[..., Engine], cells: list[Cell]) -> None:
+    engine(Worker(), "--n_trials=2").run()
+    journal = Path("study.log")
+    journal.write_bytes(journal.read_bytes()[:-10])  # the end of the second trial was not written
+    worker = Worker()
+    after = engine(worker)
+    after.run()
+    assert {cell.key for cell in cells[2:]} <= set(worker.ran) <= {cell.key for cell in cells[1:]}
+    assert len(after.finished()) + after.unfinished() == 4
+
+
+def test_a_whole_journal_is_left_as_it_is() -> None:
+    journal = Path("study.log")
+    for content in (b"", b'{"op_code": 1}\n', b'{"op_code": 1}\n{"op_code": 2}\n'):
+        journal.write_bytes(content)
+        mend_journal(journal)
+        assert journal.read_bytes() == content
+    journal.write_bytes(b'{"op_code": 1}\n{"op_')
+    mend_journal(journal)
+    assert journal.read_bytes() == b'{"op_code": 1}\n'
+
+
+def test_a_locked_database_is_one_line_that_says_what_to_do(
+    ask: Callable[..., StudyRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ask("table2", "--storage=sqlite:///study.db")
+    open_study(asked)
+    monkeypatch.setattr(storage, "_PATIENCE", 0)
+    with contextlib.closing(sqlite3.connect("study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match="locked by another process"):
+            open_study(asked)
+    open_study(asked)
+
+
+def test_a_storage_that_fails_while_a_study_runs_is_one_line(ask: Callable[..., StudyRequest]) -> None:
+    with pytest.raises(ConfigError, match="disk I/O error"), explained_faults(ask("table2")):
+        raise StorageInternalError from OSError("disk I/O error")
