@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.resources import available, load_yaml
+from recbole_nasr.settings_file import read_settings
 
 FOLDER = "properties/study"
 
@@ -120,7 +119,7 @@ def _content(name: str) -> dict[str, Any]:
     if name in names:
         content = load_yaml(FOLDER, name)
     elif name.endswith((".yaml", ".yml")):
-        content = _own_file(Path(name))
+        content = read_settings(name)
     else:
         msg = f"There is no study {name!r}; there are {', '.join(names)}.{did_you_mean(name, names)}"
         raise ConfigError(msg)
@@ -134,18 +133,6 @@ def _content(name: str) -> dict[str, Any]:
     missing += ["model (of every row)"] * any("model" not in row for row in rows)
     if missing:
         msg = f"The study {name} needs {', '.join(missing)}; docs/studies.md says what a study consists of."
-        raise ConfigError(msg)
-    return content
-
-
-def _own_file(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        msg = f"The study {path} cannot be read: {' '.join(str(error).split())}."
-        raise ConfigError(msg) from error
-    if not isinstance(content, dict):
-        msg = f"The study {path} must be a table of keys such as title and runs, but holds {type(content).__name__}."
         raise ConfigError(msg)
     return content
 

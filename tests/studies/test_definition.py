@@ -29,7 +29,7 @@ def test_a_file_of_ones_own_is_a_study_named_after_the_file(tmp_path: Path) -> N
         (OWN.replace("settings", "setings"), "Did you mean 'settings'?"),
         (OWN.replace("model: NASR, ", ""), r"needs model \(of every row\)"),
         (OWN.replace("claim: C\n", ""), "needs claim"),
-        ("- a list\n", "must be a table"),
+        ("- a list\n", "must consist of"),
         ("runs: [\n", "cannot be read"),
         (OWN + "quick: 3\n", "has 3 where a table"),
     ],

@@ -46,7 +46,7 @@ def trained(crowd: Path, write_inter: Callable[..., Path], monkeypatch: pytest.M
     ) -> RunResult:
         settings = yaml.safe_load(files[0].read_text())
         made.append(settings)
-        draw = random.Random(len(made))  # noqa: S311 - scores of a stand-in
+        draw = random.Random(len(made))
         folder.write_json("run.json", {"device_name": "a stand-in"})
         ranks = [draw.randint(1, 9) for _ in range(16)]
         folder.write_csv(
