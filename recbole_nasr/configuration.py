@@ -71,6 +71,8 @@ UNLISTED_KEYS = {
     "group_offset": "the same, in RecBole's scripts",
     "local_rank": "number of the process on this machine",
     "verbose": "set by RecBole in the processes after the first",
+    "log_mlflow": "whether MLflow is told of a run of the command line",
+    "mlflow_experiment": "the experiment of MLflow",
     "encoding": "text encoding of atomic files",
     "tail_ratio": "share of unpopular items, for TailPercentage",
     "mask_ratio": "share of masked items, for the transform mask_itemseq",

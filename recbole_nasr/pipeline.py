@@ -34,6 +34,7 @@ from recbole_nasr.machine import device_name
 from recbole_nasr.results import DataCounts, RunResult, save_items, save_ranks, save_result
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.settings_file import settings_text
+from recbole_nasr.trackers import Tracker, tracked
 from recbole_nasr.trainer.ranks import full_ranks
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -78,7 +79,8 @@ def run_model(
     with record.running(), isolated_run(folder.path):
         config = Config(model, dataset, [str(path) for path in config_files], process_settings() or None)
         config["checkpoint_dir"] = str(folder.path)
-        folder.write_text("config.yaml", settings_text(effective(config)))
+        in_force = effective(config)
+        folder.write_text("config.yaml", settings_text(in_force))
         record.facts.update(
             seed=config["seed"],
             processes=world_size(),
@@ -86,12 +88,18 @@ def run_model(
             device_name=device_name(config["device"]),
             **({"label": label} if label else {}),
         )
-        result = replace(_run(config, record, on_validation), label=label)
-        save_result(result)
+        with tracked(config, in_force, folder.path) as tracker:
+            result = replace(_run(config, record, on_validation, tracker), label=label)
+            save_result(result)
+            tracker.metrics({f"test_{name}": value for name, value in result.test.items()})
+            tracker.search(result.search.blocks if result.search is not None else ())
+            tracker.files(folder.path)
     return result
 
 
-def _run(config: Config, record: RunRecord, on_validation: Callable[[int, float], None] | None) -> RunResult:
+def _run(
+    config: Config, record: RunRecord, on_validation: Callable[[int, float], None] | None, tracker: Tracker
+) -> RunResult:
     init_seed(config["seed"], config["reproducibility"])
     with record.stage("data"):
         counts, loaders = _load(config)
@@ -108,7 +116,7 @@ def _run(config: Config, record: RunRecord, on_validation: Callable[[int, float]
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
     trainer.saved_model_file = from_first(str(record.folder.path / CHECKPOINT))
     bars = bool(sys.stderr.isatty() and config["show_progress"])
-    epochs = EpochLines(trainer, config, on_validation)
+    epochs = EpochLines(trainer, config, tracker.epochs(trainer, config["valid_metric"], on_validation))
     epoch_seconds = _timed_epochs(trainer)
     with record.stage("training"):
         try:
@@ -118,6 +126,8 @@ def _run(config: Config, record: RunRecord, on_validation: Callable[[int, float]
                 save_candidates(record.folder, trainer.trained)
     with record.stage("test"):
         test = trainer.evaluate(test_data, show_progress=bars)
+        for name, value in _numbers(test).items():
+            trainer.tensorboard.add_scalar(f"test/{name}", value, epochs.best_epoch)
         _keep_ranks(config, trainer, test_data, record.folder)
     _note_stages(record, trainer)
     step_seconds = statistics.median(epoch_seconds or [0.0]) / len(train_data)

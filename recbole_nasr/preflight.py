@@ -29,6 +29,7 @@ from recbole_nasr.ops import load_operations, locate_operations
 from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
 from recbole_nasr.settings_file import settings_text
+from recbole_nasr.trackers import check_trackers
 
 _TORCHRUN = "several processes are started with torchrun, see docs/distributed.md"
 
@@ -210,6 +211,7 @@ def check_run(
     with _configuration(model, dataset, settings) as config:
         check_keys(config, strict=True)
         check_limits(config)
+        check_trackers(config)
         _check_valid_metric(config)
         _check_network(config)
         _check_dataset(config, checked)

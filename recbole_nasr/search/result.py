@@ -78,6 +78,19 @@ class BlockRanking:
         """Whether there are so few directions (about 5 of 64) that all paths agree and scores mean nothing."""
         return self.effective_rank < max(1.1, self.hidden_size / 12)
 
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers that a tracker follows from block to block."""
+        return {
+            "selected_score": float(self.scores[self.selected]),
+            "best_score": float(self.scores.min()),
+            "worst_score": float(self.scores.max()),
+            "gap": self.gap,
+            "gap_standard_error": self.gap_standard_error,
+            "tied_paths": float(len(self.ties)),
+            "effective_rank": self.effective_rank,
+            **({"loss": self.losses[-1]} if self.losses else {}),
+        }
+
     def summary(self) -> dict[str, Any]:
         """Return the numbers a reader wants first, ready for JSON."""
         return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import recbole_nasr
@@ -15,17 +17,38 @@ from recbole_nasr.serving.saved import LoadedRun
 from recbole_nasr.serving.tables import run_ranks
 from recbole_nasr.statistics import CONFIDENCE, is_metric_per_case, mean_and_interval, metric_per_case
 
-_MOVIELENS = (
-    "MovieLens data are GroupLens' (University of Minnesota): for research, not to be redistributed or used "
-    "commercially without permission; the licence is in the README of the release."
+_MOVIELENS_README = (
+    "{name} was collected by GroupLens Research, University of Minnesota. Its README permits research use; "
+    "publications must acknowledge the data set, no endorsement may be implied, and neither redistribution nor "
+    "commercial use is permitted without separate permission. `items.csv` here holds its item ids and titles."
 )
-LICENCES = {
-    "ml": _MOVIELENS,
-    "ml-100k": _MOVIELENS,
-    "ml-1m": _MOVIELENS,
-    "lastfm": "Last.FM data (Òscar Celma, with permission of Last.fm) are for non-commercial use only.",
-}
-"""What is known about the licence of data sets."""
+_MOVIELENS_OTHER = (
+    "MovieLens, release {release}, by GroupLens Research, University of Minnesota: its terms are in the README that "
+    "comes with the release, see https://files.grouplens.org/datasets/movielens/."
+)
+_LASTFM = (
+    "Last.FM-1K is distributed with permission of Last.fm and available for non-commercial use, as its README says: "
+    "http://ocelma.net/MusicRecommendationDataset/lastfm-1K.html."
+)
+_READ = {"100k": "MovieLens 100K", "1m": "MovieLens 1M"}  # the releases whose README the line above was written from
+
+
+def licence(config: Mapping[str, Any] | Any) -> str:
+    """Return what the publishers of a data set say about its use, or where they say it.
+
+    Args:
+        config: Configuration of a run; ``dataset``, and for ``ml`` the release or ``source``, count.
+    """
+    dataset = str(config["dataset"])
+    if dataset == "lastfm":
+        return _LASTFM
+    release = str(config["ml_release"] or "") if dataset == "ml" else dataset.removeprefix("ml-")
+    if dataset == "ml" and config["source"] is not None:
+        release = Path(str(config["source"])).name
+    elif release in _READ and dataset in ("ml", f"ml-{release}"):
+        return _MOVIELENS_README.format(name=_READ[release])
+    return _MOVIELENS_OTHER.format(release=release) if dataset == "ml" else _UNKNOWN_LICENCE
+
 
 _UNKNOWN_LICENCE = "Not known to the program that wrote this card: whoever passes the folder on has to state it here."
 
@@ -89,7 +112,7 @@ def card_text(loaded: LoadedRun, file_format: str, network: TopKNetwork, facts: 
         f"{length}. Out come `ids` and `scores`, `(batch, {network.k})`, best first; a score is a logit. {seen}",
         "## Data",
         _data(loaded),
-        f"Licence of the data: {LICENCES.get(dataset, _UNKNOWN_LICENCE)}",
+        f"Licence of the data: {licence(config)}",
         "## Test results",
         _results(loaded),
         "## Architecture",

@@ -147,6 +147,17 @@ class NASRSearchTrainer(NASRTrainer):
             f" (a sample of {ranking.n_space_paths})" if ranking.sampled else "",
             ", collapsed" if ranking.collapsed else "",
         )
+        self._track_block(index, ranking)
+
+    def _track_block(self, index: int, ranking: BlockRanking) -> None:
+        """Tell TensorBoard and, with ``log_wandb``, Weights & Biases what the search found; the first block is 1."""
+        number = index + 1
+        for epoch, loss in enumerate(ranking.losses, start=1):
+            self.tensorboard.add_scalar(f"search/loss_of_block_{number}", loss, epoch)
+        for name, value in ranking.numbers().items():
+            self.tensorboard.add_scalar(f"search/{name}", value, number)
+        self.tensorboard.add_histogram("search/scores", ranking.scores, number)
+        self.wandblogger.log_metrics({**ranking.numbers(), "block_step": number}, head="search")
 
     def _become_network_of(self, path: str) -> None:
         architecture = load_checkpoint(path, self.device)["config"]["architecture"]

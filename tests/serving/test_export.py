@@ -16,6 +16,7 @@ from recbole_nasr.errors import ConfigError, NumericalError
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.serving import export
+from recbole_nasr.serving.card import licence
 from recbole_nasr.serving.export import export_run, parity_text
 from recbole_nasr.serving.network import TopKNetwork, eager_runner, file_runner, random_histories, write_network
 from recbole_nasr.space import Architecture
@@ -93,6 +94,24 @@ def test_another_result_is_refused_and_nothing_is_kept(
     with pytest.raises(NumericalError, match="nothing was kept"):
         export_run(trained.nasr, "torch", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("dataset", "release", "source", "expected"),
+    [
+        ("ml", "100k", None, "MovieLens 100K was collected by GroupLens"),
+        ("ml-1m", None, None, "MovieLens 1M was collected by GroupLens"),
+        ("ml", "25m", None, "release 25m, by GroupLens"),
+        ("ml", "100k", "some/ratings.csv", "release ratings.csv, by GroupLens"),
+        ("lastfm", None, None, "non-commercial use"),
+        ("shop", None, "shop.csv", "Not known to the program"),
+        ("1m", None, None, "Not known to the program"),
+    ],
+)
+def test_the_card_says_of_the_licence_what_is_known_of_that_very_data_set(
+    dataset: str, release: str | None, source: str | None, expected: str
+) -> None:
+    assert expected in licence({"dataset": dataset, "ml_release": release, "source": source})
 
 
 def code_of(folder: Path) -> str:

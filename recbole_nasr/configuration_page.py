@@ -1,0 +1,166 @@
+"""``python -m recbole_nasr.configuration_page``: docs/configuration.md and the table in the README, from the YAML."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from recbole_nasr.resources import available, resource_dir
+
+FILES = {
+    "Network and training, `NASR`": ("properties/model", "NASR"),
+    "Search, `NASRSearch`": ("properties/model", "NASRSearch"),
+    "Data, `--dataset=ml`": ("dataset_configs", "ml"),
+    "Data, `--dataset=lastfm`": ("dataset_configs", "lastfm"),
+    "Data of your own, `--source=FILE`": ("properties/data", "own"),
+}
+"""Title and file of each table."""
+
+_PRESETS = {
+    "Search presets, `search_preset`": "properties/search",
+    "Search spaces, `search_space`": "properties/space",
+}
+
+_HEAD = """\
+# Configuration
+
+Every key of ours, from the YAML files that hold its default; `python -m recbole_nasr.configuration_page` writes this
+page (and the table in the README). RecBole's own keys work as they do in RecBole
+(<https://recbole.io/docs/user_guide/config_settings.html>); those listed here are the ones
+whose default we set. An empty default is `~`.
+
+From the strongest: command line (`--key=value`), `config_dict`, configuration files (`--config_files`),
+`dataset_configs/<dataset>.yaml`, presets, model YAML, RecBole's defaults. A key that nothing reads is an error that
+names the nearest one. What is for the command alone (`--quick`, `--device`, `--runs_dir`, ...) is in `--help`.
+
+TensorBoard events are always written. `--log_wandb=True --wandb_project=NAME` tells Weights & Biases too (RecBole's
+keys), `--log_mlflow=True --mlflow_experiment=NAME` MLflow; see [using.md](using.md#trackers).
+"""
+
+SHORT = (
+    ("NASR", "architecture"),
+    ("NASR", "n_layers"),
+    ("NASR", "n_blocks"),
+    ("NASR", "hidden_size"),
+    ("NASR", "epochs"),
+    ("NASR", "learning_rate"),
+    ("NASR", "train_batch_size"),
+    ("NASR", "mask_history"),
+    ("NASRSearch", "search_preset"),
+    ("NASR", "search_space"),
+    ("NASRSearch", "search_epochs"),
+    ("NASRSearch", "augmentations"),
+)
+"""The keys in the README: model YAML and key."""
+
+BEGIN, END = "<!-- configuration: generated, see CONTRIBUTING.md -->\n", "<!-- end of configuration -->\n"
+"""What stands around the README's table."""
+
+_KEY = re.compile(r"(?P<key>\w+):(?P<value>.*?)(?:\s+# (?P<comment>.*))?")
+_COMMENT = re.compile(r"\((?P<kind>[^)]*)\) (?P<meaning>.*)")
+_SECTION = re.compile(r"# (?P<title>[^.]*)")
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a YAML file.
+
+    Args:
+        name: The key.
+        default: Its value, as written.
+        kind: What it may be, such as ``int``.
+        meaning: One sentence or more.
+        section: Heading it stands under.
+    """
+
+    name: str
+    default: str
+    kind: str
+    meaning: str
+    section: str
+
+
+def keys_of(text: str) -> Iterator[Key]:
+    """Yield the keys at the top level of a YAML file of ours, in its order.
+
+    Raises:
+        ValueError: If a key has no comment of the form ``# (type) Meaning.``.
+    """
+    section, after_blank = "", True
+    for line in text.splitlines():
+        found = _KEY.fullmatch(line)
+        if found:
+            comment = _COMMENT.fullmatch(found["comment"] or "")
+            if comment is None:
+                msg = f"Every key of a YAML file needs a comment `# (type) Meaning.`, but this line has none: {line}"
+                raise ValueError(msg)
+            yield Key(found["key"], found["value"].strip(), comment["kind"], comment["meaning"], section)
+        elif after_blank and (heading := _SECTION.match(line)):
+            section = heading["title"]
+        after_blank = not line.strip()
+
+
+def page() -> str:
+    """Return the whole page as Markdown."""
+    parts = [_HEAD]
+    for title, (folder, name) in FILES.items():
+        parts += [f"## {title}\n", f"From `{folder}/{name}.yaml`.\n", _table(list(keys_of(_text(folder, name))))]
+    for title, folder in _PRESETS.items():
+        parts.append(f"## {title}\n")
+        for name in available(folder):
+            text = _text(folder, name)
+            parts += [f"`{name}`: {text.splitlines()[0].removeprefix('# ')}\n", _table(list(keys_of(text)))]
+    return "\n".join(parts)
+
+
+def short_table() -> str:
+    """Return the README's table of a few keys as Markdown."""
+    known = {
+        (name, key.name): key for name in ("NASR", "NASRSearch") for key in keys_of(_text("properties/model", name))
+    }
+    return _table([replace(known[place], section="") for place in SHORT])
+
+
+def with_short_table(readme: str) -> str:
+    """Return the README with the present table between :data:`BEGIN` and :data:`END`."""
+    before, _, rest = readme.partition(BEGIN)
+    return f"{before}{BEGIN}{short_table()}{END}{rest.partition(END)[2]}"
+
+
+def _text(folder: str, name: str) -> str:
+    root, _, rest = folder.partition("/")
+    return (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def _table(keys: list[Key]) -> str:
+    lines = []
+    for number, key in enumerate(keys):
+        if number == 0 or key.section != keys[number - 1].section:
+            heading = [f"**{key.section}**", ""] if key.section and len({other.section for other in keys}) > 1 else []
+            lines += [
+                *([""] if number else []),
+                *heading,
+                "| key | default | type | meaning |",
+                "| --- | --- | --- | --- |",
+            ]
+        cells = [f"`{key.name}`", f"`{key.default}`" if key.default else "", key.kind, key.meaning]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def main() -> int:
+    """Write both into the current folder, a checkout; return 0, or 2 if it is none."""
+    readme, page_file = Path("README.md"), Path("docs/configuration.md")
+    if not (readme.is_file() and page_file.parent.is_dir() and BEGIN in readme.read_text(encoding="utf-8")):
+        sys.stderr.write("error: this is run in the folder of a checkout, with README.md and docs/.\n")
+        return 2
+    page_file.write_text(page(), encoding="utf-8")
+    readme.write_text(with_short_table(readme.read_text(encoding="utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
