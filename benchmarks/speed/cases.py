@@ -133,6 +133,6 @@ def _measure_of(
     if run is None:
         msg = f"`{implementation.name}` has neither `run` nor `remote`."
         raise ValueError(msg)
-    n_calls = calls_per_round(seconds_per_call(run, device, 1).wall, effort.shortest_round_s)
+    n_calls = calls_per_round(seconds_per_call(run, device, 1).device, effort.shortest_round_s)
     line["calls_per_round"] = n_calls
     return lambda: seconds_per_call(run, device, n_calls)

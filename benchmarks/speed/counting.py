@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+IDLE = ("detach", "empty", "empty_like", "empty_strided", "new_empty", "lift_fresh", "_unsafe_view")
+
 
 class CountOps(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the operations that reach a kernel; views, which only relabel memory, do not.
+    """Counts the operations that reach a kernel; views and empty tensors, which compute nothing, do not.
 
     Attributes:
         count: Operations so far.
@@ -21,8 +23,8 @@ class CountOps(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        """Count ``func``, unless it returns a view, and run it."""
-        if not _is_view(func):
+        """Count ``func``, unless it computes nothing, and run it."""
+        if not _is_view(func) and func.overloadpacket.__name__ not in IDLE:
             self.count += 1
         return func(*args, **(kwargs or {}))
 

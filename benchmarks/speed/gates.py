@@ -62,6 +62,26 @@ def equal(name: str, found: Tensor, expected: Tensor) -> Check:
     return Check(name, float((found.cpu() != expected.cpu()).sum()), 0.0)
 
 
+def same_ranks(found: Tensor, scores: Tensor, targets: Tensor, tolerance: float) -> Check:
+    """Count ranks ``(B,)`` that differ by more than the items whose score is as good as the target's.
+
+    Two products of the same numbers, cut differently, differ in their last bits; with 200,000 items some score is then
+    above the target's in one and below in the other.
+
+    Args:
+        found: Ranks, ties against the target.
+        scores: ``(B, V)`` of the reference; column 0 (padding) is ignored.
+        targets: ``(B,)`` item ids.
+        tolerance: Scores that close, relative to the largest, count as equal.
+    """
+    others = scores[:, 1:]
+    own = scores.gather(1, targets.unsqueeze(1))
+    margin = tolerance * others[others.isfinite()].abs().max()
+    best, worst = (others > own + margin).sum(dim=1) + 1, (others >= own - margin).sum(dim=1)
+    outside = (found.to(scores.device) < best) | (found.to(scores.device) > worst)
+    return Check("ranks", float(outside.sum()), 0.0)
+
+
 def same_order(name: str, found: Tensor, expected: Tensor, tolerance: float) -> Check:
     """Count pairs of scores ``(P,)`` that are further apart than ``tolerance`` and in another order; none may be."""
     found, expected = found.detach().double().cpu(), expected.detach().double().cpu()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from statistics import median
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.speed.timing import seconds_per_call
 
-REPEATS = 7
+REPEATS = 25
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def _best(call: Callable[[], Any], device: torch.device) -> float:
     """Return the seconds of the fastest repetition: a ceiling is not lowered by what else the machine does."""
     for _ in range(2):
         call()
-    return min(seconds_per_call(call, device, 3).wall for _ in range(REPEATS))
+    return min(seconds_per_call(call, device, 1).device for _ in range(REPEATS))
 
 
 def _chain(n: int, numbers: Tensor) -> None:
@@ -95,7 +94,7 @@ def _chain(n: int, numbers: Tensor) -> None:
 def _eager(device: torch.device) -> float:
     numbers = torch.zeros(8, device=device)
     _chain(200, numbers)
-    return median(seconds_per_call(lambda: _chain(1000, numbers), device, 1).wall for _ in range(REPEATS)) / 1000
+    return min(seconds_per_call(lambda: _chain(1000, numbers), device, 1).wall for _ in range(REPEATS)) / 1000
 
 
 def _captured(device: torch.device) -> float:
@@ -108,4 +107,4 @@ def _captured(device: torch.device) -> float:
     with torch.cuda.graph(graph):
         _chain(1000, numbers)
     graph.replay()
-    return median(seconds_per_call(graph.replay, device, 3).wall for _ in range(REPEATS)) / 1000
+    return min(seconds_per_call(graph.replay, device, 3).device for _ in range(REPEATS)) / 1000

@@ -20,7 +20,8 @@ class Seconds:
 
     Args:
         wall: Until the device has finished, by the host's clock.
-        device: Between two events on the device; on a CPU the same as ``wall``.
+        device: Between two events on a GPU. On a CPU processor time, which other work on the machine hardly lengthens;
+            with several threads, whose times would add up, the same as ``wall``.
     """
 
     wall: float
@@ -30,11 +31,12 @@ class Seconds:
 def seconds_per_call(call: Callable[[], Any], device: torch.device, n_calls: int) -> Seconds:
     """Run ``call`` ``n_calls`` times and return the mean."""
     if device.type != "cuda":
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         for _ in range(n_calls):
             call()
+        used = (time.process_time() - processor) / n_calls
         wall = (time.perf_counter() - start) / n_calls
-        return Seconds(wall, wall)
+        return Seconds(wall, used if torch.get_num_threads() == 1 else wall)
     before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     torch.cuda.synchronize(device)
     start = time.perf_counter()
@@ -64,13 +66,13 @@ class Times:
     rounds: list[Seconds] = field(default_factory=list)
 
     def summary(self) -> dict[str, float | int]:
-        """Return median and quartiles of the wall clock, the median of the device clock, and the number of rounds."""
-        first, middle, third = quartiles([one.wall for one in self.rounds])
+        """Return median and quartiles of the device's clock, the median of the wall clock, and the number of rounds."""
+        first, middle, third = quartiles([one.device for one in self.rounds])
         return {
             "median_s": middle,
             "q1_s": first,
             "q3_s": third,
-            "device_s": quartiles([one.device for one in self.rounds])[1],
+            "wall_s": quartiles([one.wall for one in self.rounds])[1],
             "rounds": len(self.rounds),
         }
 
