@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +41,13 @@ def package_trainer(shape: Shape, network: HybridNet, device: torch.device, **se
     model = NASR(config, SimpleNamespace(num=lambda _field: shape.n_items + 1)).to(device)
     model.network = copy.deepcopy(network)
     return NASRTrainer(config, model)
+
+
+def package_step(trainer: NASRTrainer, batch: Sequence[Tensor]) -> Tensor:
+    """Take one step of the retraining as the package does: captured, compiled and in the precision of its device."""
+    n_targets = (batch[2] > 0).sum()
+    with trainer.speed.acceleration.products():
+        return trainer.speed.step(trainer.train_step, trainer.optimizer, *batch, n_targets)
 
 
 @dataclass

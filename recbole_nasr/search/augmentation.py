@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.errors import ConfigError, did_you_mean
 
@@ -17,6 +19,18 @@ def _destroyed(item_seq_len: Tensor, ratio: float) -> Tensor:
     """Return how many items of each row to destroy: ``max(1, round(ratio * length))``, 0 for an empty row."""
     count = torch.round(item_seq_len * ratio).long().clamp_min(1)
     return torch.minimum(count, item_seq_len)
+
+
+def _most_destroyed(item_seq: Tensor, ratio: float) -> int:
+    """Return as many items as a full row can have destroyed, or one more; known without reading a length."""
+    return min(item_seq.size(1), int(ratio * item_seq.size(1)) + 1)
+
+
+def _lowest(keys: Tensor, n: int) -> Tensor:
+    """Return the places of the ``n`` lowest keys of each row, lowest first; NumPy sorts short rows much faster."""
+    if keys.device.type == "cpu":
+        return torch.from_numpy(np.argsort(keys.numpy(), axis=1)[:, :n])
+    return keys.topk(n, dim=1, largest=False).indices
 
 
 def _positions(item_seq: Tensor) -> Tensor:
@@ -33,11 +47,10 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, 
     """Replace exactly ``max(1, round(ratio * length))`` random items of each row by ``mask_token``."""
     keys = torch.rand(item_seq.shape, generator=generator, device=item_seq.device)
     keys = torch.where(_positions(item_seq) < item_seq_len.unsqueeze(1), keys, 2.0)  # padding sorts last
-    most = min(item_seq.size(1), int(ratio * item_seq.size(1)) + 1)  # as many as a full row can lose, or one more
-    lowest = keys.topk(most, dim=1, largest=False).indices
+    most = _most_destroyed(item_seq, ratio)
     chosen = torch.arange(most, device=item_seq.device) < _destroyed(item_seq_len, ratio).unsqueeze(1)
-    marks = torch.zeros_like(item_seq, dtype=torch.bool).scatter_(1, lowest, chosen)
-    return item_seq.masked_fill(marks, mask_token), item_seq_len
+    marks = torch.zeros_like(item_seq, dtype=torch.bool).scatter_(1, _lowest(keys, most), chosen)
+    return torch.where(marks, mask_token, item_seq), item_seq_len
 
 
 def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001
@@ -59,12 +72,13 @@ def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: in
     """Shuffle a random contiguous span of ``max(1, round(ratio * length))`` items of each row."""
     span = _destroyed(item_seq_len, ratio)
     start = _uniform_below((item_seq_len - span + 1).clamp_min(1), generator)
-    steps = _positions(item_seq)
-    inside = (steps >= start.unsqueeze(1)) & (steps < (start + span).unsqueeze(1))
-    draw = torch.rand(item_seq.shape, generator=generator, device=item_seq.device)
-    # Inside the span the keys are random but stay between its borders, so that a stable sort moves nothing across.
-    keys = torch.where(inside, start.unsqueeze(1) + draw * span.unsqueeze(1), steps.float())
-    return item_seq.gather(1, keys.argsort(dim=1, stable=True)), item_seq_len
+    steps = torch.arange(_most_destroyed(item_seq, ratio), device=item_seq.device)
+    inside = steps < span.unsqueeze(1)
+    keys = torch.rand(inside.shape, generator=generator, device=item_seq.device)
+    order = torch.where(inside, keys, 2.0).argsort(dim=1)  # what is no part of a row's span sorts last
+    places = torch.where(inside, start.unsqueeze(1) + steps, item_seq.size(1))  # such go to a column of their own
+    items = F.pad(item_seq, (0, 1))
+    return items.scatter(1, places, items.gather(1, places.gather(1, order)))[:, :-1], item_seq_len
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor, float, int, torch.Generator], View]] = {

@@ -73,7 +73,10 @@ class Contrastive(Objective):
         rows: Tensor | None = None,  # noqa: ARG002 - every step draws new views
     ) -> Tensor:
         """Return the mean over ``paths`` of the distance to their ensemble, each with its own view in each branch."""
-        first, second = ([self._view(item_seq, item_seq_len, self.rng) for _ in paths] for _ in range(2))
+        n_views = 2 * len(paths)  # all drawn at once
+        items, lengths = self._view(item_seq.repeat(n_views, 1), item_seq_len.repeat(n_views), self.rng)
+        views = list(zip(items.chunk(n_views), lengths.chunk(n_views), strict=True))
+        first, second = views[: len(paths)], views[len(paths) :]
         loss = self._towards(first, second, prefix, paths)
         return (loss + self._towards(second, first, prefix, paths)) / 2 if self.settings.symmetric else loss
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 import doctest
 
 from benchmarks.speed import startup, text, timing
+from benchmarks.speed.sections import quality
 from benchmarks.speed.timing import Seconds, take_turns
 
 
 def test_examples_in_the_docstrings_hold() -> None:
-    for module in (startup, text, timing):
+    for module in (quality, startup, text, timing):
         assert doctest.testmod(module).failed == 0
 
 

@@ -18,6 +18,7 @@ def sections() -> dict[str, Section]:
         augmentation,
         evaluation,
         growth,
+        quality,
         ranking,
         recbole_epoch,
         retraining,
@@ -34,4 +35,5 @@ def sections() -> dict[str, Section]:
         "evaluation": evaluation.cases,
         "recbole": recbole_epoch.cases,
         "growth": growth.cases,
+        "quality": quality.cases,
     }

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.cases import Case, Implementation
-from benchmarks.speed.package import package_trainer
+from benchmarks.speed.package import package_step, package_trainer
 from benchmarks.speed.sections.evaluation import evaluation_cases
 from benchmarks.speed.sections.ranking import earlier_paths, stored_views
 from benchmarks.speed.sections.search_step import package_trainer as search_trainer
@@ -45,7 +45,7 @@ def retraining(shape: Shape, device: torch.device) -> Run:
     trainer = package_trainer(shape, build_network(shape, device), device)
     trainer.model.train()
     batch = training_batch(shape, shape.batch_size, device)
-    return lambda: trainer.train_step(*batch)
+    return lambda: package_step(trainer, batch)
 
 
 def evaluation(shape: Shape, device: torch.device) -> Run:

@@ -57,7 +57,7 @@ def write_tiny() -> dict[str, Any]:
     """Write 30 histories of 9 items in RecBole's format into the working folder, and return where they are."""
     folder = Path("tiny")
     folder.mkdir(exist_ok=True)
-    rows = [f"u{user}\ti{(user + step) % 12}\t{step}" for user in range(30) for step in range(9)]
+    rows = [f"u{user}\ti{(user + step) % 30}\t{step}" for user in range(30) for step in range(9)]
     text = "\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows, ""])
     (folder / "tiny.inter").write_text(text, encoding="utf-8")
     return {"data_path": str(folder.parent), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}}

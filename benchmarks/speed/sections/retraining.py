@@ -11,7 +11,7 @@ from benchmarks.speed import plain
 from benchmarks.speed.cases import Case, Implementation
 from benchmarks.speed.floors import n_parameters, retraining_work
 from benchmarks.speed.gates import Check, close, same_gradients
-from benchmarks.speed.package import package_trainer
+from benchmarks.speed.package import package_step, package_trainer
 from benchmarks.speed.published import AS_SHIPPED, READY
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import Shape, build_network, training_batch
@@ -45,14 +45,17 @@ def _step(setting: Setting, shape: Shape) -> Case:
     trainer.model.train()
 
     def check() -> list[Check]:
-        reference, ours = without_dropout(network).train(), package_trainer(shape, without_dropout(network), device)
+        reference, ours = (
+            without_dropout(network).train(),
+            package_trainer(shape, without_dropout(network), device, precision="fp32"),
+        )
         ours.model.train()
         adam = torch.optim.Adam(reference.parameters(), lr=1e-3)
         expected = [plain.training_step(reference, adam, batch, MAX_NORM)]
-        found = [ours.train_step(*batch).clone()]
+        found = [package_step(ours, batch).clone()]
         gradients = same_gradients(ours.model.network, reference, GRADIENT_TOLERANCE)
         expected.append(plain.training_step(reference, adam, batch, MAX_NORM))
-        found.append(ours.train_step(*batch).clone())
+        found.append(package_step(ours, batch).clone())
         return [close("losses of two steps", torch.stack(found), torch.stack(expected), LOSS_TOLERANCE), gradients]
 
     lines = [
@@ -63,7 +66,7 @@ def _step(setting: Setting, shape: Shape) -> Case:
         ),
         Implementation(
             name="fast",
-            run=lambda: trainer.train_step(*batch),
+            run=lambda: package_step(trainer, batch),
             check=check,
             first_call=device.type == "cuda",
         ),

@@ -15,12 +15,29 @@ from benchmarks.speed.gates import Check, close, same_gradients
 from benchmarks.speed.published import AS_SHIPPED
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import SEED, Shape, training_batch
+from recbole_nasr.nets.softmax import ExactSoftmax, softmax_in_parts
 
 TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+PART = 128
 
 Loss = Callable[[Tensor, nn.Linear, Tensor], Tensor]
-LOSSES: dict[str, tuple[Loss, str]] = {}
-"""Further ways of the package to compute the loss: ``(hidden, output layer, targets)``, by name, with a note."""
+
+
+def losses(device: torch.device) -> dict[str, tuple[Loss, str]]:
+    """Return the package's ways to compute the loss, by name, each with a note."""
+    exact = ExactSoftmax("inductor" if device.type == "cuda" else "")
+
+    def fast(hidden: Tensor, output: nn.Linear, targets: Tensor) -> Tensor:
+        return exact(hidden.flatten(0, 1), output.weight, output.bias, targets.flatten()) / (targets > 0).sum()
+
+    def in_parts(hidden: Tensor, output: nn.Linear, targets: Tensor) -> Tensor:
+        total = softmax_in_parts(hidden.flatten(0, 1), output.weight, output.bias, targets.flatten(), PART)
+        return total / (targets > 0).sum()
+
+    return {
+        "fast": (fast, "all rows at once where memory allows, as the package does it here"),
+        "in parts": (in_parts, f"logits of {PART} rows at a time, gradients with the loss"),
+    }
 
 
 def cases(setting: Setting) -> Iterator[Case]:
@@ -66,7 +83,7 @@ def _loss(setting: Setting, shape: Shape) -> Case:
             name="reference", run=lambda: step(plain.softmax_loss, layer, hidden), note="all logits written out"
         )
     ]
-    for name, (loss, note) in LOSSES.items():
+    for name, (loss, note) in losses(device).items():
         lines.append(_line(name, note, loss, step, check, layer, hidden))
     if setting.published:
         note = "its network without layers: embedding, softmax layer, loss, backward pass"
