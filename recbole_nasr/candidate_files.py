@@ -27,10 +27,12 @@ class Fronts:
         searched: By the scores of the search.
         trained: By validation, for each cost indices into the candidates, cheapest first; only of those trained to
             their end.
+        choice: Costs of the network that the search chose, where there was one.
     """
 
     searched: tuple[FrontPoint, ...] = ()
     trained: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    choice: dict[str, float] | None = None
 
 
 def fronts(
@@ -48,8 +50,11 @@ def fronts(
         verification: What was found by training.
     """
     space = SearchSpace(costs.operations, tuple(len(block) for block in architecture.blocks))
-    searched = search_fronts(search.blocks, space, costs) if search is not None else []
-    return Fronts(tuple(searched), trained_fronts(verification) if verification is not None else ())
+    return Fronts(
+        searched=tuple(search_fronts(search.blocks, space, costs)) if search is not None else (),
+        trained=trained_fronts(verification) if verification is not None else (),
+        choice=costs.of(search.architecture.layers) if search is not None else None,
+    )
 
 
 def trained_fronts(found: Verification) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -10,7 +10,12 @@ from recbole_nasr.search.costs import COSTS
 from recbole_nasr.trainer.candidates import Trained
 from recbole_nasr.trainer.verification import Verification
 
-_TITLES = {"parameters": "parameters", "flops": "FLOPs of a recommendation", "latency_ms": "latency at batch 1, ms"}
+_AXES = {  # title and unit
+    "parameters": ("thousand parameters", 1e3),
+    "flops": ("MFLOPs of a recommendation", 1e6),
+    "latency_ms": ("latency at batch 1, ms", 1.0),
+}
+_RING = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": "black", "linestyle": "none"}
 _MARKERS = {  # of the first origin; shapes, so that no colour is needed
     "search": ("o", "black"),
     "beam": ("o", "white"),
@@ -51,9 +56,9 @@ def save_front_figure(found: Fronts, verification: Verification | None, stem: Pa
             if verification is not None:
                 _draw_trained(panels[-1, column], found, verification, cost)
                 panels[-1, column].set_ylabel(f"{verification.metric}, validation" if column == 0 else "")
-            panels[-1, column].set_xlabel(_TITLES[cost])
+            panels[-1, column].set_xlabel(_AXES[cost][0])
         if found.searched:
-            panels[0, 0].set_ylabel("score of the search,\nabove that of its choice")
+            panels[0, 0].set_ylabel("score of the search, above\nthat of its choice (circle)")
         if verification is not None:
             figure.legend(*panels[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         files = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
@@ -63,17 +68,24 @@ def save_front_figure(found: Fronts, verification: Verification | None, stem: Pa
 
 
 def _draw_searched(axes: Any, found: Fronts, cost: str) -> None:
-    points = [(point.costs[cost], point.excess) for point in found.searched if point.cost == cost]
+    unit = _AXES[cost][1]
+    points = [(point.costs[cost] / unit, point.excess) for point in found.searched if point.cost == cost]
     axes.step(*zip(*points, strict=True), where="post", color="black", linewidth=0.8)
     axes.plot(*zip(*points, strict=True), ".", color="black", markersize=4)
-    axes.axhline(0.0, color="#999999", linewidth=0.6, linestyle=":")
+    if found.choice is not None:
+        axes.plot([found.choice[cost] / unit], [0.0], **_RING)
     axes.set_title("lower is better", fontsize=7)
 
 
 def _draw_trained(axes: Any, found: Fronts, verification: Verification, cost: str) -> None:
     indices = dict(found.trained)[cost]
-    front = [(verification.trained[index].costs[cost], verification.trained[index].score) for index in indices]
-    axes.step(*zip(*front, strict=True), where="post", color="black", linewidth=0.8, label="front")
+    axes.step(
+        *_places([verification.trained[index] for index in indices], cost),
+        where="post",
+        color="black",
+        linewidth=0.8,
+        label="front",
+    )
     for origin, (marker, face) in _MARKERS.items():
         ended = [one for one in verification.ranking if not one.stopped and one.candidate.origins[0] == origin]
         if ended:
@@ -88,8 +100,9 @@ def _draw_trained(axes: Any, found: Fronts, verification: Verification, cost: st
     stopped = [one for one in verification.ranking if one.stopped]
     if stopped:
         axes.scatter(*_places(stopped, cost), marker="+", color="#777777", label="stopped early", s=18)
+    axes.plot(*_places([verification.winner], cost), label="taken", **_RING)
     axes.set_title("higher is better" if verification.bigger else "lower is better", fontsize=7)
 
 
 def _places(trained: list[Trained], cost: str) -> tuple[list[float], list[float]]:
-    return [one.costs[cost] for one in trained], [one.score for one in trained]
+    return [one.costs[cost] / _AXES[cost][1] for one in trained], [one.score for one in trained]
