@@ -102,6 +102,17 @@ def test_an_impossible_budget_is_refused_before_the_search(
         run.trainer.fit(run.train, run.valid)
 
 
+def test_a_network_that_takes_longer_as_a_whole_than_by_its_layers_is_warned_of(
+    assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(searching, "network_latency_ms", lambda *_: 2e6)
+    run = assemble("NASRSearch", toy, max_latency_ms=1e6, epochs=1)
+    with caplog.at_level(logging.WARNING):
+        run.trainer.fit(run.train, run.valid, saved=False)
+    assert "takes 2000000.00 ms, more than `max_latency_ms`=1e+06" in caplog.text
+    assert run.trainer.latency_ms == 2e6
+
+
 def test_networks_cannot_be_compared_without_validation(assemble: Assemble, toy: Path) -> None:
     run = assemble("NASRSearch", toy, search_verify=1)
     with pytest.raises(ConfigError, match="there are none"):
