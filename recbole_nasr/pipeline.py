@@ -219,7 +219,7 @@ class EpochLines:
         self._then = then
         self._trainer = trainer
         self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
-        self._time, self._stages = time.perf_counter(), 0.0
+        self._time, self._stages, self._epochs = time.perf_counter(), 0.0, 0
 
     def __call__(self, epoch_index: int, score: float) -> None:
         """Log the epoch with the index ``epoch_index`` (from 0) and its validation score."""
@@ -228,8 +228,10 @@ class EpochLines:
         now = time.perf_counter()
         stages = sum(_stages(self._trainer).values())  # all before the first epoch
         seconds, self._time, self._stages = now - self._time - (stages - self._stages), now, stages
+        done, self._epochs = epoch_index + 1 - self._epochs, epoch_index + 1
+        left = seconds / max(done, 1) * (self._total - self._epochs)  # at most: training may stop before
         _LOG.info(
-            "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s)",
+            "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s%s)",
             len(str(self._total)),
             epoch_index + 1,
             self._total,
@@ -238,6 +240,7 @@ class EpochLines:
             self._trainer.best_valid_score,
             self.best_epoch,
             seconds,
+            f", at most {left:.0f} s left" if left >= 1 else "",
         )
         if self._then is not None:
             self._then(epoch_index, score)
