@@ -219,7 +219,7 @@ class EpochLines:
         self._then = then
         self._trainer = trainer
         self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
-        self._time, self._stages, self._epochs = time.perf_counter(), 0.0, 0
+        self._time, self._stages, self._epochs = time.perf_counter(), 0.0, -1
 
     def __call__(self, epoch_index: int, score: float) -> None:
         """Log the epoch with the index ``epoch_index`` (from 0) and its validation score."""
@@ -228,7 +228,8 @@ class EpochLines:
         now = time.perf_counter()
         stages = sum(_stages(self._trainer).values())  # all before the first epoch
         seconds, self._time, self._stages = now - self._time - (stages - self._stages), now, stages
-        done, self._epochs = epoch_index + 1 - self._epochs, epoch_index + 1
+        before = self._epochs if self._epochs >= 0 else self._trainer.start_epoch
+        done, self._epochs = epoch_index + 1 - before, epoch_index + 1
         left = seconds / max(done, 1) * (self._total - self._epochs)  # at most: training may stop before
         _LOG.info(
             "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s%s)",

@@ -139,7 +139,10 @@ def test_the_first_line_leaves_out_the_search_also_when_every_second_epoch_is_ev
     with caplog.at_level("INFO", "recbole_nasr"):
         lines(1, 0.4)
         lines(3, 0.5)
-    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == ["40.0 s)", "10.0 s)"]
+    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == [
+        "40.0 s, at most 40 s left)",
+        "10.0 s)",
+    ]
 
 
 def test_the_test_cases_are_read_only_after_the_training(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
