@@ -66,6 +66,8 @@ STUDY_KEYS = (
     "pruner",
     "space",
     "retry_failed",
+    "n_architectures",
+    "search_seeds",
 )
 """Keys that only mean something beside ``--study``."""
 

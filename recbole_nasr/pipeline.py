@@ -102,7 +102,7 @@ def _run(
 ) -> RunResult:
     init_seed(config["seed"], config["reproducibility"])
     with record.stage("data"):
-        counts, loaders = _load(config)
+        counts, loaders = load_data(config)
     _LOG.info(
         "data: %s sequences, %s items, %s actions; %s training rows, %s validation and %s test cases",
         *(f"{number:,}" for number in astuple(counts)),
@@ -169,7 +169,13 @@ def _refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
         raise error_class(msg) from error
 
 
-def _load(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
+def load_data(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
+    """Return the sizes of the data, and RecBole's training, validation and test loader.
+
+    Raises:
+        DataError: If the data cannot be read, or are too small to have all three.
+        ConfigError: If they cannot be split, or measured, as asked.
+    """
     with _refusals(DataError, f"RecBole cannot load {config['dataset']!r}"):
         dataset = create_dataset(config)
     _check_longest(config, dataset)

@@ -10,6 +10,7 @@ from recbole_nasr import preflight
 from recbole_nasr.console import show, shown_on_screen
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.launch import Launch
+from recbole_nasr.report.fidelity_report import FidelityReport
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.study_figure import save_differences, save_optuna_plots, save_study_figure
 from recbole_nasr.report.study_html import study_html
@@ -17,6 +18,7 @@ from recbole_nasr.report.study_page import study_page
 from recbole_nasr.report.table import aligned
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.studies.engine import Engine
+from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
 from recbole_nasr.studies.finished import finished_runs
 from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.request import StudyRequest, build_study_request
@@ -41,7 +43,8 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
         raise ConfigError(msg)
     asked = build_study_request(line)
     base = {dataset: base_settings(asked, dataset) for dataset in asked.datasets}
-    cells = [] if asked.definition.space else build_plan(asked, base)
+    fidelity = build_fidelity_plan(asked, base) if asked.definition.search_seeds else None
+    cells = fidelity.cells if fidelity else [] if asked.definition.space else build_plan(asked, base)
     draw = _draw(asked, base[asked.request.dataset]) if asked.definition.space else None
     study = open_study(asked)
     with shown_on_screen():
@@ -51,14 +54,15 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
             if prepared:
                 show(prepared + "\n")
     runner = Runner(asked, command, partial(save_report, command=command))
-    engine = Engine(asked, study, cells, runner, draw)
+    signals = FidelityRunner(runner, fidelity.sample) if fidelity else None
+    engine = Engine(asked, study, cells, signals or runner, draw)
     _introduce(asked, len(cells), engine)
     with explained_faults(asked):
         try:
             with shown_on_screen(), quiet_optuna():
                 engine.run()
         finally:
-            _conclude(asked, engine, runner, command)
+            _conclude(asked, engine, runner, command, signals)
 
 
 def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
@@ -74,22 +78,28 @@ def _introduce(asked: StudyRequest, n_cells: int, engine: Engine) -> None:
     show(f"storage {default_storage(asked)}" + (f"; {done} finished before" if done else ""))
 
 
-def _conclude(asked: StudyRequest, engine: Engine, runner: Runner, command: Sequence[str]) -> None:
+def _conclude(
+    asked: StudyRequest, engine: Engine, runner: Runner, command: Sequence[str], signals: FidelityRunner | None
+) -> None:
     """Write table, figures and page of what has finished so far, and say how to go on."""
     runs = finished_runs(asked, engine, runner)
     folder = RunFolder(asked.folder)
     unfinished, failures = engine.unfinished(), engine.failures()
     header, rows = tidy(asked.definition.name, runs)
     folder.write_csv("runs.csv", header, rows)
-    found = differences(rows_of(runs), asked.definition.reference) if asked.definition.reference else []
-    figures = [*save_study_figure(asked, runs, folder.path), *save_differences(found, folder.path)]
-    if asked.definition.space:
-        figures += save_optuna_plots(engine.study, folder.path)
-    page = study_page(asked, runs, found, failures, unfinished, command, figures)
-    folder.write_text("report.md", page)
-    folder.write_text("report.html", study_html(page, folder.path))
-    if runs:
-        show("\n" + _screen_table(runs))
+    if signals is not None:
+        report = FidelityReport(asked, signals.table(engine, runs), command)
+        show("\n" + report.write(folder, failures, unfinished))
+    else:
+        found = differences(rows_of(runs), asked.definition.reference) if asked.definition.reference else []
+        figures = [*save_study_figure(asked, runs, folder.path), *save_differences(found, folder.path)]
+        if asked.definition.space:
+            figures += save_optuna_plots(engine.study, folder.path)
+        page = study_page(asked, runs, found, failures, unfinished, command, figures)
+        folder.write_text("report.md", page)
+        folder.write_text("report.html", study_html(page, folder.path))
+        if runs:
+            show("\n" + _screen_table(runs))
     for cell, reason in failures:
         show(f"failed: {cell}: {' '.join(reason.split())}")
     show(f"\nWritten to\n  {folder.path}")

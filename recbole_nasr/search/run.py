@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 from recbole_nasr.keeping import Keeper
@@ -29,6 +32,13 @@ def search(problem: SearchProblem, on_block: OnBlock | None = None, keeper: Keep
     kind: type[BlockwiseSearch | WholeSearch | EvolutionSearch] = BlockwiseSearch
     if problem.settings.scope == "whole":
         kind = EvolutionSearch if problem.settings.choice == "evolution" else WholeSearch
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(derive_seed(problem.seed, "search/weights"))  # also of the dropout that follows
+    with own_randomness(problem.seed):
         return kind(problem, keeper or Keeper()).run(on_block)
+
+
+@contextmanager
+def own_randomness(seed: int) -> Iterator[None]:
+    """Draw weights and dropout from the search's own stream, and leave the global random state as it was."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(derive_seed(seed, "search/weights"))  # also of the dropout that follows
+        yield

@@ -25,6 +25,7 @@ class Run:
         defaults: Further keys of this row alone, which the user may override.
         min_seeds: Seeds it is run with at the least, whatever the study asks for.
         architecture_of: Label of the run whose architecture, found on the other data set with the same seed, it has.
+        untrained: Whether a search signal of `fidelity` is that of a supernet before its training.
     """
 
     label: str
@@ -33,6 +34,7 @@ class Run:
     defaults: dict[str, Any] = field(default_factory=dict)
     min_seeds: int = 1
     architecture_of: str = ""
+    untrained: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,9 @@ class StudyDefinition:
         space: What `tune` draws: lists of choices, or tables with ``low``, ``high`` and ``log``.
         seeds: Of every run.
         n_trials: Trials of `tune`.
+        n_architectures: Networks that `fidelity` samples.
+        search_seeds: Of every search signal of `fidelity`.
+        early_epochs: Epochs after which `fidelity` asks how the validation score already ranks networks.
         reference: Label that the others are compared with.
         figure: Kind of figure, and the key on its horizontal axis.
         summary: Name of the summary of its own; may be empty.
@@ -69,6 +74,9 @@ class StudyDefinition:
     space: dict[str, Any] = field(default_factory=dict)
     seeds: tuple[int, ...] = (2020, 2021, 2022)
     n_trials: int = 0
+    n_architectures: int = 0
+    search_seeds: tuple[int, ...] = ()
+    early_epochs: tuple[int, ...] = ()
     reference: str = ""
     figure: dict[str, str] = field(default_factory=dict)
     summary: str = ""
@@ -93,6 +101,8 @@ class StudyDefinition:
         runs = tuple(Run(label, **row) for label, row in content.pop("runs").items())
         seeds = tuple(content.pop("seeds", cls.seeds))
         content["needs"] = tuple(content.get("needs", cls.needs))
+        for key in ("search_seeds", "early_epochs"):
+            content[key] = tuple(content.get(key, ()))
         return cls(name=name, runs=runs, seeds=seeds, **content)
 
     @property

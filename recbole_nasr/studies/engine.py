@@ -21,7 +21,6 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recbole_nasr.errors import NASRError, StoppedError
 from recbole_nasr.studies.plan import Cell
-from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import study_lock
 from recbole_nasr.studies.trials import cell_of, choice, is_dead, this_process, was_killed
@@ -36,12 +35,51 @@ _ALIVE = (TrialState.WAITING, TrialState.RUNNING)
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
+class Record(Protocol):
+    """What the engine notes of a finished run."""
+
+    @property
+    def key(self) -> str:
+        """Hash of data and settings."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        ...
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        ...
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+        ...
+
+    @property
+    def architecture(self) -> str:
+        """The network, as text; may be empty."""
+        ...
+
+    @property
+    def run(self) -> str:
+        """Folder of the run; may be empty."""
+        ...
+
+    @property
+    def objective(self) -> float:
+        """What a sampler maximises; means nothing where all runs are fixed beforehand."""
+        ...
+
+
 class RunCell(Protocol):
     """Makes one run, or finds it done; calls ``on_validation`` after each validated epoch."""
 
     def __call__(
         self, cell: Cell, architecture: str, on_validation: Callable[[int, float], None]
-    ) -> tuple[ResultRecord, bool]:
+    ) -> tuple[Record, bool]:
         """Return the record, and whether it was there already."""
         ...
 
@@ -201,7 +239,7 @@ class Engine:
             trial.set_user_attr(name, getattr(record, name))
         trial.set_user_attr("row", cell.label)
         trial.set_user_attr("reused", reused)
-        return _validation_score(record)
+        return record.objective
 
     def _claimed(self, trial: Trial) -> Cell:
         """Return the run of a trial that was just taken; let it be seen in Optuna's parameters."""
@@ -225,8 +263,3 @@ class Engine:
             trial.suggest_categorical(name, [choice(value) for value in values])
         trial.suggest_int("seed", 0, LARGEST_SEED)
         return cell
-
-
-def _validation_score(record: ResultRecord) -> float:
-    """Return what the run was chosen by: the metric that stopped its training."""
-    return record.valid[str(record.settings["valid_metric"]).lower()]

@@ -68,6 +68,7 @@ class ResultRecord:
         environment: Versions and machine facts.
         run: Folder of the run, where it was made.
         search: Per block: paths ranked and tied, where the network was searched.
+        curve: Epoch, from 1, and validation score of each validated epoch; empty in records of earlier versions.
         kept_in: Folder that the record was read from or written to; no part of it.
     """
 
@@ -89,11 +90,14 @@ class ResultRecord:
     environment: dict[str, Any]
     run: str
     search: list[dict[str, int]] = field(default_factory=list)
+    curve: list[list[float]] = field(default_factory=list)
     kept_in: Path | None = field(default=None, compare=False)
 
     @classmethod
-    def of_run(cls, key: str, settings: Mapping[str, Any], result: RunResult) -> ResultRecord:
-        """Take from ``result`` what is worth keeping."""
+    def of_run(
+        cls, key: str, settings: Mapping[str, Any], result: RunResult, curve: list[list[float]] | None = None
+    ) -> ResultRecord:
+        """Take from ``result`` what is worth keeping; ``curve`` is that of its validation."""
         run = json.loads((result.folder.path / "run.json").read_text(encoding="utf-8"))
         blocks = result.search.blocks if result.search is not None else ()
         return cls(
@@ -105,6 +109,7 @@ class ResultRecord:
             environment=environment(),
             run=str(result.folder.path),
             search=[{"ranked": len(block.paths), "tied": len(block.ties)} for block in blocks],
+            curve=curve or [],
             **{name: getattr(result, name) for name in ("seed", "model", "dataset", "valid", "test", "epochs")},
             **{name: getattr(result, name) for name in ("best_epoch", "n_parameters", "seconds", "step_seconds")},
         )
@@ -113,6 +118,16 @@ class ResultRecord:
     def name(self) -> str:
         """Name of its file, without the ending."""
         return f"{self.model}-{self.key}-{self.seed}"
+
+    @property
+    def objective(self) -> float:
+        """What the run was chosen by: the metric that stopped its training, on the validation cases."""
+        return self.valid[self.valid_metric]
+
+    @property
+    def valid_metric(self) -> str:
+        """Name of the metric that stopped the training, as metrics are named here."""
+        return str(self.settings["valid_metric"]).lower()
 
     def save(self, folder: Path) -> Path:
         """Write the record into ``folder``, whole or not at all, and the ranks of the run beside it."""

@@ -32,6 +32,8 @@ class StudyRequest:
         pruner: How `tune` stops runs that fall behind: ``median``, ``hyperband`` or ``none``.
         retry_failed: Whether runs that failed are tried again.
         own_space: Whether the user has given the space of `tune`.
+        n_architectures: Networks that `fidelity` samples.
+        search_seeds: Of every search signal of `fidelity`.
     """
 
     definition: StudyDefinition
@@ -45,6 +47,8 @@ class StudyRequest:
     pruner: str
     retry_failed: bool
     own_space: bool = False
+    n_architectures: int = 0
+    search_seeds: tuple[int, ...] = ()
 
     @property
     def name(self) -> str:
@@ -79,6 +83,7 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
     elif "model" in given:
         msg = f"`--model` is for --study=tune; {name} has its own rows: {', '.join(_labels(definition))}."
         raise ConfigError(msg)
+    fidelity = bool(definition.search_seeds)
     request = build_request({**given, "model": list(dict.fromkeys(run.model for run in definition.runs))})
     _check_settings(definition, request)
     if own.get("target") == request.dataset:
@@ -96,12 +101,15 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         pruner=_pruner(str(own.get("pruner", "median")).lower()),
         retry_failed=_flag(own.get("retry_failed", False)),
         own_space="space" in own,
+        n_architectures=_count(own.get("n_architectures", definition.n_architectures or None), "n_architectures") or 0,
+        search_seeds=_seeds(own.get("search_seeds", definition.search_seeds), "search_seeds") if fidelity else (),
     )
 
 
 def _check_own(name: str, own: dict[str, Any]) -> None:
     """Refuse keys that would do nothing in this study, and a missing target."""
     only = {"target": "transfer", "pruner": "tune", "space": "tune"}
+    only |= {"n_architectures": "fidelity", "search_seeds": "fidelity"}
     for key, study in only.items():
         if key in own and name != study:
             msg = f"`--{key}` is for --study={study}, not for {name}; drop it."
@@ -141,18 +149,18 @@ def _check_settings(definition: StudyDefinition, request: Request) -> None:
             raise ConfigError(msg)
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
+def _seeds(value: Any, key: str = "seeds") -> tuple[int, ...]:
     seeds = value if isinstance(value, (list, tuple)) else [value]
     good = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**31 for seed in seeds)
     if not seeds or not good or len(set(seeds)) < len(seeds):
-        msg = f"`--seeds` must be different integers from 0 to 2147483647, such as [2020, 2021], but is {value!r}."
+        msg = f"`--{key}` must be different integers from 0 to 2147483647, such as [2020, 2021], but is {value!r}."
         raise ConfigError(msg)
     return tuple(seeds)
 
 
-def _count(value: Any) -> int | None:
+def _count(value: Any, key: str = "n_trials") -> int | None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        msg = f"`--n_trials` must be an integer of at least 1, but is {value!r}."
+        msg = f"`--{key}` must be an integer of at least 1, but is {value!r}."
         raise ConfigError(msg)
     return value
 

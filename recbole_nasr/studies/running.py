@@ -63,9 +63,15 @@ class Runner:
         folder = RunFolder.create(self.asked.request.runs_dir, cell.dataset, cell.model, name)
         text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
         file = folder.write_text("settings.yaml", text)
-        result = run_model(cell.model, cell.dataset, [file], folder, command=self.command, on_validation=on_validation)
+        curve: list[list[float]] = []
+
+        def watch(epoch: int, score: float) -> None:
+            curve.append([epoch + 1, score])
+            on_validation(epoch, score)
+
+        result = run_model(cell.model, cell.dataset, [file], folder, command=self.command, on_validation=watch)
         self.on_result(result)
-        record = ResultRecord.of_run(key, effective, result)
+        record = ResultRecord.of_run(key, effective, result, curve)
         record.save(self.record_folders(cell.dataset)[0])
         return record, False
 

@@ -109,19 +109,8 @@ class NASRSearchTrainer(NASRTrainer):
 
     def _search(self, train_data: Any, space: SearchSpace, budget: Budget) -> SearchResult:
         started = time.perf_counter()
-        dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
-        sequences = search_sequences(dataset.training_chunks(), self.model.max_seq_length)
-        _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(sequences.group))
-        problem = SearchProblem(
-            sequences=sequences,
-            space=space,
-            n_items=self.model.n_items,
-            layer_settings=layer_settings(self.config),
-            settings=search_settings(self.config),
-            seed=self.config["seed"],
-            device=self.device,
-            budget=budget,
-        )
+        problem = search_problem(self.config, train_data, space, budget)
+        _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(problem.sequences.group))
         found = _agreed(search(problem, self._log_block))
         self.stage_seconds["search"] = time.perf_counter() - started
         return found
@@ -172,6 +161,28 @@ class NASRSearchTrainer(NASRTrainer):
         """Take up training from a checkpoint, which carries the architecture that was found."""
         self._become_network_of(str(resume_file))
         super().resume_checkpoint(resume_file)
+
+
+def search_problem(config: Any, train_data: Any, space: SearchSpace, budget: Budget | None = None) -> SearchProblem:
+    """Return what a search is given: the training part alone, and the settings of ``config``.
+
+    Args:
+        config: RecBole's configuration of `NASRSearch`.
+        train_data: RecBole's training loader over our data set.
+        space: What is searched.
+        budget: What a network may cost.
+    """
+    dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
+    return SearchProblem(
+        sequences=search_sequences(dataset.training_chunks(), config["MAX_ITEM_LIST_LENGTH"]),
+        space=space,
+        n_items=dataset.item_num,
+        layer_settings=layer_settings(config),
+        settings=search_settings(config),
+        seed=config["seed"],
+        device=config["device"],
+        budget=budget,
+    )
 
 
 def _agreed(found: SearchResult) -> SearchResult:

@@ -1,0 +1,220 @@
+"""``report.md`` of the study `fidelity`: which signal ranks networks as their own trainings do."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+
+import numpy as np
+
+from recbole_nasr.machine import environment
+from recbole_nasr.studies.fidelity_statistics import TOP, Measure
+from recbole_nasr.studies.fidelity_tables import CEILING, SEARCH, SHORT, TRIVIAL, Fidelity, FidelityTable
+from recbole_nasr.studies.request import StudyRequest
+
+CLAIM_NETWORKS, CLAIM_SEEDS = 50, 3
+"""Fewer networks or search seeds are a look, whatever they show."""
+
+_PART_NAMES = {"valid": "validation", "test": "test"}
+_KINDS = {
+    SEARCH: "search signals",
+    TRIVIAL: "trivial rules",
+    SHORT: "short trainings of the networks themselves",
+    CEILING: "ceilings",
+}
+
+
+def fidelity_page(
+    asked: StudyRequest,
+    table: FidelityTable,
+    failures: Sequence[tuple[str, str]],
+    unfinished: int,
+    command: Sequence[str],
+    figures: Sequence[str],
+) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        asked: The command.
+        table: What has been found.
+        failures: Name and reason of each run that failed.
+        unfinished: How many runs are still to be made.
+        command: The words of the command.
+        figures: File names of the figures beside the page.
+    """
+    parts = [f"# {asked.definition.title}: {asked.request.dataset}"]
+    if asked.request.quick:
+        parts.append(
+            "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
+        )
+    if len(table.candidates) < 2:
+        parts.append(f"{len(table.candidates)} networks have been trained with every seed; a ranking needs two.")
+    else:
+        parts += [_size(asked, table), verdict(table)]
+        parts += [f"![{asked.definition.title}]({name})" for name in figures if name.endswith(".svg")]
+        parts += [_legend(), *(_measures(table, part) for part in ("valid", "test"))]
+        parts += ["## The networks", _spread(table), _strata(table), _networks(table)]
+    if failures:
+        parts += ["## Failed", "\n".join(f"- {cell}: {' '.join(reason.split())}" for cell, reason in failures)]
+    if unfinished:
+        parts.append(f"**Not complete: {unfinished} more to run; the same command goes on.**")
+    parts += ["## How it was run", _machine(table, command)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _size(asked: StudyRequest, table: FidelityTable) -> str:
+    n, search_seeds = len(table.candidates), _search_seeds(table)
+    runs = [run for candidate in table.candidates for run in candidate.runs.values()]
+    whole = sum(run.epochs >= int(run.settings["epochs"]) for run in runs)
+    text = (
+        f"{n} networks, each trained alone with {len(table.seeds)} seeds; every search signal from {search_seeds} "
+        f"seeds. Trainings took {_span([run.epochs for run in runs])} epochs and were best at epoch "
+        f"{_span([run.best_epoch for run in runs])}"
+    )
+    text += f"; {whole} of {len(runs)} used up their epochs before they stopped improving." if whole else "."
+    if n < CLAIM_NETWORKS or search_seeds < CLAIM_SEEDS or len(table.seeds) < 2:
+        text += (
+            f" **This is a look: a claim needs {CLAIM_NETWORKS} networks with two seeds or more, and {CLAIM_SEEDS} "
+            "search seeds.**"
+        )
+    if asked.n_architectures > n:
+        text += f" {asked.n_architectures - n} of the {asked.n_architectures} networks lack a training."
+    return text
+
+
+def _search_seeds(table: FidelityTable) -> int:
+    return min((len(records) for records in table.search.values() if records), default=0)
+
+
+def _span(values: Sequence[int]) -> str:
+    return str(min(values)) if min(values) == max(values) else f"{min(values)} to {max(values)}"
+
+
+def verdict(table: FidelityTable) -> str:
+    """Say in words whether any search signal ranks the networks by validation better than a trivial rule."""
+    found = [one for one in table.fidelity(table.metrics[0]) if one.part == "valid"]
+    search = [one for one in found if one.signal.kind == SEARCH and not math.isnan(one.measures["tau"].value)]
+    rules = [one for one in found if one.signal.kind == TRIVIAL and not math.isnan(one.measures["tau"].value)]
+    if not search:
+        return "No search signal has scored these networks yet."
+    best = max(search, key=lambda one: one.measures["tau"].value)
+    lines = [f"By validation, {best.signal.name} ranks the networks best of the search signals: τ {_text(best)}."]
+    if rules:
+        rule = max(rules, key=lambda one: abs(one.measures["tau"].value))
+        lines.append(f"The best trivial rule is {rule.signal.name}: τ {_text(rule)}, either way round.")
+        better = [one.signal.name for one in search if one.excess is not None and one.excess.low > 0]
+        lines.append(
+            f"Better than the best trivial rule beyond the doubt of the networks drawn: {', '.join(better)}."
+            if better
+            else "No search signal is better than the best trivial rule beyond the doubt of the networks drawn."
+        )
+    above = [one.signal.name for one in search if one.measures["tau"].low > 0]
+    lines.append(f"Intervals above zero: {', '.join(above) or 'none'}.")
+    return " ".join(lines)
+
+
+def _text(one: Fidelity) -> str:
+    return _with_interval(one.measures["tau"])
+
+
+def _with_interval(measure: Measure | None) -> str:
+    if measure is None or math.isnan(measure.value):
+        return "-"
+    return f"{measure.value:.2f} [{measure.low:.2f}, {measure.high:.2f}]"
+
+
+def _legend() -> str:
+    return (
+        "τ is Kendall's τ-b, rho Spearman's; both are 1 where a signal orders the networks as their trainings do, 0 "
+        "for no relation. Intervals are 95 % bootstrap intervals over networks; seeds are averaged, not resampled. "
+        f"*Top quarter*: τ among the best ceil(n / {TOP}) networks. *Regret*: how far the network a signal puts first "
+        "stays behind the best of the sample. *Over the best rule*: τ minus the largest |τ| of the trivial rules. "
+        "*Between seeds*: τ between the signal's own seeds. A signal out of a network's own training is held against "
+        "its trainings from other seeds. The ceilings are what another full training says: of one seed, where the "
+        "other signals are held against the mean over seeds, which is steadier."
+    )
+
+
+def _measures(table: FidelityTable, part: str) -> str:
+    metric = table.metrics[0]
+    header = ["signal", "τ", "rho", "top quarter", "regret", "over the best rule", "between seeds", "seconds"]
+    lines = [f"## Against {_PART_NAMES[part]} {metric}", ""]
+    lines += ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
+    found = [one for one in table.fidelity(metric) if one.part == part]
+    for kind, title in _KINDS.items():
+        here = [one for one in found if one.signal.kind == kind]
+        if here:
+            lines.append(f"| *{title}* |" + " |" * (len(header) - 1))
+        lines += ["| " + " | ".join(_row(one)) + " |" for one in here]
+    lines.append(f"| *a network at random* | | | | {table.random_regret(part, metric):.4f} | | | |")
+    return "\n".join(lines)
+
+
+def _row(one: Fidelity) -> list[str]:
+    values = one.measures
+    seeds = "" if math.isnan(one.between_seeds) else f"{one.between_seeds:.2f}"
+    seconds = "" if math.isnan(one.signal.seconds) else f"{one.signal.seconds:.0f}"
+    top = "-" if math.isnan(values["top tau"].value) else f"{values['top tau'].value:.2f}"
+    rank = "-" if math.isnan(values["rho"].value) else f"{values['rho'].value:.2f}"
+    excess = "" if one.excess is None else _with_interval(one.excess)
+    return [one.signal.name, _text(one), rank, top, f"{values['regret'].value:.4f}", excess, seeds, seconds]
+
+
+def _spread(table: FidelityTable) -> str:
+    """Say how much networks differ beside how much seeds do."""
+    metric = table.metrics[0]
+    lines = []
+    for part, name in _PART_NAMES.items():
+        values = np.array([[getattr(run, part)[metric] for run in c.runs.values()] for c in table.candidates])
+        between = float(values.mean(axis=1).std(ddof=1))
+        text = f"{name} {metric}: standard deviation of the networks' means {between:.4f}"
+        if values.shape[1] > 1:
+            within = math.sqrt(float(values.var(axis=1, ddof=1).mean()))
+            noise = within / math.sqrt(values.shape[1])
+            text += f"; between seeds of one network {within:.4f}, so {noise:.4f} of a mean is chance"
+        lines.append(f"- {text}")
+    return "\n".join(lines)
+
+
+def _strata(table: FidelityTable) -> str:
+    metric = table.metrics[0]
+    lines = [f"| stratum | networks | valid {metric} | test {metric} |", "| --- | ---: | ---: | ---: |"]
+    for stratum in dict.fromkeys(candidate.sampled.stratum for candidate in table.candidates):
+        own = [candidate for candidate in table.candidates if candidate.sampled.stratum == stratum]
+        means = [f"{np.mean([c.mean(part, metric) for c in own]):.4f}" for part in _PART_NAMES]
+        lines.append(f"| {stratum} | {len(own)} | {means[0]} | {means[1]} |")
+    return "\n".join(lines)
+
+
+def _networks(table: FidelityTable) -> str:
+    metric = table.metrics[0]
+    lines = [
+        f"| network | layers | parameters | valid {metric} | test {metric} |",
+        "| --- | --- | ---: | ---: | ---: |",
+    ]
+    for candidate in sorted(table.candidates, key=lambda one: -one.mean("valid", metric)):
+        sampled = candidate.sampled
+        means = [f"{candidate.mean(part, metric):.4f}" for part in _PART_NAMES]
+        lines.append(
+            f"| {sampled.name} | `{sampled.architecture}` | {candidate.parameters:,} | {means[0]} | {means[1]} |"
+        )
+    return "\n".join(lines)
+
+
+def _machine(table: FidelityTable, command: Sequence[str]) -> str:
+    runs = [run for candidate in table.candidates for run in candidate.runs.values()]
+    signals = [record for records in table.search.values() for record in records]
+    names = {run.device_name for run in runs} | {record.device_name for record in signals}
+    devices = ", ".join(sorted(names)) or "none yet"
+    packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
+    lines = [f"```\n{shlex.join(command)}\n```", f"- {len(runs)} trainings, {len(signals)} searches"]
+    if runs:
+        lines[-1] += f"; a training took {np.mean([run.seconds['training'] for run in runs]):.0f} s on average"
+    lines += [
+        f"- processors: {devices}",
+        f"- {packages}",
+        "- `runs.csv`: one row per training; `networks.csv`: one per network; `signals.csv`: every score; "
+        "`fidelity.csv`: every measure, for every metric",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,117 @@
+"""A sample of a search space that holds its extremes as well as random networks, for asking which rule ranks networks.
+
+A uniform draw of deep networks hardly ever holds a pure one: they would all be alike in the one respect that is known
+to matter, how much of each family they have.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from recbole_nasr.errors import ArchitectureError
+from recbole_nasr.rng import derive_seed
+from recbole_nasr.space.architecture import Architecture
+from recbole_nasr.space.search_space import SearchSpace
+
+RANDOM = "random"
+"""Stratum of networks whose layers are drawn independently and uniformly."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One network of a sample.
+
+    Args:
+        stratum: ``pure``, ``alternating``, ``<family> first`` or ``random``.
+        number: Its place within the stratum, from 1.
+        architecture: The network.
+    """
+
+    stratum: str
+    number: int
+    architecture: Architecture
+
+    @property
+    def name(self) -> str:
+        """Name within the sample, such as ``random 3``."""
+        return f"{self.stratum} {self.number}"
+
+
+def family_of(operation: str) -> str:
+    """Return the family of an operation: its name up to the first ``_``."""
+    return operation.partition("_")[0]
+
+
+def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled]:
+    """Return ``n`` different networks, every other one made on purpose, the rest random.
+
+    Made on purpose are the pure networks (one operation in every layer), those that alternate between operations of two
+    families, and those with one family in the first half and another in the second; they take turns, until there are no
+    more of them. The order is such that the beginning of the list is a sample of the same kind, and a longer list goes
+    on where a shorter one ends. It depends on the space and the seed alone.
+
+    Args:
+        space: Where the networks come from.
+        n: How many, at least 1.
+        seed: Of the random ones.
+
+    Raises:
+        ArchitectureError: If the space has fewer than ``n`` networks.
+    """
+    if not 1 <= n <= space.n_architectures:
+        msg = f"A sample has between 1 and the {space.n_architectures} networks of the space, but {n} were asked for."
+        raise ArchitectureError(msg)
+    rng = random.Random(derive_seed(seed, "architectures/stratified"))  # noqa: S311
+    made = _made_on_purpose(space)
+    counts: dict[str, int] = {}
+    found: dict[Architecture, Sampled] = {}
+    for number in itertools.count():
+        drawn = (RANDOM, space.random_architecture(rng))
+        stratum, architecture = next(made, drawn) if number % 2 == 0 else drawn
+        if architecture in found:
+            continue
+        counts[stratum] = counts.get(stratum, 0) + 1
+        found[architecture] = Sampled(stratum, counts[stratum], architecture)
+        if len(found) == n:
+            break
+    return list(found.values())
+
+
+def _made_on_purpose(space: SearchSpace) -> Iterator[tuple[str, Architecture]]:
+    """Yield pure, alternating and half-and-half networks in turns."""
+    families: dict[str, list[str]] = {}
+    for operation in space.operations:
+        families.setdefault(family_of(operation), []).append(operation)
+    by_rank = [name for names in itertools.zip_longest(*families.values()) for name in names if name is not None]
+    pairs = list(_pairs(families))
+    half = (space.n_layers + 1) // 2
+    strata = (
+        [("pure", space.uniform(name)) for name in by_rank],
+        [("alternating", _cut(space, [pair[layer % 2] for layer in range(space.n_layers)])) for pair in pairs],
+        [
+            (f"{family_of(first)} first", _cut(space, [first] * half + [second] * (space.n_layers - half)))
+            for first, second in pairs
+        ],
+    )
+    for turn in itertools.zip_longest(*strata):
+        yield from (entry for entry in turn if entry is not None)
+
+
+def _pairs(families: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
+    """Yield pairs of operations of two families in both orders: all first members, then all second ones."""
+    most = max(len(names) for names in families.values())
+    for rank in range(most):
+        members = [names[rank] for names in families.values() if rank < len(names)]
+        for first, second in itertools.combinations(members, 2):
+            yield first, second
+            yield second, first
+
+
+def _cut(space: SearchSpace, layers: list[str]) -> Architecture:
+    ends = itertools.accumulate(space.layers_per_block)
+    return Architecture(
+        tuple(tuple(layers[end - n : end]) for end, n in zip(ends, space.layers_per_block, strict=True))
+    )

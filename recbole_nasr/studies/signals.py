@@ -1,0 +1,159 @@
+"""What one search signal says of given networks, and the small JSON that remains of it for any later study."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.utils import init_seed
+
+from recbole_nasr.isolation import isolated_run
+from recbole_nasr.machine import device_name, environment
+from recbole_nasr.model.settings import search_space
+from recbole_nasr.pipeline import load_data
+from recbole_nasr.runs import RunFolder, RunRecord
+from recbole_nasr.search import score_architectures
+from recbole_nasr.space import Architecture
+from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.record import result_key, result_settings
+from recbole_nasr.trainer.searching import search_problem
+
+SCHEMA = "recbole-nasr/signal"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalRecord:
+    """The scores that one supernet, trained from one seed, gave to networks.
+
+    Args:
+        key: Hash of data and settings, without seed and networks.
+        seed: Of the search.
+        signal: Name of the signal.
+        dataset: Name of the data set.
+        settings: Every value in force that the scores may depend on.
+        metric: What a score is.
+        scores: Network, as text, to score; lower is better.
+        seconds: Wall time of training and scoring.
+        device_name: The processor.
+        environment: Versions and machine facts.
+        run: Folder of the run, where it was made.
+    """
+
+    key: str
+    seed: int
+    signal: str
+    dataset: str
+    settings: dict[str, Any]
+    metric: str
+    scores: dict[str, float]
+    seconds: float
+    device_name: str
+    environment: dict[str, Any]
+    run: str
+
+    @property
+    def model(self) -> str:
+        """Name of the model that searches."""
+        return "NASRSearch"
+
+    @property
+    def architecture(self) -> str:
+        """Empty: no network is chosen."""
+        return ""
+
+    @property
+    def objective(self) -> float:
+        """Nothing: scores of different signals have no order."""
+        return 0.0
+
+    def save(self, folder: Path) -> Path:
+        """Write the record into ``folder``, whole or not at all."""
+        content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
+        folder.mkdir(parents=True, exist_ok=True)
+        return RunFolder(folder).write_json(f"signal-{self.key}-{self.seed}.json", content)
+
+
+def signal_key(dataset: str, effective: Mapping[str, Any], *, untrained: bool) -> str:
+    """Return the hash under which the scores of equal searches are kept, whatever their seed."""
+    key = result_key("NASRSearch", dataset, effective)
+    return hashlib.sha256(f"untrained {key}".encode()).hexdigest()[:16] if untrained else key
+
+
+def find_signals(key: str, seed: int, folders: Iterable[Path]) -> list[SignalRecord]:
+    """Return the records of equal searches, whichever networks they scored; damaged ones are left out."""
+    paths = (path for folder in folders for path in sorted(folder.rglob(f"signal-{key}-{seed}.json")))
+    return [record for record in map(_load, paths) if record is not None]
+
+
+def find_signal(key: str, seed: int, folders: Iterable[Path], networks: Sequence[str]) -> SignalRecord | None:
+    """Return the first record of an equal search that has scored all of ``networks``, or ``None``."""
+    found = find_signals(key, seed, folders)
+    return next((record for record in found if record.scores.keys() >= set(networks)), None)
+
+
+def _load(path: Path) -> SignalRecord | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content.pop("schema"), content.pop("schema_version")) != (SCHEMA, SCHEMA_VERSION):
+            return None
+        return SignalRecord(**content)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def score_networks(
+    cell: Cell,
+    networks: Sequence[Architecture],
+    folder: RunFolder,
+    settings_file: Path,
+    *,
+    key: str,
+    effective: Mapping[str, Any],
+    untrained: bool,
+    command: Sequence[str],
+) -> SignalRecord:
+    """Train the supernet that ``cell`` asks for on the training part of its data, and score ``networks`` with it.
+
+    Args:
+        cell: The signal, its settings and seed.
+        networks: What to score.
+        folder: A fresh run folder; gets ``scores.csv`` and the log.
+        settings_file: Complete settings of the run.
+        key: From :func:`signal_key`.
+        effective: Every value in force.
+        untrained: Leave the supernet as it starts.
+        command: The command line to write down.
+    """
+    record = RunRecord(folder, cell.model, cell.dataset, command)
+    with record.running(), isolated_run(folder.path):
+        config = Config(cell.model, cell.dataset, [str(settings_file)])
+        processor = device_name(config["device"])
+        record.facts.update(seed=config["seed"], device_name=processor, signal=cell.label)
+        init_seed(config["seed"], config["reproducibility"])
+        with record.stage("data"):
+            _, (train_data, _, _) = load_data(config)
+        with record.stage("search"):
+            given = score_architectures(
+                search_problem(config, train_data, search_space(config)), networks, trained=not untrained
+            )
+        scores = dict(zip(map(str, networks), given.scores, strict=True))
+        folder.write_csv("scores.csv", ["architecture", given.metric], [list(row) for row in scores.items()])
+    return SignalRecord(
+        key=key,
+        seed=cell.seed,
+        signal=cell.label,
+        dataset=cell.dataset,
+        settings=result_settings(effective),
+        metric=given.metric,
+        scores=scores,
+        seconds=record.seconds["search"],
+        device_name=processor,
+        environment=environment(),
+        run=str(folder.path),
+    )

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recbole_nasr import cli, pipeline
+from recbole_nasr.space import SearchSpace
+from recbole_nasr.space.strata import stratified_sample
+from recbole_nasr.studies import signals
+from recbole_nasr.studies.fidelity_tables import FidelityTable, Signal, build_table
+from recbole_nasr.studies.plan import Cell, identity
+from recbole_nasr.studies.record import ResultRecord
+from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.signals import SignalRecord, find_signal
+
+from .conftest import record_of
+
+Study = Callable[..., int]
+SAMPLE = stratified_sample(SearchSpace(("transformer_h4", "tcn_d1_2"), (1, 1)), 4)
+"""pure T, a random one, alternating T C, …: all four networks of the space."""
+
+
+def trained(number: int, seed: int, valid: float, test: float, curve: list[list[float]] | None = None) -> ResultRecord:
+    layer = {"hidden_size": 8, "inner_ratio": 4, "kernel_size": 3, "hidden_dropout_prob": 0.1}
+    settings = {**layer, "layer_norm_eps": 1e-8, "linear_residual": True, "MAX_ITEM_LIST_LENGTH": 5}
+    return record_of(
+        Cell("network", "NASR", "toy", {}, seed),
+        architecture=str(SAMPLE[number].architecture),
+        settings={**settings, "valid_metric": "NDCG@2", "epochs": 9},
+        valid={"ndcg@2": valid},
+        test={"ndcg@2": test},
+        n_parameters=10 + number,
+        curve=curve or [[1, 0.1], [2, valid]],
+    )
+
+
+def scored(seed: int, *scores: float) -> SignalRecord:
+    names = [str(network.architecture) for network in SAMPLE[: len(scores)]]
+    given = {"settings": {}, "metric": "loss", "seconds": 1.0, "device_name": "none", "environment": {}, "run": ""}
+    return SignalRecord(
+        key="k", seed=seed, signal="s", dataset="toy", scores=dict(zip(names, scores, strict=True)), **given
+    )
+
+
+@pytest.fixture
+def table() -> FidelityTable:
+    """Three networks with two seeds each, and one that lacks its second."""
+    runs = [
+        trained(0, 1, 0.1, 0.4, [[1, 0.3], [2, 0.1]]),
+        trained(0, 2, 0.3, 0.2, [[1, 0.1], [2, 0.3]]),
+        trained(1, 1, 0.4, 0.3, [[1, 0.2], [2, 0.4]]),
+        trained(1, 2, 0.2, 0.3, [[1, 0.2], [2, 0.2]]),
+        trained(2, 1, 0.6, 0.9, [[1, 0.1], [2, 0.6]]),
+        trained(2, 2, 0.4, 0.5, [[1, 0.3], [2, 0.4]]),
+        trained(3, 1, 0.9, 0.9),
+    ]
+    search = {"good": [scored(1, 3.0, 2.0, 1.0, 0.0)], "bad": [scored(1, 1.0, 2.0, 3.0, 4.0)], "absent": []}
+    return build_table(SAMPLE, (1, 2), runs, search, (1, 2))
+
+
+def of(table: FidelityTable, name: str, part: str) -> dict[str, float]:
+    (found,) = (one for one in table.fidelity("ndcg@2") if (one.signal.name, one.part) == (name, part))
+    return {statistic: measure.value for statistic, measure in found.measures.items()}
+
+
+def signal(table: FidelityTable, name: str) -> Signal:
+    return next(one for one in table.signals() if one.name == name)
+
+
+def test_networks_without_a_training_from_every_seed_are_left_out(table: FidelityTable) -> None:
+    assert [candidate.sampled for candidate in table.candidates] == SAMPLE[:3]
+
+
+def test_a_signal_is_held_against_the_mean_over_training_seeds(table: FidelityTable) -> None:
+    assert table.truth("valid", "ndcg@2").tolist() == pytest.approx([0.2, 0.3, 0.5])
+    assert of(table, "good", "valid")["tau"] == 1.0  # lower scores are better: 3 2 1 is the order of .2 .3 .5
+    assert of(table, "bad", "valid")["tau"] == -1.0
+    assert of(table, "bad", "valid")["regret"] == pytest.approx(0.3)
+    assert table.random_regret("valid", "ndcg@2") == pytest.approx(0.5 - 1 / 3)
+
+
+def test_a_short_training_is_held_against_the_other_seeds_alone(table: FidelityTable) -> None:
+    first = signal(table, "validation after 1 epoch")
+    (one, against_two), (two, against_one) = table.pairs(first, "valid", "ndcg@2")
+    assert (one.tolist(), against_two.tolist()) == ([0.3, 0.2, 0.1], [0.3, 0.2, 0.4])
+    assert (two.tolist(), against_one.tolist()) == ([0.1, 0.2, 0.3], [0.1, 0.4, 0.6])
+    assert of(table, "validation after 1 epoch", "valid")["tau"] == pytest.approx((-1 / 3 + 1) / 2)
+
+
+def test_an_epoch_that_no_training_went_beyond_is_no_short_training(table: FidelityTable) -> None:
+    assert "validation after 2 epochs" not in [one.name for one in table.signals()]
+
+
+def test_the_ceilings_are_another_seed_and_the_same_trainings_validation(table: FidelityTable) -> None:
+    # seeds 1 and 2 by validation: .1 .4 .6 and .3 .2 .4: two of three pairs in order, one not
+    assert of(table, "another training, validation", "valid")["tau"] == pytest.approx(1 / 3)
+    # means by validation .2 .3 .5, by test .3 .3 .7: two pairs in order and one tied in one
+    assert of(table, "its own validation", "test")["tau"] == pytest.approx(2 / math.sqrt(6))
+
+
+def test_trivial_rules_know_sizes_alone_and_a_signal_has_its_excess_over_them(table: FidelityTable) -> None:
+    assert signal(table, "parameters").scores[0].tolist() == [10, 11, 12]
+    names = [one.name for one in table.signals() if one.kind == "trivial"]
+    assert names == ["parameters", "FLOPs", "share of tcn"]
+    found = {(one.signal.name, one.part): one for one in table.fidelity("ndcg@2")}
+    assert found["good", "valid"].excess is not None
+    assert found["good", "valid"].excess.value == 0.0  # the parameters, too, are in the order of the truth
+    assert found["parameters", "valid"].excess is None
+
+
+def test_a_constant_signal_is_no_signal(table: FidelityTable) -> None:
+    table.search["flat"] = [scored(1, 1.0, 1.0, 1.0)]
+    assert "flat" not in [one.name for one in table.signals()]
+
+
+def test_a_record_of_a_signal_serves_any_networks_it_has_scored(tmp_path: Path) -> None:
+    record = scored(1, 1.0, 2.0, 3.0)
+    names = list(record.scores)
+    path = record.save(tmp_path)
+    assert find_signal("k", 1, [tmp_path], names[:2]) == record
+    assert find_signal("k", 1, [tmp_path], [*names, "tcn_d1_2/tcn_d1_2,tcn_d1_2"]) is None
+    assert find_signal("k", 2, [tmp_path], names) is None
+    path.write_text(path.read_text()[:-9])
+    assert find_signal("k", 1, [tmp_path], names) is None
+
+
+SMALL = (
+    "--n_layers=2",
+    "--n_blocks=2",
+    "--n_architectures=3",
+    "--candidate_ops=['transformer_h4', 'tcn_d1_2']",
+    "--search_epochs=1",
+    "--search_min_steps=0",
+    "--search_holdout_ratio=0.3",
+    "--seeds=[7, 8]",
+    "--search_seeds=[1]",
+)
+
+
+def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    assert study("fidelity", *SMALL, "--n_trials=6") == cli.OK
+    folder, records = Path("runs/toy/fidelity"), Path("runs/toy/runs")
+    assert "Too few networks" in capsys.readouterr().out  # five signals come first, then one training
+    assert len(list(records.glob("signal-*.json"))) == 5
+    assert study("fidelity", *SMALL) == cli.OK
+    assert len(list(records.glob("NASR-*.json"))) == 6
+    rows = list(csv.DictReader((folder / "fidelity.csv").open()))
+    assert {row["networks"] for row in rows} == {"3"}
+    scored_signals = {row["signal"] for row in csv.DictReader((folder / "signals.csv").open())}
+    assert {"contrastive paper", "next item whole", "untrained supernet", "parameters"} <= scored_signals
+    assert {row["signal"] for row in rows if row["statistic"] == "tau"} == scored_signals
+    networks = list(csv.DictReader((folder / "networks.csv").open()))
+    for network in networks:  # what the table says is what the runs have left
+        own = [json.loads(path.read_text()) for path in records.glob("NASR-*.json")]
+        valid = [one["valid"]["ndcg@5"] for one in own if one["architecture"] == network["architecture"]]
+        assert float(network["valid_ndcg@5"]) == pytest.approx(np.mean(valid))
+        assert all(len(one["curve"]) == one["epochs"] for one in own)
+    page = (folder / "report.md").read_text()
+    assert "This is a look" in page
+    assert "## Against test ndcg@5" in page
+    assert (folder / "figure.svg").stat().st_size > 0
+    monkeypatch.setattr(pipeline, "_run", None)  # from here on nothing may be trained
+    monkeypatch.setattr(signals, "score_architectures", None)
+    monkeypatch.setattr("recbole_nasr.report.fidelity_report.save_fidelity_figure", lambda *_: [])
+    before = (folder / "fidelity.csv").read_text()
+    records.rename("kept")
+    assert study("fidelity", *SMALL, "--run_name=again", "--results=kept") == cli.OK
+    assert Path("runs/toy/fidelity-again/fidelity.csv").read_text() == before
+
+
+def test_a_larger_sample_goes_on_with_the_same_study(ask: Callable[..., StudyRequest]) -> None:
+    small, large = ask("fidelity", "--n_architectures=4"), ask("fidelity", "--n_architectures=8")
+    assert (small.name, identity(small)) == (large.name, identity(large))
+    assert ask("fidelity").n_architectures == 24
+    assert ask("fidelity", "--quick").n_architectures == 8
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--study=table2", "--n_architectures=3"], "for --study=fidelity"),
+        (["--study=fidelity", "--n_architectures=0"], "`--n_architectures` must be an integer of at least 1"),
+        (["--study=fidelity", "--search_seeds=[1, 1]"], "`--search_seeds` must be different integers"),
+        (["--study=fidelity", "--n_layers=1", "--n_blocks=1"], "between 1 and the 4 networks"),
+        (["--study=fidelity", "--architecture=sasrec-1"], "sets or varies"),
+        (["--study=fidelity", "--search_preset=paper"], "sets or varies"),
+        (["--study=fidelity", "--max_enumerated_paths=3"], "block 1 has 256"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_runs(
+    toy: Path, words: list[str], part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*words, "--dataset=toy", "--data_path=data", "--device=cpu", "--topk=[2]"]) == cli.USER_ERROR
+    shown = capsys.readouterr()
+    assert part in shown.err
+    assert shown.err.count("\n") == 1
+    assert not list(Path().glob("runs/toy/*-*"))
