@@ -8,7 +8,9 @@ name.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import types
 import zipfile
 from collections.abc import Iterator
@@ -20,6 +22,9 @@ import torch
 from recbole_nasr.errors import CheckpointError
 from recbole_nasr.patching import swapped
 from recbole_nasr.unpickling import RestrictedUnpickler
+
+_FOLDER_NAME = re.compile(r"(?!\.)[\w.+-]{1,200}")
+_MOST_VALUES = 1_000_000
 
 
 def _load(*_args: Any, **_kwargs: Any) -> Any:
@@ -70,6 +75,7 @@ def _settle(checkpoint: Any, path: Path) -> dict[str, Any]:
         msg = f"The configuration in {str(path)!r} is a {type(config).__name__}, not one of RecBole."
         raise CheckpointError(msg)
     options = config.final_config_dict
+    _check_settings(options, path)
     teacher = options.get("teacher")
     if teacher is not None and not (isinstance(teacher, str) and teacher.isidentifier()):
         # RecBole's KD_DAGFM (kd_dagfm.py:44) evaluates this value as Python.
@@ -78,6 +84,30 @@ def _settle(checkpoint: Any, path: Path) -> dict[str, Any]:
     if getattr(options.get("device"), "type", "cpu") == "cuda" and not torch.cuda.is_available():
         options["device"] = torch.device("cpu")
     return checkpoint
+
+
+def _check_settings(options: dict[Any, Any], path: Path) -> None:
+    """Refuse settings that would write elsewhere, or that no memory holds once they are written out."""
+    for key in ("model", "dataset"):  # RecBole makes a folder of each
+        if not isinstance(options.get(key), str) or not _FOLDER_NAME.fullmatch(options[key]):
+            msg = f"`{key}` in {str(path)!r} must be a plain name, not {str(options.get(key))[:60]!r}; it was not read."
+            raise CheckpointError(msg)
+    if not all(isinstance(key, str) for key in options) or _extent(options, {}) > _MOST_VALUES:
+        msg = f"The configuration in {str(path)!r} stands for more than {_MOST_VALUES:,} values; it was not read."
+        raise CheckpointError(msg)
+    # They say where to write; whoever only reads a checkpoint has not asked for that.
+    options.update({key: False for key in ("save_dataset", "save_dataloaders") if options.get(key)})
+
+
+def _extent(value: Any, known: dict[int, float]) -> float:
+    """Count the values that ``value`` stands for, shared ones as often as they occur; infinite inside itself."""
+    if not isinstance(value, (dict, list, tuple, set)):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_extent(part, known) for part in parts)
+    return known[id(value)]
 
 
 def load_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> dict[str, Any]:

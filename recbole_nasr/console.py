@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tqdm import tqdm
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # names of files, models and items may come from strangers
 
 
 class _Screen(logging.Handler):
@@ -44,12 +47,12 @@ def accept_any_character() -> None:
 
 
 def show(text: str = "") -> None:
-    """Write ``text`` and a line end to standard output."""
-    sys.stdout.write(text + "\n")
+    """Write ``text`` and a line end to standard output; what steers a terminal becomes a question mark."""
+    sys.stdout.write(_CONTROL.sub("?", text) + "\n")
     sys.stdout.flush()
 
 
 def show_error(text: str) -> None:
     """Write one line that starts with ``error:`` to standard error."""
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    sys.stderr.write(f"error: {_CONTROL.sub('?', ' '.join(text.split()))}\n")
     sys.stderr.flush()

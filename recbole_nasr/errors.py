@@ -26,6 +26,21 @@ class CheckpointError(NASRError, ValueError):
     """A checkpoint that is damaged or names objects it has no business naming."""
 
 
+class NewerFileError(NASRError):
+    """A file that a newer version of this package wrote."""
+
+
+class WriteError(NASRError, OSError):
+    """A file that cannot be written, such as on a full disk; what was there before is untouched."""
+
+    @classmethod
+    def of(cls, path: object, error: OSError) -> WriteError:
+        """Say which file could not be written, and why."""
+        made = cls(f"{path} cannot be written ({error.strerror or error}); free space there, or name another folder.")
+        made.errno = error.errno
+        return made
+
+
 class NumericalError(NASRError, ArithmeticError):
     """A loss or score that is not finite."""
 

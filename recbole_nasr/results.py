@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from recbole_nasr.candidate_files import Fronts, fronts, save_fronts, save_verif
 from recbole_nasr.errors import DataError
 from recbole_nasr.runs import SCHEMA_VERSION, RunFolder
 from recbole_nasr.space.architecture import Architecture
+from recbole_nasr.unpacking import DAMAGE, bounded
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 RANKS_FILE = "ranks.csv.gz"
 """Sequence, target and rank of every test case."""
+
+SCHEMA, RANKING_SCHEMA = "recbole-nasr/metrics", "recbole-nasr/ranking"
 
 ITEMS_FILE = "items.csv.gz"
 """Number, original id and title of every item, so that a run can recommend without its data set."""
@@ -124,7 +128,9 @@ def save_result(result: RunResult) -> None:
     if result.search is not None:
         for number, block in enumerate(result.search.blocks, start=1):
             folder.write_csv(f"ranking/block-{number}.csv", ranking_header(block), ranking_rows(block))
-        folder.write_json("ranking/summary.json", [block.summary() for block in result.search.blocks])
+        content = {"schema": RANKING_SCHEMA, "schema_version": SCHEMA_VERSION}
+        blocks = [block.summary() for block in result.search.blocks]
+        folder.write_json("ranking/summary.json", {**content, "blocks": blocks})
     if result.verification is not None:
         save_verification(folder, result.verification)
     if result.costs is not None:
@@ -134,7 +140,7 @@ def save_result(result: RunResult) -> None:
 def metrics_content(result: RunResult) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
     return {
-        "schema": "recbole-nasr/metrics",
+        "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
         "model": result.model,
         "dataset": result.dataset,
@@ -195,13 +201,31 @@ def load_ranks(folder: Path, status: str = "unknown") -> pd.DataFrame:
     Raises:
         DataError: If it is missing or damaged.
     """
-    path = folder / RANKS_FILE
+    return read_ranks(folder / RANKS_FILE, status)
+
+
+def read_ranks(path: Path, status: str = "unknown") -> pd.DataFrame:
+    """Read the file of :func:`load_ranks`, whatever it is called.
+
+    Raises:
+        DataError: If it is missing or damaged.
+    """
     try:
-        cases = pd.read_csv(path, dtype={"sequence": str, "target": str, "rank": np.int64}, keep_default_na=False)
+        with gzip.open(path) as file:
+            plain = bounded(file, str(path), path.stat().st_size)  # type: ignore[arg-type]  # reads like any file
+            kinds = {"sequence": str, "target": str, "rank": np.int64}
+            cases = pd.read_csv(plain, dtype=kinds, keep_default_na=False)
+        if (cases["rank"] < 1).any():
+            _refuse_rank(int(cases["rank"].min()))
         return cases.sort_values(["sequence", "target"], kind="stable", ignore_index=True)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, *DAMAGE) as error:
         msg = f"{path} must be the ranks of a finished run with full ranking (status: {status}), but: {error}"
         raise DataError(msg) from error
+
+
+def _refuse_rank(rank: int) -> NoReturn:
+    msg = f"ranks count from 1, but one is {rank}"
+    raise ValueError(msg)
 
 
 def save_items(folder: RunFolder, vocabulary: Vocabulary) -> None:

@@ -16,10 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.documents import write_whole
 from recbole_nasr.errors import ConfigError, StoppedError
 from recbole_nasr.machine import environment, peak_memory
 
-SCHEMA_VERSION = 1
+SCHEMA, SCHEMA_VERSION = "recbole-nasr/run", 1
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,13 @@ class RunFolder:
         return self.write_bytes(name, text.encode("utf-8"))
 
     def write_bytes(self, name: str, content: bytes) -> Path:
-        """Write ``name`` below the folder, whole or not at all."""
+        """Write ``name`` below the folder, whole or not at all.
+
+        Raises:
+            WriteError: If it cannot be written; an earlier file of that name is untouched.
+        """
         target = self.path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(target.name + ".partial")
-        partial.write_bytes(content)
-        partial.replace(target)
+        write_whole(target, content)
         return target
 
     def write_json(self, name: str, content: Any) -> Path:
@@ -151,7 +153,7 @@ class RunRecord:
 
     def _write(self, status: str, started: str, finished: str | None, command: str) -> None:
         content = {
-            "schema": "recbole-nasr/run",
+            "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "status": status,
             "model": self.model,

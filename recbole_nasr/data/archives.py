@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO
 
 from recbole_nasr.errors import DataError
+from recbole_nasr.unpacking import DAMAGE, bounded
 
 _TAR = (".tar.gz", ".tgz", ".tar")
 
@@ -34,18 +34,21 @@ def open_member(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[byt
         if path.name.endswith(".zip"):
             with zipfile.ZipFile(path) as archive:
                 name = _choose(path, archive.namelist(), wanted)
-                with archive.open(name) as file, _unzipped(name, file) as plain:
+                with archive.open(name) as file, _unzipped(path, name, file) as plain:
                     yield _plain_name(name), plain
         elif path.name.endswith(_TAR):
             yield from _open_tar(path, wanted)
         else:
-            with path.open("rb") as file, _unzipped(path.name, file) as plain:
+            with path.open("rb") as file, _unzipped(path, path.name, file) as plain:
                 yield _plain_name(path.name), plain
-    except (EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile) as error:
+    except (*DAMAGE, gzip.BadGzipFile) as error:
         msg = f"{path} must be a complete archive, but it is damaged or cut off ({error}); get it again."
         raise DataError(msg) from error
     except FileNotFoundError as error:
         msg = f"{path} does not exist; check --source and data_path."
+        raise DataError(msg) from error
+    except OSError as error:
+        msg = f"{path} cannot be read ({error}); check --source and data_path."
         raise DataError(msg) from error
 
 
@@ -62,17 +65,19 @@ def _open_tar(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[bytes
         if file is None:
             msg = f"{path}: {name!r} must be a file, it is a link or a folder; get the archive again."
             raise DataError(msg)
-        with file, _unzipped(name, file) as plain:
+        with file, _unzipped(path, name, file) as plain:
             yield _plain_name(name), plain
 
 
 @contextmanager
-def _unzipped(name: str, file: IO[bytes]) -> Iterator[IO[bytes]]:
+def _unzipped(path: Path, name: str, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Yield the plain bytes; within bounds where anything is compressed."""
+    packed = path.stat().st_size
     if not name.endswith(".gz"):
-        yield file
+        yield file if path.name == name else bounded(file, str(path), packed)
         return
     with gzip.open(file) as plain:
-        yield plain  # type: ignore[misc]  # a GzipFile reads like any binary file
+        yield bounded(plain, str(path), packed)  # type: ignore[arg-type]  # a GzipFile reads like any binary file
 
 
 def _plain_name(name: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from recbole_nasr.documents import parse_json, write_whole
 
 _LARGE = 64 << 20  # bytes; a smaller file is read again in well under a second
 _SETTLED_S = 2.0  # a file that has just changed may change once more within one tick of the file system's clock
@@ -32,13 +33,13 @@ def checksum(path: Path, memory: Path | None = None) -> str:
     note = memory / ".checksums" / f"{name}.json"
     seen = [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
     with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged note is as good as none
-        known = json.loads(note.read_text(encoding="utf-8"))
+        known = parse_json(note.read_text(encoding="utf-8"))
         if known["file"] == seen:
             return str(known["sha256"])
     digest = _read(path)
     if time.time() - facts.st_mtime > _SETTLED_S:
         with suppress(OSError):  # without the note the file is read again next time
-            _write(note, json.dumps({"file": seen, "sha256": digest}))
+            write_whole(note, json.dumps({"file": seen, "sha256": digest}).encode())
     return digest
 
 
@@ -48,10 +49,3 @@ def _read(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _write(note: Path, text: str) -> None:
-    note.parent.mkdir(parents=True, exist_ok=True)
-    draft = note.with_suffix(f".{secrets.token_hex(4)}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(note)

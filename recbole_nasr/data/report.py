@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,7 +16,10 @@ from recbole_nasr.data.raw import Raw
 from recbole_nasr.data.splits import TEST, TRAIN, VALID, Split
 from recbole_nasr.data.table import Column, n_distinct
 from recbole_nasr.data.windows import Sequences
+from recbole_nasr.documents import read_document, write_whole
 from recbole_nasr.errors import DataError
+
+SCHEMA, SCHEMA_VERSION = "recbole-nasr/data-report", 1
 
 REPORT_FILE = "report.json"
 TEXT_FILE = "report.txt"
@@ -147,21 +149,30 @@ def load_report(folder: Path) -> DataReport:
 
     Raises:
         DataError: If there is none, or it cannot be read.
+        NewerFileError: If a newer version wrote it.
     """
     path = folder / REPORT_FILE
     try:
-        return DataReport(**json.loads(path.read_text(encoding="utf-8")))
+        report = DataReport(**read_document(path, SCHEMA, SCHEMA_VERSION))
+        _check_split(report)
     except (OSError, ValueError, TypeError) as error:
         msg = f"{path} must be a data report, but: {error}; delete the folder to prepare again."
         raise DataError(msg) from error
+    return report
 
 
 def save_report(report: DataReport, folder: Path) -> None:
     """Write the report into ``folder``, for programs and for people; an earlier one is replaced in one step."""
-    for name, text in ((REPORT_FILE, json.dumps(asdict(report), indent=2)), (TEXT_FILE, report_text(report))):
-        draft = folder / f".{name}.{secrets.token_hex(4)}"
-        draft.write_text(text + "\n", encoding="utf-8")
-        draft.replace(folder / name)
+    content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(report)}
+    for name, text in ((REPORT_FILE, json.dumps(content, indent=2)), (TEXT_FILE, report_text(report))):
+        write_whole(folder / name, (text + "\n").encode("utf-8"))
+
+
+def _check_split(report: DataReport) -> None:
+    """Check the part of a report that settings are taken from."""
+    if not isinstance(report.split, dict) or not isinstance(report.split.get("eval_args"), dict):
+        msg = "its split must have eval_args"
+        raise ValueError(msg)  # noqa: TRY004 - a damaged file, whatever is in it
 
 
 def with_order_signal(report: DataReport, signal: dict[str, float]) -> DataReport:

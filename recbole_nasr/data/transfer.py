@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from recbole_nasr.documents import parse_json, write_whole
 from recbole_nasr.errors import DataError
 from recbole_nasr.progress import open_progress
 
@@ -112,9 +113,9 @@ class Transfer:
     def _known(self) -> tuple[int, dict[str, Any]]:
         """Return the size of the partial file and its notes; 0 where it cannot be continued."""
         try:
-            notes = json.loads(self._notes.read_text(encoding="utf-8"))
+            notes = parse_json(self._notes.read_text(encoding="utf-8"))
             same = notes["url"] == self._url and notes["validator"]
-            done, length = self.part.stat().st_size, notes["length"] or 0
+            done, length = self.part.stat().st_size, int(notes["length"] or 0)
         except (FileNotFoundError, ValueError, KeyError, TypeError):  # the last three: the notes are damaged
             return 0, {}
         return (done, notes) if same and done <= length else (0, {})
@@ -122,7 +123,7 @@ class Transfer:
     def _begin(self, response: Any) -> dict[str, Any]:
         self.discard()  # first: bytes never lie beside the notes of another file
         notes = {"url": self._url, "validator": _validator(response), "length": _length(response)}
-        self._notes.write_text(json.dumps(notes), encoding="utf-8")
+        write_whole(self._notes, json.dumps(notes).encode())
         return notes
 
     def _refuse_status(self, response: Any) -> None:

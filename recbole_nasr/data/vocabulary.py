@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.data.sources import PUBLISHED_SETS, given_source, local_release, release_of
 from recbole_nasr.data.table import Column
 from recbole_nasr.errors import DataError, NASRError
+from recbole_nasr.unpacking import DAMAGE, bounded
 
 _CODED = re.compile(r"%(2028|2029|[0-9A-F]{2})")
 _HEADER = ("id", "item", "title")
@@ -57,10 +59,12 @@ class Vocabulary:
             DataError: If it cannot be read.
         """
         try:
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
+            with gzip.open(path) as file:
+                plain = bounded(file, str(path), path.stat().st_size)  # type: ignore[arg-type]  # reads like any file
+                table = pd.read_csv(plain, dtype=str, keep_default_na=False).fillna("")  # of rows that are cut off
             names = np.array(["", *table["item"]], dtype=object)
             titles = np.array(["", *table["title"]], dtype=object) if "title" in table else None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, *DAMAGE) as error:
             msg = f"{path} must be the items of a run, but: {error}; delete it to read the run's data set instead."
             raise DataError(msg) from error
         return cls(names, titles)

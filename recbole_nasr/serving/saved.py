@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,14 +12,19 @@ import torch
 from recbole.data import create_dataset
 from recbole.utils import get_model
 
+from recbole_nasr import runs
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.configuration import MODELS
+from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.data.vocabulary import Vocabulary
-from recbole_nasr.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from recbole_nasr.documents import read_document
+from recbole_nasr.errors import CheckpointError, ConfigError, DataError, NASRError, NewerFileError, did_you_mean
 from recbole_nasr.isolation import restored_visible_devices
 from recbole_nasr.pipeline import CHECKPOINT
 from recbole_nasr.results import ITEMS_FILE
+from recbole_nasr.results import SCHEMA as METRICS_SCHEMA
 
+_LONGEST = 1_000_000
 _OTHER_DATA = "it was trained on other data; put the data of the run back, or train again"
 
 
@@ -42,8 +46,17 @@ class SavedRun:
 
     @classmethod
     def in_folder(cls, folder: Path) -> SavedRun:
-        """Read what a run folder says about itself."""
-        return cls(folder, folder / CHECKPOINT, _json(folder / "run.json"), _json(folder / "metrics.json"))
+        """Read what a run folder says about itself; what is damaged there counts as not said.
+
+        Raises:
+            NewerFileError: If a newer version wrote it.
+        """
+        facts = _document(folder / "run.json", runs.SCHEMA)
+        metrics = _document(folder / "metrics.json", METRICS_SCHEMA)
+        for key in ("test", "valid", "data"):
+            if key in metrics:
+                metrics[key] = _numbers(metrics[key])
+        return cls(folder, folder / CHECKPOINT, facts, metrics)
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,14 @@ def find_run(name: str | Path) -> SavedRun:
 def saved_runs(runs_dir: Path) -> Iterator[SavedRun]:
     """Yield all runs below ``<runs_dir>/<dataset>/``, newest first within a data set."""
     for path in sorted(runs_dir.glob("*/*/run.json"), key=lambda path: (path.parts[-3], path.parts[-2]), reverse=True):
-        yield SavedRun.in_folder(path.parent)
+        yield _listed_run(path.parent)
+
+
+def _listed_run(folder: Path) -> SavedRun:
+    try:
+        return SavedRun.in_folder(folder)
+    except NewerFileError:
+        return SavedRun(folder, folder / CHECKPOINT, {"status": "of a newer version"})
 
 
 def load_run(name: str | Path, device: str = "auto") -> LoadedRun:
@@ -115,11 +135,28 @@ def load_run(name: str | Path, device: str = "auto") -> LoadedRun:
         msg = f"{run.folder} has no weights ({run.checkpoint.name} is missing, its status is {status!r}); run it again."
         raise CheckpointError(msg)
     saved = load_checkpoint(run.checkpoint, map_location="cpu")
-    config = saved["config"]
+    config = _config(saved, run.checkpoint)
     config["device"] = torch_device(device)
     items = run.folder / ITEMS_FILE
     vocabulary = Vocabulary.load(items) if items.is_file() else Vocabulary.of(load_data(config))
     return LoadedRun(run, _network(saved, config, vocabulary), config, vocabulary)
+
+
+def _config(saved: dict[str, Any], path: Path) -> Any:
+    """Return the configuration of a checkpoint, once it has what reading histories needs."""
+    config, weights = saved.get("config"), saved.get("state_dict")
+    if config is None or not isinstance(weights, dict) or not all(map(torch.is_tensor, weights.values())):
+        msg = f"{path} must have a configuration and weights, as RecBole's checkpoints do; it lacks one."
+        raise CheckpointError(msg)
+    length = config["MAX_ITEM_LIST_LENGTH"]
+    if type(length) is not int or not 1 <= length <= _LONGEST:
+        msg = f"`MAX_ITEM_LIST_LENGTH` in {path} must be from 1 to {_LONGEST:,}, not {length!r:.40}; it was not read."
+        raise CheckpointError(msg)
+    for key in ("ITEM_ID_FIELD", "LIST_SUFFIX", "ITEM_LIST_LENGTH_FIELD", "data_path"):
+        if not isinstance(config[key], str):
+            msg = f"`{key}` in {path} must be text, but is {type(config[key]).__name__}; it was not read."
+            raise CheckpointError(msg)
+    return config
 
 
 def torch_device(name: str) -> torch.device:
@@ -144,12 +181,24 @@ def load_data(config: Any) -> Any:
         DataError: If it is not where it was.
     """
     try:
+        if not Path(config["data_path"]).is_dir():  # else RecBole would make it and download
+            msg = f"there is no folder {config['data_path']}"
+            raise FileNotFoundError(msg)
         with restored_visible_devices(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # RecBole's own
             return create_dataset(config)
     except (OSError, ValueError, KeyError) as error:
         msg = f"The data set {config['dataset']!r} of the run cannot be read from {config['data_path']}: {error}"
         raise DataError(msg) from error
+
+
+def _check_place(config: Any) -> None:
+    """Refuse data that would be downloaded, or prepared outside the current folder, because a checkpoint says so."""
+    folder = Path(config["data_path"])
+    ours = is_prepared_dataset(config["dataset"], config) and folder.resolve().is_relative_to(Path.cwd())
+    if not folder.is_dir() and not ours:
+        msg = f"there is no folder {folder}"
+        raise FileNotFoundError(msg)
 
 
 class _ItemsOnly:
@@ -170,20 +219,46 @@ class _ItemsOnly:
 
 
 def _network(saved: dict[str, Any], config: Any, vocabulary: Vocabulary) -> Any:
-    model = get_model(config["model"])(config, _ItemsOnly(config, len(vocabulary)))
+    data, weights = _ItemsOnly(config, len(vocabulary)), saved["state_dict"]
     try:
-        model.load_state_dict(saved["state_dict"])
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
+        _check_shapes(config, data, weights)
+        model = get_model(config["model"])(config, data)
+        model.load_state_dict(weights)
+        if config["model"] not in MODELS:  # ours keep there what training goes on from
+            model.load_other_parameter(saved.get("other_parameter"))
+    except NASRError:
+        raise
+    except Exception as error:  # whatever a network finds wrong with settings and weights that are none
+        first = str(error).strip().rpartition("\n")[2].strip()
         msg = f"The weights do not fit the network of {len(vocabulary) - 1:,} items ({first}): {_OTHER_DATA}."
         raise CheckpointError(msg) from error
-    if config["model"] not in MODELS:  # ours keep there what training goes on from
-        model.load_other_parameter(saved.get("other_parameter"))
     return model.to(config["device"]).eval()
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _check_shapes(config: Any, data: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Refuse settings of a network larger than its weights, before memory is taken for it."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        with torch.device("meta"):
+            planned = get_model(config["model"])(config, data).state_dict()
+    except (NotImplementedError, RuntimeError):  # a network that looks at numbers while it is made
+        return
+    for name, tensor in planned.items():
+        if name in weights and weights[name].shape != tensor.shape:
+            msg = f"{name} has the shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
+            raise ValueError(msg)
+    if missing := [name for name in planned if name not in weights]:
+        msg = f"{missing[0]} is missing"
+        raise ValueError(msg)
+
+
+def _document(path: Path, schema: str) -> dict[str, Any]:
+    try:
+        return read_document(path, schema, runs.SCHEMA_VERSION)
     except (OSError, ValueError):
         return {}
+
+
+def _numbers(value: Any) -> dict[str, Any]:
+    """Return the entries of a table that are numbers, none where it is no table."""
+    entries = value.items() if isinstance(value, dict) else ()
+    return {key: one for key, one in entries if isinstance(one, (int, float)) and not isinstance(one, bool)}

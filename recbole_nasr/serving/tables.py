@@ -61,7 +61,7 @@ def _listed(run: SavedRun, metrics: Sequence[str]) -> list[str]:
         name_of(run),
         str(run.facts.get("status", "?")),
         str(run.facts.get("seed", "-")),
-        "-" if n_parameters is None else f"{n_parameters:,}",
+        f"{n_parameters:,}" if isinstance(n_parameters, int) else "-",
         *shown,
     ]
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.errors import ArchitectureError
+from recbole_nasr.documents import check_version, parse_json, write_whole
+from recbole_nasr.errors import ArchitectureError, NewerFileError
 from recbole_nasr.ops.registry import operation_class
 
 SCHEMA = "recbole-nasr/architecture"
@@ -128,28 +129,26 @@ class Architecture:
             ArchitectureError: If it is not JSON, has no blocks, or was written by a newer version.
         """
         try:
-            content = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            content = parse_json(text)
+        except ValueError as error:
             msg = f"An architecture file must be JSON, but this one cannot be read: {error}."
             raise ArchitectureError(msg) from None
         if not isinstance(content, dict) or content.get("schema") != SCHEMA:
             msg = f'An architecture file must have "schema": "{SCHEMA}"; this one is something else.'
             raise ArchitectureError(msg)
-        version = content.get("schema_version")
-        if version != SCHEMA_VERSION:
-            msg = (
-                f"This version reads architecture files of schema_version {SCHEMA_VERSION}, but this one has "
-                f"{version!r}; install the version of recbole-nasr that wrote it."
-            )
-            raise ArchitectureError(msg)
+        try:
+            check_version(content.get("schema_version"), SCHEMA_VERSION, "This architecture file")
+        except (ValueError, NewerFileError) as error:
+            raise ArchitectureError(str(error)) from None
         return cls.from_nested(content.get("blocks"))
 
     def save(self, path: Path | str, metadata: Mapping[str, Any] | None = None) -> None:
-        """Write the JSON form to ``path``, whole or not at all."""
-        target = Path(path)
-        partial = target.with_name(target.name + ".partial")
-        partial.write_text(self.to_json(metadata), encoding="utf-8")
-        partial.replace(target)
+        """Write the JSON form to ``path``, whole or not at all.
+
+        Raises:
+            WriteError: If it cannot be written.
+        """
+        write_whole(Path(path), self.to_json(metadata).encode("utf-8"))
 
     @classmethod
     def load(cls, path: Path | str) -> Architecture:
@@ -164,7 +163,7 @@ class Architecture:
                 msg = f"An architecture file is at most 1 MiB, but {source} is larger."
                 raise ArchitectureError(msg)
             text = source.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # the latter: not UTF-8, or a NUL in the name
             msg = f"The architecture file {source} cannot be read: {error}."
             raise ArchitectureError(msg) from None
         try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import hashlib
 import json
 import shutil
@@ -16,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from recbole_nasr.data.report import REPORT_FILE
+from recbole_nasr.documents import read_document
 from recbole_nasr.machine import environment
-from recbole_nasr.results import RunResult
+from recbole_nasr.results import RANKS_FILE, RunResult, read_ranks
+from recbole_nasr.runs import SCHEMA as RUN_SCHEMA
+from recbole_nasr.runs import SCHEMA_VERSION as RUN_VERSION
 from recbole_nasr.runs import RunFolder
 
 SCHEMA = "recbole-nasr/result"
@@ -98,7 +99,7 @@ class ResultRecord:
         cls, key: str, settings: Mapping[str, Any], result: RunResult, curve: list[list[float]] | None = None
     ) -> ResultRecord:
         """Take from ``result`` what is worth keeping; ``curve`` is that of its validation."""
-        run = json.loads((result.folder.path / "run.json").read_text(encoding="utf-8"))
+        run = read_document(result.folder.path / "run.json", RUN_SCHEMA, RUN_VERSION)
         blocks = result.search.blocks if result.search is not None else ()
         return cls(
             key=key,
@@ -148,12 +149,27 @@ class ResultRecord:
         path = next((path for path in (*beside, Path(self.run) / RANKS_FILE) if path.is_file()), None)
         if path is None:
             return None
-        with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
-            rows = [(row["sequence"], float(row["rank"])) for row in csv.DictReader(file)]
-        found: dict[str, list[float]] = {}
-        for sequence, rank in rows:
-            found.setdefault(sequence, []).append(rank)
-        return {sequence: np.array(ranks) for sequence, ranks in found.items()}
+        groups = read_ranks(path).groupby("sequence", sort=False)["rank"]
+        return {str(sequence): ranks.to_numpy(np.float64) for sequence, ranks in groups}
+
+    def is_sound(self) -> bool:
+        """Return whether every value has its type, as far as tables and figures rely on it."""
+        numbers = (self.valid, self.test, self.seconds, self.data)
+        texts = (self.key, self.model, self.dataset, self.architecture, self.device_name, self.run)
+        counts = (self.seed, self.epochs, self.best_epoch, self.n_parameters, self.step_seconds)
+        return (
+            all(isinstance(one, dict) and all(map(_is_number, one.values())) for one in numbers)
+            and all(isinstance(one, str) and "\0" not in one for one in texts)
+            and all(map(_is_number, counts))
+            and isinstance(self.settings, dict)
+            and isinstance(self.environment, dict)
+            and isinstance(self.search, list)
+            and all(isinstance(one, dict) and {"ranked", "tied"} <= one.keys() for one in self.search)
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,11 +214,14 @@ def find_record(model: str, key: str, seed: int, folders: Iterable[Path]) -> Res
 
 
 def load_record(path: Path) -> ResultRecord | None:
-    """Read one record; ``None`` if it is damaged or from another version, so that its run is made again."""
+    """Read one record; ``None`` if it is damaged, so that its run is made again.
+
+    Raises:
+        NewerFileError: If a newer version wrote it.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if (content.pop("schema"), content.pop("schema_version")) != (SCHEMA, SCHEMA_VERSION):
-            return None
-        return ResultRecord(**content, kept_in=path.parent)
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_document(path, SCHEMA, SCHEMA_VERSION)
+        record = ResultRecord(**content, kept_in=path.parent)
+    except (OSError, ValueError, TypeError):
         return None
+    return record if record.is_sound() else None

@@ -86,7 +86,10 @@ def test_at_most_1024_layers() -> None:
         ("[" * 100_000, "must be JSON"),
         ("[]", '"schema"'),
         ('{"schema": "other"}', '"schema"'),
-        ('{"schema": "recbole-nasr/architecture", "schema_version": 2}', "schema_version 1, but this one has 2"),
+        (
+            '{"schema": "recbole-nasr/architecture", "schema_version": 2}',
+            "newer version of recbole-nasr .schema_version 2, this one reads up to 1",
+        ),
         ('{"schema": "recbole-nasr/architecture", "schema_version": 1}', "list of operation names"),
     ],
 )
