@@ -6,6 +6,7 @@ files.
 
 from __future__ import annotations
 
+import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,15 +64,42 @@ def load_compact(folder: Path) -> Compact:
     """
     place = folder / FOLDER
     try:
-        arrays = {name: np.load(place / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
+        arrays = {name: _load_array(place / f"{name}.npy", kind) for name, kind in _ARRAYS.items()}
         names = {name: (place / f"{name}.txt").read_text(encoding="utf-8").split("\n") for name in _NAMES}
     except (OSError, ValueError, EOFError) as error:
         msg = f"{place} must hold the prepared arrays, but: {error}; delete {folder} to prepare again."
         raise DataError(msg) from error
-    if len(arrays["item"]) != arrays["length"].sum() or len(names["sequences"]) != len(arrays["length"]):
+    if not _fit_together(arrays, {name: len(found) for name, found in names.items()}):
         msg = f"{place}: the prepared arrays do not fit together; delete {folder} to prepare again."
         raise DataError(msg)
     return Compact(**arrays, **{name: np.array(values, dtype=object) for name, values in names.items()})
+
+
+def _load_array(path: Path, kind: type) -> Column:
+    """Map one array; NumPy reads the head of its file as Python, so that anything may be wrong with it."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (SyntaxError, tokenize.TokenError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
+        msg = f"{path.name} is no array ({type(error).__name__})"
+        raise ValueError(msg) from error
+    if not isinstance(array, np.ndarray) or array.ndim != 1 or array.dtype != kind:
+        msg = f"{path.name} must be a row of {np.dtype(kind)}"
+        raise ValueError(msg)
+    return array
+
+
+def _fit_together(arrays: dict[str, Column], sizes: dict[str, int]) -> bool:
+    """Return whether lengths agree and every code has a name; a code without one would be read beyond the names."""
+    length, person, item = arrays["length"], arrays["person"], arrays["item"]
+    same = len(length) == len(person) == sizes["sequences"] and len(item) == len(arrays["time"]) == len(arrays["part"])
+    return (
+        same
+        and length.sum() == len(item)
+        and all(
+            len(codes) == 0 or (codes.min() >= 1 and codes.max() <= most)
+            for codes, most in ((length, len(item)), (person, sizes["persons"]), (item, sizes["items"]))
+        )
+    )
 
 
 def has_compact(folder: Path) -> bool:

@@ -12,6 +12,9 @@ from recbole_nasr.data import times
 from recbole_nasr.data.layouts import choose_columns
 from recbole_nasr.data.table import Column, Interactions
 from recbole_nasr.errors import DataError
+from recbole_nasr.unpacking import ALWAYS, MOST_TIMES
+
+_ROW_BYTES = 24
 
 
 def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -> tuple[Interactions, str]:
@@ -34,10 +37,15 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
         msg = f"{path}: Parquet is read with pyarrow, which is missing; pip install 'recbole-nasr[parquet]'."
         raise DataError(msg) from error
     try:
-        columns = pyarrow.parquet.read_schema(path).names
+        facts = pyarrow.parquet.read_metadata(path)
+        _check_size(path, facts.num_rows)
+        columns = facts.schema.to_arrow_schema().names
         places = choose_columns(str(path), columns, chosen)
-        frame = pd.read_parquet(path, columns=[columns[place] for place in places.values()], engine="pyarrow")
-    except (OSError, pyarrow.ArrowException) as error:
+        table = pyarrow.parquet.read_table(path, columns=[columns[place] for place in places.values()])
+        frame = table.replace_schema_metadata(None).to_pandas()  # what a file says about pandas is left aside
+    except (OSError, ValueError, ArithmeticError, MemoryError, LookupError, pyarrow.ArrowException) as error:
+        if isinstance(error, DataError):
+            raise
         msg = f"{path} must be a Parquet file, but: {error}; check --source."
         raise DataError(msg) from error
     user, item, time = (frame[columns[place]] for place in places.values())
@@ -51,6 +59,14 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
     seconds, unit = _seconds(path, time, time_unit)
     (users, user_names), (items, item_names) = (_factorize(column) for column in (user, item))
     return Interactions(users, items, seconds, user_names, item_names), unit
+
+
+def _check_size(path: Path, n_rows: int) -> None:
+    """Refuse a file whose rows would be far more than its bytes: equal ones take no room in it."""
+    packed = path.stat().st_size
+    if n_rows * _ROW_BYTES > max(ALWAYS, MOST_TIMES * packed):
+        msg = f"{path} has {n_rows:,} rows in {packed:,} bytes; if that is right, write them as CSV."
+        raise DataError(msg)
 
 
 def _factorize(column: pd.Series) -> tuple[Column, Column]:

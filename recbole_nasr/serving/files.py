@@ -120,7 +120,7 @@ class HistoryFile:
                 file = parquet.ParquetFile(self.path)
                 self._n_rows = file.metadata.num_rows
                 head = next(file.iter_batches(batch_size=1), None)
-            frame = pd.DataFrame() if head is None else head.to_pandas()
+                frame = pd.DataFrame() if head is None else _plain(head)
         else:
             with self._refusals():
                 frame = pd.read_csv(self.path, nrows=1, **self._how())
@@ -140,7 +140,7 @@ class HistoryFile:
         wanted = [name for name in (self._user, self._item, self._time) if name is not None]
         with self._refusals():
             for batch in _pyarrow().parquet.ParquetFile(self.path).iter_batches(ROWS_AT_ONCE, columns=wanted):
-                yield batch.to_pandas(), batch.num_rows
+                yield _plain(batch), batch.num_rows
 
     def _how(self) -> dict[str, Any]:
         quoting = csv.QUOTE_MINIMAL if self.path.suffix == ".csv" else csv.QUOTE_NONE
@@ -152,7 +152,10 @@ class HistoryFile:
             yield
         except DataError:
             raise
-        except (OSError, ValueError) as error:  # also what pandas and pyarrow raise
+        except Exception as error:
+            foreign = type(error).__module__.startswith(("pandas", "pyarrow"))
+            if not foreign and not isinstance(error, (OSError, ValueError, ArithmeticError, MemoryError)):
+                raise
             msg = f"{self.path} cannot be read: {error}"
             raise DataError(msg) from error
 
@@ -233,6 +236,11 @@ def _pyarrow() -> Any:
     except ImportError as error:
         raise ConfigError(_NO_PYARROW) from error
     return pyarrow
+
+
+def _plain(batch: Any) -> pd.DataFrame:
+    """Return rows as they stand; what a file says about pandas is left aside."""
+    return batch.replace_schema_metadata(None).to_pandas()
 
 
 def _split(cell: Any) -> list[Any]:
