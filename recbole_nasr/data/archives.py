@@ -61,7 +61,8 @@ def _open_tar(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[bytes
             if member.isfile() and _rank(member.name, wanted) == 0:
                 break
         name = _choose(path, names, wanted)
-        file = archive.extractfile(name)
+        member = archive.getmember(name)
+        file = archive.extractfile(member) if member.isfile() else None
         if file is None:
             msg = f"{path}: {name!r} must be a file, it is a link or a folder; get the archive again."
             raise DataError(msg)
