@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from recbole_nasr.data.report import REPORT_FILE
-from recbole_nasr.documents import read_document
+from recbole_nasr.documents import read_document, write_whole
 from recbole_nasr.machine import environment
 from recbole_nasr.results import RANKS_FILE, RunResult, read_ranks
 from recbole_nasr.runs import SCHEMA as RUN_SCHEMA
@@ -24,7 +23,6 @@ from recbole_nasr.runs import RunFolder
 SCHEMA = "recbole-nasr/result"
 SCHEMA_VERSION = 1
 
-RANKS_FILE = "ranks.csv.gz"
 """Rank of every test case, in the folder of a run; beside a record, its name stands before."""
 
 NOT_OF_THE_RESULT = frozenset(
@@ -137,7 +135,7 @@ class ResultRecord:
         folder.mkdir(parents=True, exist_ok=True)
         ranks = Path(self.run) / RANKS_FILE
         if ranks.is_file():
-            shutil.copyfile(ranks, folder / f"{self.name}.{RANKS_FILE}")
+            write_whole(folder / f"{self.name}.{RANKS_FILE}", ranks.read_bytes())
         return RunFolder(folder).write_json(f"{self.name}.json", content)
 
     def ranks(self) -> dict[str, npt.NDArray[np.float64]] | None:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from recbole_nasr import load
 from recbole_nasr.cli import main
 from recbole_nasr.data.compact import load_compact
-from recbole_nasr.data.prepare import ensure_prepared, prepared_folder
 from recbole_nasr.data.report import load_report
 from recbole_nasr.documents import check_version
 from recbole_nasr.errors import NASRError, NewerFileError
@@ -69,15 +68,6 @@ def test_a_kept_result_record_and_kept_prepared_data_are_read() -> None:
     assert record.test == json.loads((RUNS / "NASR-network" / "metrics.json").read_text())["test"]
     (folder,) = (KEPT / "data").iterdir()
     assert load_report(folder).actions == len(load_compact(folder).item) == 200
-
-
-def test_kept_prepared_data_are_found_again_without_preparing(kept: Path) -> None:
-    # The name holds a key of the source and the options: another key would prepare everybody's data anew.
-    rows = (f"u{user},i{(7 * user + step * step) % 30},{step}" for user in range(25) for step in range(8))
-    Path("events.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
-    keys = {"dataset": "mine", "data_path": "data", "source": "events.csv", "min_user_interactions": 1}
-    (folder,) = Path("data").iterdir()
-    assert prepared_folder(keys) == ensure_prepared(keys) == folder
 
 
 NEWER = {

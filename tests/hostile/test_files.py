@@ -67,7 +67,7 @@ def locked_zip(path: Path) -> None:
 ARCHIVES: dict[str, tuple[str, Callable[[Path], None]]] = {
     "zip: parent folder": ("a.zip", lambda path: zip_of(path, ("../ratings.csv", ROWS))),
     "zip: parent folder among others": ("a.zip", lambda path: zip_of(path, ("ratings.csv", ROWS), ("x/../../y", b""))),
-    "zip: absolute": ("a.zip", lambda path: zip_of(path, ("/tmp/ratings.csv", ROWS))),
+    "zip: absolute": ("a.zip", lambda path: zip_of(path, ("/etc/ratings.csv", ROWS))),
     "zip: drive": ("a.zip", lambda path: zip_of(path, ("C:\\ratings.csv", ROWS))),
     "zip: backslashes": ("a.zip", lambda path: zip_of(path, ("..\\ratings.csv", ROWS))),
     "zip: a link": ("a.zip", link_in_zip),
@@ -118,7 +118,7 @@ def test_of_entries_with_one_name_one_is_read(tmp_path: Path) -> None:
 BOMBS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "gzip": ("ratings.csv.gz", gzip.compress),
     "gzip in gzip": ("ratings.csv.gz", lambda content: gzip.compress(content) + gzip.compress(content)),
-    "zip": ("a.zip", lambda content: _packed_zip(content)),
+    "zip": ("a.zip", lambda content: _packed_zip(content)),  # noqa: PLW0108 - made below
     "tar.gz": ("a.tar.gz", lambda content: _packed_tar(content, "gz")),
     "tar.xz": ("a.tar", lambda content: _packed_tar(content, "xz")),
 }
@@ -149,7 +149,7 @@ def test_a_bomb_is_refused_once_it_is_too_much(
 ) -> None:
     monkeypatch.setattr(unpacking, "ALWAYS", 1 << 20)
     (tmp_path / name).write_bytes(pack(content))
-    with pytest.raises(DataError, match=r"unpacks into more than 1,\d+,\d+ bytes"):
+    with pytest.raises(DataError, match=r"unpacks into more than \d,\d+,\d+ bytes"):
         read(tmp_path / name)
     with pytest.raises(DataError), open_member(tmp_path / name, ["ratings.csv"]) as (_, file):
         file.read()
