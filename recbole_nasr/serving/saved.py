@@ -181,9 +181,7 @@ def load_data(config: Any) -> Any:
         DataError: If it is not where it was.
     """
     try:
-        if not Path(config["data_path"]).is_dir():  # else RecBole would make it and download
-            msg = f"there is no folder {config['data_path']}"
-            raise FileNotFoundError(msg)
+        _check_place(config)
         with restored_visible_devices(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # RecBole's own
             return create_dataset(config)
