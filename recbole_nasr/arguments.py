@@ -52,7 +52,7 @@ TEXT_KEYS = frozenset(
 )
 """Keys whose value is text, whatever it looks like."""
 
-FLAGS = ("help", "version", "quick", "prepare", "retry_failed", "list")
+FLAGS = ("help", "version", "quick", "prepare", "fresh", "retry_failed", "list")
 """Keys that may stand without a value."""
 
 STUDY_KEYS = (
@@ -73,6 +73,7 @@ STUDY_KEYS = (
 
 DEVICES = ("auto", "cpu", "cuda")
 
+_LONGEST_INTERVAL_S = 86_400
 _NUMBER_WITH_UNDERSCORES = re.compile(r"[\d_.eE+-]*\d_\d[\d_.eE+-]*")
 _FOLDER_PART = re.compile(r"[\w][\w.+-]{0,99}")
 
@@ -89,6 +90,8 @@ class Request:
         runs_dir: Folder of all run folders.
         quick: Whether to take the small settings of :data:`recbole_nasr.defaults.QUICK`.
         prepare: Whether to stop after the preparation of the data and its report.
+        fresh: Whether to start over where the same command has left an unfinished run.
+        checkpoint_interval: Seconds between two saved states of a run.
         file_settings: Keys for the models that stand in configuration files.
         line_settings: Keys for the models that stand on the command line.
     """
@@ -100,6 +103,8 @@ class Request:
     runs_dir: Path = Path("runs")
     quick: bool = False
     prepare: bool = False
+    fresh: bool = False
+    checkpoint_interval: float = 30.0
     file_settings: dict[str, Any] = field(default_factory=dict)
     line_settings: dict[str, Any] = field(default_factory=dict)
 
@@ -208,6 +213,8 @@ def build_request(line: dict[str, Any]) -> Request:
         runs_dir=Path(str(take("runs_dir", None) or "runs")),
         quick=_boolean("quick", take("quick", default=False)),
         prepare=prepare,
+        fresh=_boolean("fresh", take("fresh", default=False)),
+        checkpoint_interval=_seconds("checkpoint_interval", take("checkpoint_interval", default=30.0)),
         file_settings=in_files,
         line_settings=on_line,
     )
@@ -256,3 +263,11 @@ def _boolean(key: str, value: Any) -> bool:
         msg = f"`{key}` is either on or off (--{key} alone switches it on), but is {value!r}."
         raise ConfigError(msg)
     return value
+
+
+def _seconds(key: str, value: Any) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= _LONGEST_INTERVAL_S:
+        msg = f"`{key}` is a number of seconds from 0 (after every step) to {_LONGEST_INTERVAL_S}, but is {value!r}."
+        raise ConfigError(msg)
+    return float(value)

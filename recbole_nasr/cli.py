@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from recbole_nasr import preflight
@@ -14,21 +16,23 @@ from recbole_nasr.arguments import Request, build_request, join_compared, parse_
 from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
-from recbole_nasr.distributed import first_process_first
+from recbole_nasr.distributed import first_process_first, world_size
 from recbole_nasr.errors import ConfigError, NASRError
 from recbole_nasr.help import help_text
+from recbole_nasr.identity import run_key
 from recbole_nasr.isolation import bare_command_line
+from recbole_nasr.keeping import Terminated, signals_stop
 from recbole_nasr.launch import Launch, joined_processes, output_folder
 from recbole_nasr.machine import keep_freed_memory, program, versions
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
 from recbole_nasr.results import RunResult
-from recbole_nasr.runs import RunFolder
 from recbole_nasr.serving.command import is_command, run_command
 from recbole_nasr.settings_file import settings_text
+from recbole_nasr.unfinished import OpenComparison, RunPlace, opened_comparison, opened_run
 
-OK, USER_ERROR, INTERRUPTED = 0, 2, 130
+OK, USER_ERROR, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 _KEPT = ("data_path", "device", *(key for key in DATASET_ARGUMENTS if key != "train_scheme"))  # by the next commands
 
@@ -40,34 +44,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; those of this process when left out.
 
     Returns:
-        0 when all models ran, 2 after an error of the user (one line on standard error), 130 after Ctrl-C. An
-        error of the program is not caught.
+        0 when all models ran, 2 after an error of the user (one line on standard error), 130 after Ctrl-C and 143 after
+        SIGTERM, the state saved. An error of the program is not caught.
     """
     accept_any_character()
     words = join_compared(sys.argv[1:] if argv is None else argv)
+    line: dict[str, Any] = {}
     try:
-        line = parse_line(words)
-        if not words or line.get("help"):
-            show(help_text())
-        elif line.get("version"):
-            show("  ".join(f"{package} {version}" for package, version in versions().items()))
-        elif "study" in line:
-            _run_study(line, [*program().split(), *words])
-        elif is_command(line):
-            with shown_on_screen(), bare_command_line():
-                run_command(line)
-        else:
-            request = build_request(line)
-            gpu_id = str(request.settings.get("gpu_id", ""))
-            with joined_processes(request.device, gpu_id), output_folder(request.runs_dir) as runs_dir:
-                _run(replace(request, runs_dir=runs_dir), [*program().split(), *words])
+        line.update(parse_line(words))
+        with signals_stop():
+            _obey(line, words)
     except NASRError as error:
         show_error(Launch.of_this_process().name() + str(error))
         return USER_ERROR
+    except Terminated:
+        show_error(_stopped("terminated", line, words))
+        return TERMINATED
     except KeyboardInterrupt:
-        show_error("interrupted; the run folder keeps what was there so far.")
+        show_error(_stopped("interrupted", line, words))
         return INTERRUPTED
     return OK
+
+
+def _obey(line: dict[str, Any], words: Sequence[str]) -> None:
+    """Do what ``line``, the meaning of ``words``, asks for."""
+    if not words or line.get("help"):
+        show(help_text())
+    elif line.get("version"):
+        show("  ".join(f"{package} {version}" for package, version in versions().items()))
+    elif "study" in line:
+        _run_study(line, [*program().split(), *words])
+    elif is_command(line):
+        with shown_on_screen(), bare_command_line():
+            run_command(line)
+    else:
+        request = build_request(line)
+        gpu_id = str(request.settings.get("gpu_id", ""))
+        with joined_processes(request.device, gpu_id), output_folder(request.runs_dir) as runs_dir:
+            _run(replace(request, runs_dir=runs_dir), [*program().split(), *words])
+
+
+def _stopped(how: str, line: dict[str, Any], words: Sequence[str]) -> str:
+    if "model" not in line and "study" not in line:
+        return f"{how}."
+    again = shlex.join([*program().split(), *(word for word in words if word != "--fresh")])
+    return f"{how}; what was done is kept, and the same command goes on: {again}"
 
 
 def _run_study(line: dict[str, Any], command: list[str]) -> None:
@@ -94,27 +115,46 @@ def _run(request: Request, command: list[str]) -> None:
     if request.prepare:
         return
     results: list[RunResult] = []
-    try:
-        _run_all(request, planned, command, results)
-    finally:  # an interruption or error of a later model takes nothing from the earlier ones
-        if results:
-            _conclude(results, request, command)
+    keys = [_key(run, request) for run in planned]
+    with opened_comparison(request.runs_dir, request.dataset, keys, fresh=request.fresh) as comparison:
+        try:
+            _run_all(request, list(zip(planned, keys, strict=True)), command, results, comparison)
+        finally:  # an interruption or error of a later model takes nothing from the earlier ones
+            if results:
+                _conclude(results, request, command)
+        comparison.done()
+
+
+def _key(run: preflight.PlannedRun, request: Request) -> str:
+    values = preflight.values_in_force(run.model, request.dataset, run.settings)
+    name = "-".join(filter(None, (run.name, request.run_name)))
+    return run_key(run.model, request.dataset, values, name=name, n_processes=world_size())
 
 
 def _run_all(
-    request: Request, planned: Sequence[preflight.PlannedRun], command: list[str], results: list[RunResult]
+    request: Request,
+    planned: Sequence[tuple[preflight.PlannedRun, str]],
+    command: list[str],
+    results: list[RunResult],
+    comparison: OpenComparison,
 ) -> None:
-    """Run everything, adding what it gives to ``results`` at once."""
+    """Run everything that is not finished yet, adding what it gives to ``results`` at once."""
     with shown_on_screen():
-        for number, run in enumerate(planned, start=1):
+        for number, (run, key) in enumerate(planned, start=1):
             place = f" ({number} of {len(planned)})" if len(planned) > 1 else ""
             show(f"{run.name} on {request.dataset}{place}")
+            found = comparison.take(run.name)
+            if found is not None:
+                show(f"finished before, in {found.folder.path} (--fresh starts over)")
+                results.append(found)
+                continue
             if request.quick:
                 small = ", ".join(
                     f"{key}={run.settings[key]}" for key in quick_settings(run.model) if key in run.settings
                 )
                 show(f"--quick: a first look, not a result; {small}")
-            results.append(_run_one(run, request, command))
+            results.append(_run_one(run, request, key, command))
+            comparison.keep(results[-1])
 
 
 def _conclude(results: list[RunResult], request: Request, command: list[str]) -> None:
@@ -124,12 +164,19 @@ def _conclude(results: list[RunResult], request: Request, command: list[str]) ->
     show(last_screen(results, comparison, kept))
 
 
-def _run_one(run: preflight.PlannedRun, request: Request, command: list[str]) -> RunResult:
-    label = "" if run.name == run.model else run.name
-    folder = RunFolder.create(request.runs_dir, request.dataset, run.name, request.run_name)
-    show(f"writing to {folder.path}")
-    content = {"model": run.model, "dataset": request.dataset, **run.settings}
-    given = folder.write_text("settings.yaml", settings_text(content))
-    result = run_model(run.model, request.dataset, [given], folder, command=command, label=label)
-    save_report(result, command)
-    return result
+def _run_one(run: preflight.PlannedRun, request: Request, key: str, command: list[str]) -> RunResult:
+    place = RunPlace(request.runs_dir, request.dataset, run.name, request.run_name)
+    with opened_run(place, key, fresh=request.fresh, interval=request.checkpoint_interval) as (folder, keeper):
+        content = {"model": run.model, "dataset": request.dataset, **run.settings}
+        given = folder.write_text("settings.yaml", settings_text(content))
+        return run_model(
+            run.model,
+            request.dataset,
+            [given],
+            folder,
+            command=command,
+            label="" if run.name == run.model else run.name,
+            on_result=partial(save_report, command=command),
+            keeper=keeper,
+            key=key,
+        )

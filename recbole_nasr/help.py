@@ -54,6 +54,9 @@ Where results go
                   architecture, every score of the search, TensorBoard events and report.md;
                   nothing is ever overwritten
   --run_name      added to the folder's name
+  --fresh         start over. Without it the same command goes on with the run that it has left
+                  unfinished, also after kill -9, and ends as if nothing had happened
+                  (docs/reliability.md); --checkpoint_interval=30 seconds between saved states
 
 Settings: RecBole's keys and ours. Values are numbers, lists, true, false or text; nothing is
 evaluated. A key that nothing reads is an error that names the nearest one. In a comparison a key

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, replace
@@ -27,14 +26,17 @@ from recbole_nasr.configuration import effective
 from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.distributed import from_first, world_size
-from recbole_nasr.errors import ConfigError, DataError, NASRError
+from recbole_nasr.epochs import EpochLines, stages_of
+from recbole_nasr.errors import ConfigError, DataError, NASRError, NumericalError
 from recbole_nasr.isolation import isolated_run
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.launch import process_settings
 from recbole_nasr.machine import device_name
 from recbole_nasr.results import DataCounts, RunResult, save_items, save_ranks, save_result
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.trackers import Tracker, tracked
+from recbole_nasr.trainer.kept import KeptFit
 from recbole_nasr.trainer.ranks import full_ranks
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -59,6 +61,9 @@ def run_model(
     command: Sequence[str] = (),
     label: str = "",
     on_validation: Callable[[int, float], None] | None = None,
+    on_result: Callable[[RunResult], None] | None = None,
+    keeper: Keeper | None = None,
+    key: str = "",
 ) -> RunResult:
     """Train ``model``, test it once, and write everything into ``folder``.
 
@@ -71,11 +76,18 @@ def run_model(
         label: What the run is called beside others, where the name of the model is not enough.
         on_validation: Called after each validated epoch with its index and score; may raise
             :class:`~recbole_nasr.errors.StoppedError` to end the run.
+        on_result: Called with the result before the run counts as finished.
+        keeper: Saves the state of the run, and has the one to go on from: the result is that of a run without
+            interruption, on a CPU to the last bit.
+        key: From :func:`recbole_nasr.identity.run_key`, to be found by.
 
     Raises:
         DataError: If the data are too small to have training, validation and test cases.
     """
-    record = RunRecord(folder, model, dataset, command)
+    keeper = keeper or Keeper()
+    keeper.hand(from_first(keeper.found()))
+    record = RunRecord(folder, model, dataset, command, seconds=keeper.take("seconds") or {})
+    record.facts.update({"key": key} if key else {})
     with record.running(), isolated_run(folder.path):
         config = Config(model, dataset, [str(path) for path in config_files], process_settings() or None)
         config["checkpoint_dir"] = str(folder.path)
@@ -88,17 +100,25 @@ def run_model(
             device_name=device_name(config["device"]),
             **({"label": label} if label else {}),
         )
-        with tracked(config, in_force, folder.path) as tracker:
-            result = replace(_run(config, record, on_validation, tracker), label=label)
+        with tracked(config, in_force, folder.path) as tracker, _last_state_named(keeper):
+            result = replace(_run(config, record, keeper, tracker, on_validation), label=label)
             save_result(result)
             tracker.metrics({f"test_{name}": value for name, value in result.test.items()})
             tracker.search(result.search.blocks if result.search is not None else ())
+            if on_result is not None:
+                on_result(result)
             tracker.files(folder.path)
+        record.facts["saving"] = {"states": keeper.n_saved, "seconds": keeper.seconds}
+    keeper.done()
     return result
 
 
 def _run(
-    config: Config, record: RunRecord, on_validation: Callable[[int, float], None] | None, tracker: Tracker
+    config: Config,
+    record: RunRecord,
+    keeper: Keeper,
+    tracker: Tracker,
+    on_validation: Callable[[int, float], None] | None,
 ) -> RunResult:
     init_seed(config["seed"], config["reproducibility"])
     with record.stage("data"):
@@ -107,7 +127,7 @@ def _run(
         "data: %s sequences, %s items, %s actions; %s training rows, %s validation and %s test cases",
         *(f"{number:,}" for number in astuple(counts)),
     )
-    train_data, valid_data, test_data = loaders
+    train_data, _, test_data = loaders
     save_items(record.folder, Vocabulary.of(test_data.dataset))
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     with _refusals(ConfigError, f"{config['model']} cannot be built"):
@@ -117,10 +137,10 @@ def _run(
     trainer.saved_model_file = from_first(str(record.folder.path / CHECKPOINT))
     bars = bool(sys.stderr.isatty() and config["show_progress"])
     epochs = EpochLines(trainer, config, tracker.epochs(trainer, config["valid_metric"], on_validation))
-    epoch_seconds = _timed_epochs(trainer)
-    with record.stage("training"):
+    epochs.time_epochs()
+    with keeper.part("seconds", record.elapsed), record.stage("training"):
         try:
-            _, valid = trainer.fit(train_data, valid_data, show_progress=bars, callback_fn=epochs)
+            valid = KeptFit(trainer, loaders, keeper, epochs).run(show_progress=bars, callback_fn=epochs)
         finally:  # what was trained before an interruption is kept
             if getattr(trainer, "trained", None):
                 save_candidates(record.folder, trainer.trained)
@@ -130,7 +150,7 @@ def _run(
             trainer.tensorboard.add_scalar(f"test/{name}", value, epochs.best_epoch)
         _keep_ranks(config, trainer, test_data, record.folder)
     _note_stages(record, trainer)
-    step_seconds = statistics.median(epoch_seconds or [0.0]) / len(train_data)
+    step_seconds = statistics.median(epochs.seconds or [0.0]) / len(train_data)
     record.facts["step_seconds"] = step_seconds
     return RunResult(
         model=config["model"],
@@ -154,6 +174,19 @@ def _run(
         latency_ms=getattr(trainer, "latency_ms", 0.0),
         device=record.facts["device_name"],
     )
+
+
+@contextmanager
+def _last_state_named(keeper: Keeper) -> Iterator[None]:
+    """Say with an error in the numbers from where the run could go on, such as with another version of torch."""
+    try:
+        yield
+    except NumericalError as error:
+        kept = keeper.describe()
+        if not kept:
+            raise
+        msg = f"{error} {kept}"
+        raise NumericalError(msg) from error
 
 
 @contextmanager
@@ -211,71 +244,9 @@ def _too_short(config: Config, found: str) -> str:
     )
 
 
-class EpochLines:
-    """RecBole's callback after each validated epoch: logs one line, remembers the best epoch.
-
-    Args:
-        trainer: The trainer that calls back.
-        config: Its configuration.
-        then: Called with the same arguments afterwards.
-    """
-
-    def __init__(self, trainer: Any, config: Config, then: Callable[[int, float], None] | None = None) -> None:
-        self.best_epoch = 0
-        self._then = then
-        self._trainer = trainer
-        self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
-        self._time, self._stages, self._epochs = time.perf_counter(), 0.0, -1
-
-    def __call__(self, epoch_index: int, score: float) -> None:
-        """Log the epoch with the index ``epoch_index`` (from 0) and its validation score."""
-        if self._trainer.cur_step == 0:  # evaluations since the best one
-            self.best_epoch = epoch_index + 1
-        now = time.perf_counter()
-        stages = sum(_stages(self._trainer).values())  # all before the first epoch
-        seconds, self._time, self._stages = now - self._time - (stages - self._stages), now, stages
-        before = self._epochs if self._epochs >= 0 else self._trainer.start_epoch
-        done, self._epochs = epoch_index + 1 - before, epoch_index + 1
-        left = seconds / max(done, 1) * (self._total - self._epochs)  # at most: training may stop before
-        _LOG.info(
-            "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s%s)",
-            len(str(self._total)),
-            epoch_index + 1,
-            self._total,
-            self._metric,
-            score,
-            self._trainer.best_valid_score,
-            self.best_epoch,
-            seconds,
-            f", at most {left:.0f} s left" if left >= 1 else "",
-        )
-        if self._then is not None:
-            self._then(epoch_index, score)
-
-
-def _timed_epochs(trainer: Any) -> list[float]:
-    """Return a list that gets the wall time of every training epoch; a trainer reads its loss back, so it is over."""
-    seconds: list[float] = []
-    train_epoch = trainer._train_epoch  # noqa: SLF001 - RecBole's own seam between training and validation
-
-    def timed(*args: Any, **kwargs: Any) -> Any:
-        start = time.perf_counter()
-        loss = train_epoch(*args, **kwargs)
-        seconds.append(time.perf_counter() - start)
-        return loss
-
-    trainer._train_epoch = timed  # noqa: SLF001
-    return seconds
-
-
-def _stages(trainer: Any) -> dict[str, float]:
-    """Return the seconds of what a trainer does within ``fit`` before its first epoch, such as a search."""
-    return dict(getattr(trainer, "stage_seconds", {}))
-
-
 def _note_stages(record: RunRecord, trainer: Any) -> None:
     """Take what preceded the first epoch out of the training time, and put it where it belongs in the order."""
-    stages = _stages(trainer)
+    stages = stages_of(trainer)
     record.seconds["training"] -= sum(stages.values())
     record.seconds = {"data": record.seconds.pop("data"), **stages, **record.seconds}
 

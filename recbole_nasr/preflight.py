@@ -165,7 +165,16 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
         if name not in (known[model] if model else allowed):
             where = "on the command line" if key in request.line_settings else "in a configuration file"
             names = model or ", ".join(known)
-            ours = {"device", "quick", "run_name", "runs_dir", "config_files", *STUDY_KEYS}
+            ours = {
+                "device",
+                "quick",
+                "fresh",
+                "checkpoint_interval",
+                "run_name",
+                "runs_dir",
+                "config_files",
+                *STUDY_KEYS,
+            }
             hint = " It is for --study." if name in STUDY_KEYS else did_you_mean(name, everything | ours)
             msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint or ' Remove it.'}"
             raise ConfigError(msg)
@@ -215,6 +224,12 @@ def check_run(
         _check_valid_metric(config)
         _check_network(config)
         _check_dataset(config, checked)
+        return effective(config)
+
+
+def values_in_force(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return every value that a run with checked ``settings`` will have, as plain data."""
+    with _configuration(model, dataset, settings) as config:
         return effective(config)
 
 

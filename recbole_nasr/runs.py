@@ -119,11 +119,12 @@ class RunRecord:
     command: Sequence[str]
     facts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    _open: tuple[str, float] | None = None
 
     @contextmanager
     def running(self) -> Iterator[RunRecord]:
         """Write the record at the start and at the end, whichever way the run ends."""
-        started = _now()
+        started = str(self._before().get("started") or _now())
         command = shlex.join(self.command)
         self._write("running", started, None, command)
         status = "finished"
@@ -142,14 +143,32 @@ class RunRecord:
         finally:
             self._write(status, started, _now(), command)
 
+    def _before(self) -> dict[str, Any]:
+        """Return what the same run has written before it was interrupted; counts the interruption."""
+        try:
+            content = json.loads((self.folder.path / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        self.facts["interruptions"] = int(content.get("interruptions", 0)) + 1
+        return dict(content)
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Add the wall time of the block to ``seconds[name]``."""
-        start = time.perf_counter()
+        start, before = time.perf_counter(), self.seconds.get(name, 0.0)
+        self._open = (name, start)
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            self._open = None
+            self.seconds[name] = before + time.perf_counter() - start
+
+    def elapsed(self) -> dict[str, float]:
+        """Return the wall time of each stage so far, that of the present one included."""
+        if self._open is None:
+            return dict(self.seconds)
+        name, start = self._open
+        return {**self.seconds, name: self.seconds.get(name, 0.0) + time.perf_counter() - start}
 
     def _write(self, status: str, started: str, finished: str | None, command: str) -> None:
         content = {

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,13 @@ class Keeper:
         self.n_saved, self.seconds = 0, 0.0
         self._parts: dict[str, Callable[[], Any]] = {}
         self._found: dict[str, Any] = {}
-        self._stage = ""
+        self._stage = self._saved_at = ""
+        self._failed = False
         self._last, self._cost = time.monotonic(), 0.0
         self._attached: list[dict[str, str]] = []
         self._kept_files: list[set[str]] = []
+        self._seen: tuple[int, ...] = ()
+        self._digest = ""
 
     def load(self) -> str | None:
         """Read the newest state that is not damaged.
@@ -72,8 +76,15 @@ class Keeper:
                 path.replace(path.with_suffix(".damaged"))  # or it would take the place of a good one
                 continue
             self._found, self._stage = state["parts"], state["stage"]
+            self._saved_at = state["saved_at"]
             return self._stage
         return None
+
+    def describe(self) -> str:
+        """Return a sentence on the last state that was saved or read; empty without one."""
+        if self.folder is None or not self._saved_at:
+            return ""
+        return f"The last good state, of {self._saved_at} ({self._stage or 'the start'}), is in {self.folder}."
 
     def found(self) -> dict[str, Any]:
         """Return the parts that nobody has taken yet, to hand them to other processes."""
@@ -144,16 +155,20 @@ class Keeper:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             parts = {name: capture() for name, capture in self._parts.items()}
-            content = {"stage": self._stage, "parts": parts, "attached": self._attached}
+            saved_at = datetime.now().astimezone().isoformat(" ", "seconds")
+            content = {"stage": self._stage, "saved_at": saved_at, "parts": parts, "attached": self._attached}
             fresh = self.folder / "fresh.pt"
             write_state(fresh, content)
             with suppress(FileNotFoundError):
                 (self.folder / STATE).replace(self.folder / PREVIOUS)
             fresh.replace(self.folder / STATE)
         except OSError as error:
-            _LOG.warning("The state of the run could not be saved (%s); it goes on.", error.strerror or error)
+            if not self._failed:  # once is enough
+                _LOG.warning("The state of the run could not be saved (%s); it goes on.", error.strerror or error)
+            self._failed = True
         else:
-            self.n_saved += 1
+            self.n_saved, self._saved_at = self.n_saved + 1, saved_at
+            self._failed = False
             self._forget_files()
         self._last = time.monotonic()
         self._cost = self._last - started
@@ -166,7 +181,11 @@ class Keeper:
             What :meth:`restore_file` needs.
         """
         assert self.folder is not None  # noqa: S101 - only `save` calls captures
-        digest = _sha256(path)
+        facts = path.stat()
+        seen = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
+        if seen != self._seen:  # a best network stays the best over many states
+            self._seen, self._digest = seen, _sha256(path)
+        digest = self._digest
         name = f"{digest[:16]}{path.suffix}"
         if not (self.folder / name).is_file():
             partial = self.folder / f"{name}.partial"

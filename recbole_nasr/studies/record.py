@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.documents import read_document, write_whole
+from recbole_nasr.identity import result_settings
 from recbole_nasr.machine import environment
 from recbole_nasr.results import RANKS_FILE, RunResult, read_ranks
 from recbole_nasr.runs import SCHEMA as RUN_SCHEMA
@@ -24,24 +25,6 @@ SCHEMA = "recbole-nasr/result"
 SCHEMA_VERSION = 1
 
 """Rank of every test case, in the folder of a run; beside a record, its name stands before."""
-
-NOT_OF_THE_RESULT = frozenset(
-  {
-    "seed", "data_path", "checkpoint_dir", "gpu_id", "use_gpu", "device", "state", "show_progress", "save_dataset",
-    "save_dataloaders", "dataset_save_path", "dataloaders_save_path", "log_wandb", "wandb_project", "local_rank",
-    "world_size", "nproc", "ip", "port", "offset", "group_offset", "worker", "encoding", "config_files", "verbose",
-    "saved", "single_spec",
-  }
-)  # fmt: skip
-"""Keys that name a place, a machine or a display; a run is the same under any of them."""
-
-OFF = {
-    "search_strategy": "nasr", "search_verify": 0, "search_verify_ties": 2, "search_verify_random": 2,
-    "search_verify_keep": True, "halving_epochs": 4, "halving_factor": 2, "search_networks": 10, "search_time": None,
-    "evolution_networks": 512, "evolution_population": 64, "evolution_tournament": 16,
-    "max_parameters": None, "max_flops": None, "max_latency_ms": None,
-}  # fmt: skip
-"""Keys that came later, with the value under which a run is what it was before; runs of then keep their names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,15 +151,6 @@ class ResultRecord:
 
 def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
-
-
-def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the part of the values in force that a result may depend on."""
-    return {
-        key: value
-        for key, value in sorted(settings.items())
-        if key not in NOT_OF_THE_RESULT and not (key in OFF and value == OFF[key])
-    }
 
 
 def result_key(model: str, dataset: str, effective: Mapping[str, Any]) -> str:

@@ -12,13 +12,14 @@ from optuna.trial import Trial
 
 from recbole_nasr import preflight
 from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.identity import run_key
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.results import RunResult
-from recbole_nasr.runs import RunFolder
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
 from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.unfinished import RunPlace, opened_run
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,29 @@ class Runner:
         if found is not None:
             return found, True
         name = f"{self.asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
-        folder = RunFolder.create(self.asked.request.runs_dir, cell.dataset, cell.model, name)
-        text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
-        file = folder.write_text("settings.yaml", text)
         curve: list[list[float]] = []
 
         def watch(epoch: int, score: float) -> None:
             curve.append([epoch + 1, score])
             on_validation(epoch, score)
 
-        result = run_model(cell.model, cell.dataset, [file], folder, command=self.command, on_validation=watch)
-        self.on_result(result)
+        request = self.asked.request
+        again = run_key(cell.model, cell.dataset, effective, name=name, n_processes=1)
+        place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
+        with opened_run(place, again, fresh=False, interval=request.checkpoint_interval) as (folder, keeper):
+            text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
+            file = folder.write_text("settings.yaml", text)
+            result = run_model(
+                cell.model,
+                cell.dataset,
+                [file],
+                folder,
+                command=self.command,
+                on_validation=watch,
+                on_result=self.on_result,
+                keeper=keeper,
+                key=again,
+            )
         record = ResultRecord.of_run(key, effective, result, curve)
         record.save(self.record_folders(cell.dataset)[0])
         return record, False

@@ -12,6 +12,7 @@ from typing import Any
 from recbole.config import Config
 from recbole.utils import init_seed
 
+from recbole_nasr.identity import result_settings
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.machine import device_name, environment
 from recbole_nasr.model.settings import search_space
@@ -20,7 +21,7 @@ from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.search import score_architectures
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.plan import Cell
-from recbole_nasr.studies.record import result_key, result_settings
+from recbole_nasr.studies.record import result_key
 from recbole_nasr.trainer.searching import search_problem
 
 SCHEMA = "recbole-nasr/signal"

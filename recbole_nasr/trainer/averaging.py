@@ -75,6 +75,12 @@ class WeightAverage:
         """Return what a checkpoint needs beside the average, which is in the model while it is lent."""
         return {"n_steps": self.n_steps, "weights": self._other}
 
+    def go_on(self, state: dict[str, Any]) -> None:
+        """Take up `state`, saved in the middle of an epoch: the present weights are in the model."""
+        self.n_steps = state["n_steps"]
+        self._copy(state["weights"], self._other)
+        self._lent = False
+
     def restore(self, state: dict[str, Any]) -> None:
         """Take up `state`, while the average it belongs to is in the model."""
         self.n_steps = state["n_steps"]

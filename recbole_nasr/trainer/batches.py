@@ -61,7 +61,7 @@ class SequenceBatches:
         return counts.index_add_(0, self.items.long(), times)
 
     def epoch(
-        self, batch_size: int, generator: torch.Generator, rank: int = 0, world_size: int = 1
+        self, batch_size: int, generator: torch.Generator, rank: int = 0, world_size: int = 1, n_done: int = 0
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Yield every chunk once, in random order, in batches that differ in size by at most one.
 
@@ -70,12 +70,13 @@ class SequenceBatches:
             generator: Source of the order, on the device of the chunks; in the same state in every process.
             rank: Number of this process.
             world_size: How many processes share each batch.
+            n_done: Batches to leave out at the start.
 
         Yields:
             What :meth:`gather` returns for this process's share of a batch, and how many targets the whole batch has.
         """
         order = torch.randperm(len(self), generator=generator, device=self.items.device)
-        for rows in order.tensor_split(self.n_steps(batch_size)):
+        for rows in order.tensor_split(self.n_steps(batch_size))[n_done:]:
             own = rows.tensor_split(world_size)[rank]
             yield *self.gather(own), self.length[rows].sum()
 

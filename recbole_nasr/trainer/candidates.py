@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +13,13 @@ from typing import Any
 import recbole.trainer.trainer
 
 from recbole_nasr.errors import NumericalError
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.model.nasr import NASR
 from recbole_nasr.patching import swapped
 from recbole_nasr.search.costs import n_parameters, network_latency_ms
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture
+from recbole_nasr.trainer.kept import KeptFit
 from recbole_nasr.trainer.retraining import NASRTrainer
 
 OnValidation = Callable[[int, float], bool]
@@ -61,6 +64,38 @@ class _FellBehind(Exception):  # noqa: N818 - no error, the way out of RecBole's
     """The training is not worth going on with."""
 
 
+class _Watch:
+    """Follows the validations of one training, and lets it go on or not; see :data:`OnValidation`."""
+
+    def __init__(self, trainer: NASRTrainer, goes_on: OnValidation) -> None:
+        self.scores: dict[int, float] = {}
+        self.seconds = 0.0  # before the last interruption
+        self._trainer, self._goes_on, self._started = trainer, goes_on, time.perf_counter()
+
+    def __call__(self, epoch: int, score: float) -> None:
+        self.scores[epoch + 1] = score
+        if not self._goes_on(epoch + 1, self._trainer.best_valid_score):
+            raise _FellBehind
+
+    def state(self) -> dict[str, Any]:
+        """Return what must be known after an interruption."""
+        return {"scores": self.scores, "seconds": self.seconds + time.perf_counter() - self._started}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on after an interruption; whoever decides hears of the validations before it."""
+        self.scores, self.seconds = dict(state["scores"]), state["seconds"]
+        for epoch, best in best_so_far(self.scores, bigger=self._trainer.valid_metric_bigger):
+            self._goes_on(epoch, best)
+
+
+def best_so_far(scores: dict[int, float], *, bigger: bool) -> Iterator[tuple[int, float]]:
+    """Yield each validated epoch with the best score up to it."""
+    best = -math.inf if bigger else math.inf
+    for epoch, score in scores.items():
+        best = max(best, score) if bigger else min(best, score)
+        yield epoch, best
+
+
 class _Silent:
     """Takes the place of a TensorBoard writer: the events of a run are those of its own network."""
 
@@ -81,6 +116,7 @@ class Trainings:
         valid_data: RecBole's loader.
         flops: Of an architecture.
         show_progress: Whether to show bars.
+        keeper: Saves the state between two steps of a training too.
     """
 
     config: Any
@@ -88,33 +124,24 @@ class Trainings:
     valid_data: Any
     flops: Callable[[Architecture], float]
     show_progress: bool = False
-    _trainer: NASRTrainer | None = field(default=None, init=False)
+    keeper: Keeper = field(default_factory=Keeper)
 
     def train(self, candidate: Candidate, goes_on: OnValidation) -> Trained:
         """Train ``candidate`` until early stopping or ``epochs`` end it, or ``goes_on`` returns false."""
         with self._order_kept():
             trainer = self._prepare(candidate.architecture)
-            scores: dict[int, float] = {}
+            watch = _Watch(trainer, goes_on)
             started, stopped, failure = time.perf_counter(), False, ""
-
-            def watch(epoch: int, score: float) -> None:
-                scores[epoch + 1] = score
-                if not goes_on(epoch + 1, trainer.best_valid_score):
-                    raise _FellBehind
-
+            kept = KeptFit(
+                trainer, (self.train_data, self.valid_data), self.keeper, watch, "candidate", "next candidate"
+            )
             try:
-                trainer.fit(
-                    self.train_data,
-                    self.valid_data,
-                    verbose=False,
-                    saved=False,
-                    show_progress=self.show_progress,
-                    callback_fn=watch,
-                )
+                kept.run(verbose=False, saved=False, show_progress=self.show_progress, callback_fn=watch)
             except _FellBehind:
                 stopped = True
             except NumericalError as error:
                 failure = str(error)
+        scores = watch.scores
         best = trainer.best_valid_score if scores and not failure else float("nan")
         return Trained(
             candidate=candidate,
@@ -123,7 +150,7 @@ class Trainings:
             epochs=len(trainer.train_loss_dict),
             scores=scores,
             stopped=stopped,
-            seconds=time.perf_counter() - started,
+            seconds=watch.seconds + time.perf_counter() - started,
             costs=self._costs(trainer.model, candidate.architecture),
             failure=failure,
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from recbole_nasr import distributed
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.errors import ConfigError, NumericalError
+from recbole_nasr.keeping import Keeper, random_state, set_random_state
 from recbole_nasr.model.settings import average_decay, switch
 from recbole_nasr.nets.fused import FUSED_DEVICES
 from recbole_nasr.nets.losses import LossWatch
@@ -40,6 +42,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
 
     Attributes:
         last_ranks: ``(N,)`` ranks of the last evaluation, where it needed no more than ranks.
+        keeper: Saves the state between two steps, and has the one to go on from; by default it does nothing.
     """
 
     def __init__(self, config: Any, model: Any) -> None:
@@ -52,6 +55,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self._batches: SequenceBatches | None = None
         self._average_decay = average_decay(config)
         self._average: WeightAverage | None = None
+        self.keeper = Keeper()
+        self._losses: list[Tensor] = []  # of the steps of the epoch in progress
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """Build RecBole's optimiser; Adam and AdamW fused, which is faster and never reads a value back."""
@@ -118,6 +123,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         if self.model.unaveraged is not None:  # from the epoch before, or from a checkpoint
             average.restore(self.model.unaveraged)
         average.take_back()
+        self.model.unaveraged = None  # until the end of the epoch the model is not the average
         loss = self._train_weights(train_data, epoch_idx, loss_func, show_progress)
         average.lend()
         self.model.unaveraged = average.state()
@@ -144,16 +150,48 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         batch_size = self.config["train_batch_size"]
         shown = open_progress(self._batches.n_steps(batch_size), f"epoch {epoch_idx + 1}")
         self.model.train()
-        losses, watch = [], LossWatch()
-        with shown if show_progress else nullcontext(Progress()) as progress:
-            for batch in self._batches.epoch(batch_size, order, number, distributed.world_size()):
-                losses.append(self._step(*batch))
+        n_processes, watch = distributed.world_size(), LossWatch()
+        with shown if show_progress else nullcontext(Progress()) as progress, self._kept_epoch(epoch_idx, n_processes):
+            progress.advance(len(self._losses))
+            for batch in self._batches.epoch(batch_size, order, number, n_processes, len(self._losses)):
+                self._losses.append(self._step(*batch))
                 progress.advance()
-                if watch.see(losses[-1]):
+                if watch.see(self._losses[-1]):
                     break
-        mean = float(distributed.total(torch.stack(losses)).mean())
+                if n_processes == 1:  # else each would have to be asked for its random state
+                    self.keeper.step()
+        return self._mean_loss(epoch_idx)
+
+    @contextmanager
+    def _kept_epoch(self, epoch_idx: int, n_processes: int) -> Iterator[None]:
+        """Keep the state of an epoch of one process within it; it goes on where the saved one was."""
+
+        def state() -> dict[str, Any]:
+            self._mean_loss(epoch_idx)
+            average = self._average.state() if self._average else None
+            return {"losses": self._losses, "random": random_state(), "average": average}
+
+        self._losses = []
+        with self.keeper.part("epoch", state):
+            saved = self.keeper.take("epoch")
+            if saved is not None:
+                self._losses = [loss.to(self.device) for loss in saved["losses"]]
+                set_random_state(saved["random"])
+                if self._average:
+                    self._average.go_on(saved["average"])
+            with self.keeper.steps() if n_processes == 1 else nullcontext():
+                yield
+
+    def _mean_loss(self, epoch_idx: int) -> float:
+        """Return the mean loss of the epoch so far; read back once, so that a step never waits for the device."""
+        values = distributed.total(torch.stack(self._losses)) if self._losses else torch.zeros(1)
+        mean = float(values.mean())
         if not math.isfinite(mean):
-            msg = f"The training loss must be finite, but became {mean} in epoch {epoch_idx}; lower `learning_rate`."
+            bad = int((~torch.isfinite(values)).nonzero()[0])
+            msg = (
+                f"The training loss must be finite, but became {float(values[bad])} in epoch {epoch_idx + 1}, batch "
+                f"{bad + 1} of the epoch; lower `learning_rate`."
+            )
             raise NumericalError(msg)
         return mean
 

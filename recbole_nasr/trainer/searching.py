@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from recbole.trainer.trainer import AbstractTrainer
@@ -23,12 +25,26 @@ from recbole_nasr.model.strategies import SEARCHING
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable, measure_costs, network_latency_ms
+from recbole_nasr.search.evidence import Evidence
+from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.candidates import Trained, Trainings
 from recbole_nasr.trainer.retraining import NASRTrainer
 from recbole_nasr.trainer.strategies import STRATEGIES
 from recbole_nasr.trainer.verification import Contest, Verification
+
+CHOICE_CLASSES = (
+    Architecture,
+    BlockRanking,
+    Candidate,
+    CostTable,
+    Evidence,
+    SearchResult,
+    Trained,
+    Verification,
+)
+"""What the result of a search is made of."""
 
 _LOG = logging.getLogger("recbole_nasr")  # what a person should see while it happens
 
@@ -43,7 +59,10 @@ class NASRSearchTrainer(NASRTrainer):
         trained: What became of each candidate so far, where several are trained.
         verification: The comparison of all of them, once it is over.
         stage_seconds: Wall time of ``search`` and, where what it proposes is trained, of ``verification``.
+        state_classes: What :meth:`chosen` is made of.
     """
+
+    state_classes = CHOICE_CLASSES
 
     def __init__(self, config: Any, model: Any) -> None:
         super().__init__(config, model)
@@ -53,6 +72,7 @@ class NASRSearchTrainer(NASRTrainer):
         self.trained: list[Trained] = []
         self.verification: Verification | None = None
         self.stage_seconds: dict[str, float] = {}
+        self._open: tuple[str, float] | None = None
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Choose an architecture unless it is known, then train; arguments and result are RecBole's."""
@@ -63,23 +83,56 @@ class NASRSearchTrainer(NASRTrainer):
 
     def _choose(self, train_data: Any, valid_data: Any, *, show_progress: bool) -> Architecture:
         """Search, train candidates, or both, as ``search_strategy`` and ``search_verify`` say."""
-        plan, space = strategy_settings(self.config), search_space(self.config)
-        self.costs = from_first(self._measured(space))
-        strategy = STRATEGIES[plan.strategy](plan, space, self.costs, cost_limits(self.config), self.config["seed"])
-        if plan.trains and not valid_data:
-            msg = "`search_verify` and `search_strategy` compare networks on validation cases, but there are none."
-            raise ConfigError(msg)
-        searches = plan.strategy in SEARCHING
-        if searches:
-            self.search_result = self._search(train_data, space, strategy.budget)
-        if self.search_result is not None and not plan.trains:
-            return self.search_result.architecture
-        started = time.perf_counter()
-        trainings = Trainings(self.config, train_data, valid_data, strategy.flops, show_progress)
-        contest = Contest(plan, trainings, strategy.kept, strategy.left_out, self.trained)
-        self.verification = from_first(contest.run(strategy.candidates(self.search_result)))
-        self.stage_seconds["verification" if searches else "search"] = time.perf_counter() - started
-        return self.verification.winner.candidate.architecture
+        with self.keeper.part("choosing", self.chosen):
+            self._know(self.keeper.take("choosing", CHOICE_CLASSES))
+            plan, space = strategy_settings(self.config), search_space(self.config)
+            if self.costs is None:
+                self.costs = from_first(self._measured(space))
+            strategy = STRATEGIES[plan.strategy](plan, space, self.costs, cost_limits(self.config), self.config["seed"])
+            if plan.trains and not valid_data:
+                msg = "`search_verify` and `search_strategy` compare networks on validation cases, but there are none."
+                raise ConfigError(msg)
+            searches = plan.strategy in SEARCHING
+            if searches and self.search_result is None:
+                self.search_result = self._search(train_data, space, strategy.budget)
+            if self.search_result is not None and not plan.trains:
+                return self.search_result.architecture
+            with self._stage("verification" if searches else "search"):
+                trainings = Trainings(
+                    self.config, train_data, valid_data, strategy.flops, show_progress, keeper=self.keeper
+                )
+                contest = Contest(plan, trainings, strategy.kept, strategy.left_out, self.trained)
+                self.verification = from_first(contest.run(strategy.candidates(self.search_result)))
+            return self.verification.winner.candidate.architecture
+
+    def elapsed(self) -> dict[str, float]:
+        """Return the wall time of each stage so far, what was lost by interruptions left out."""
+        if self._open is None:
+            return dict(self.stage_seconds)
+        name, started = self._open
+        return {**self.stage_seconds, name: self.stage_seconds.get(name, 0.0) + time.perf_counter() - started}
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        self._open = (name, time.perf_counter())
+        try:
+            yield
+        finally:
+            self.stage_seconds, self._open = self.elapsed(), None
+
+    def chosen(self) -> dict[str, Any]:
+        """Return what is known of the networks so far, for a state."""
+        names = ("search_result", "costs", "latency_ms", "trained", "verification")
+        return {**{name: getattr(self, name) for name in names}, "stage_seconds": self.elapsed()}
+
+    def go_on_after_choice(self, known: dict[str, Any], architecture: Architecture) -> None:
+        """Be what the trainer was when :meth:`chosen` said what is ``known``, its network that of ``architecture``."""
+        self._know(known)
+        self._become(architecture)
+
+    def _know(self, known: dict[str, Any] | None) -> None:
+        for name, value in (known or {}).items():
+            setattr(self, name, value)
 
     def _measured(self, space: SearchSpace) -> CostTable:
         return measure_costs(
@@ -108,12 +161,10 @@ class NASRSearchTrainer(NASRTrainer):
             _LOG.warning("The whole network takes %.2f ms, more than `max_latency_ms`=%g.", self.latency_ms, limit)
 
     def _search(self, train_data: Any, space: SearchSpace, budget: Budget) -> SearchResult:
-        started = time.perf_counter()
         problem = search_problem(self.config, train_data, space, budget)
         _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(problem.sequences.group))
-        found = _agreed(search(problem, self._log_block))
-        self.stage_seconds["search"] = time.perf_counter() - started
-        return found
+        with self._stage("search"):
+            return _agreed(search(problem, self._log_block, self.keeper))
 
     def _become(self, architecture: Architecture) -> None:
         self.model.become(architecture)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import time
@@ -14,7 +15,7 @@ from recbole_nasr.distributed import from_first
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.search.shortlist import Candidate
-from recbole_nasr.trainer.candidates import Trained, Trainings
+from recbole_nasr.trainer.candidates import Trained, Trainings, best_so_far
 
 _LOG = logging.getLogger("recbole_nasr")
 
@@ -83,6 +84,8 @@ class Contest:
     kept: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     trained: list[Trained] = field(default_factory=list)
+    _announced: tuple[int, float] | None = field(default=None, init=False)
+    _before: float = field(default=0.0, init=False)  # seconds before the last interruption
 
     def run(self, candidates: Iterable[Candidate]) -> Verification:
         """Train ``candidates``, those that are kept first, and compare them.
@@ -90,19 +93,45 @@ class Contest:
         Raises:
             NumericalError: If none could be trained.
         """
-        started, config = time.perf_counter(), self.trainings.config
-        listed: Sequence[Candidate] = []
-        if self.plan.seconds is None:
-            listed = sorted(candidates, key=lambda candidate: not self._is_kept(candidate))  # stable
-            candidates = listed
-        planned, each = self._announce(listed) if listed else (0, 0.0)
-        self._study = self._open_study()
-        for candidate in candidates:
-            if self._time_is_up(started):
-                break
-            self._train(candidate, len(listed))
-            self._refine(listed)
-        return self._compared(planned, each, time.perf_counter() - started, str(config["valid_metric"]).lower())
+        config, keeper = self.trainings.config, self.trainings.keeper
+        self._started = time.perf_counter()
+        with keeper.part("contest", self._progress):
+            self._go_on(keeper.take("contest"))
+            listed: Sequence[Candidate] = []
+            if self.plan.seconds is None:
+                listed = sorted(candidates, key=lambda candidate: not self._is_kept(candidate))  # stable
+                candidates = listed
+            if listed and not self._announced:
+                self._announced = self._announce(listed)
+            self._study = self._open_study()
+            self._remember(list(self.trained))
+            for candidate in itertools.islice(candidates, len(self.trained), None):
+                if self._time_is_up():
+                    break
+                self._train(candidate, len(listed))
+                self._refine(listed)
+                keeper.stage("next candidate")
+            planned, each = self._announced or (0, 0.0)
+            return self._compared(planned, each, self._elapsed(), str(config["valid_metric"]).lower())
+
+    def _elapsed(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+    def _progress(self) -> dict[str, Any]:
+        return {"announced": self._announced, "seconds": self._elapsed()}  # what was trained its owner keeps
+
+    def _go_on(self, saved: dict[str, Any] | None) -> None:
+        if saved is not None:
+            self._announced, self._before = saved["announced"], saved["seconds"]
+
+    def _remember(self, trained: Sequence[Trained]) -> None:
+        """Let the study know of those that were trained before an interruption as if it had seen them."""
+        for one in trained:
+            trial = self._study.ask()
+            for epoch, best in best_so_far(one.scores, bigger=bool(self.trainings.config["valid_metric_bigger"])):
+                trial.report(best, epoch)
+                trial.should_prune()
+            self._tell(trial, one)
 
     def _compared(self, planned: int, each: float, seconds: float, metric: str) -> Verification:
         config = self.trainings.config
@@ -165,8 +194,6 @@ class Contest:
             optuna.logging.set_verbosity(level)
 
     def _train(self, candidate: Candidate, n_candidates: int) -> None:
-        from optuna.trial import TrialState
-
         trial, is_kept = self._study.ask(), self._is_kept(candidate)
 
         def goes_on(epoch: int, best: float) -> bool:
@@ -175,10 +202,7 @@ class Contest:
             return from_first(is_kept or not falls_behind)
 
         one = self.trainings.train(candidate, goes_on)
-        state = TrialState.FAIL if one.failure else TrialState.PRUNED if one.stopped else TrialState.COMPLETE
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self._study.tell(trial, one.score if state == TrialState.COMPLETE else None, state=state)
+        self._tell(trial, one)
         self.trained.append(one)
         _LOG.info(
             "candidate %s (%s): %s %s at epoch %d, %s, %s",
@@ -190,6 +214,14 @@ class Contest:
             one.decision,
             duration(one.seconds),
         )
+
+    def _tell(self, trial: Any, one: Trained) -> None:
+        from optuna.trial import TrialState
+
+        state = TrialState.FAIL if one.failure else TrialState.PRUNED if one.stopped else TrialState.COMPLETE
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self._study.tell(trial, one.score if state == TrialState.COMPLETE else None, state=state)
 
     def _refine(self, candidates: Sequence[Candidate]) -> None:
         """Estimate again once it is known how long a training lasts: when the first has ended by itself."""
@@ -203,12 +235,12 @@ class Contest:
             "candidates: at %d epochs a training about %d in all, %s", ended[0].epochs, planned, duration(seconds)
         )
 
-    def _time_is_up(self, started: float) -> bool:
+    def _time_is_up(self) -> bool:
         """Return whether another network like the longest so far would go beyond the time; the first never does."""
         if self.plan.seconds is None or not self.trained:
             return False
         longest = max(one.seconds for one in self.trained)
-        return from_first(time.perf_counter() - started + longest > self.plan.seconds)
+        return from_first(self._elapsed() + longest > self.plan.seconds)
 
 
 def duration(seconds: float) -> str:

@@ -14,7 +14,7 @@ import recbole.data.utils
 import torch
 import yaml
 
-from recbole_nasr import pipeline
+from recbole_nasr import epochs, pipeline
 from recbole_nasr.errors import ConfigError, DataError
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.quick_start import run_recbole
@@ -133,7 +133,7 @@ def test_the_first_line_leaves_out_the_search_also_when_every_second_epoch_is_ev
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = iter([0.0, 150.0, 160.0])
-    monkeypatch.setattr(pipeline.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(epochs.time, "perf_counter", lambda: next(clock))
     trainer = SimpleNamespace(cur_step=0, start_epoch=0, best_valid_score=0.5, stage_seconds={"search": 110.0})
     lines = pipeline.EpochLines(trainer, {"valid_metric": "NDCG@20", "epochs": 4})  # type: ignore[arg-type]
     with caplog.at_level("INFO", "recbole_nasr"):

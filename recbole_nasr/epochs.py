@@ -1,0 +1,92 @@
+"""What is said and remembered of the epochs of a training."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+_LOG = logging.getLogger("recbole_nasr")
+
+
+class EpochLines:
+    """RecBole's callback after each validated epoch: logs one line, remembers the best epoch.
+
+    Args:
+        trainer: The trainer that calls back.
+        config: Its configuration.
+        then: Called with the same arguments afterwards.
+
+    Attributes:
+        best_epoch: From 1; 0 before the first validation.
+        seconds: Wall time of every training epoch that was not interrupted.
+    """
+
+    def __init__(self, trainer: Any, config: Any, then: Callable[[int, float], None] | None = None) -> None:
+        self.best_epoch = 0
+        self.seconds: list[float] = []
+        self._scores: list[tuple[int, float]] = []
+        self._then = then
+        self._trainer = trainer
+        self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
+        self._time, self._stages, self._epochs = time.perf_counter(), 0.0, trainer.start_epoch
+        self._interrupted = False
+
+    def __call__(self, epoch_index: int, score: float) -> None:
+        """Log the epoch with the index ``epoch_index`` (from 0) and its validation score."""
+        if self._trainer.cur_step == 0:  # evaluations since the best one
+            self.best_epoch = epoch_index + 1
+        self._scores.append((epoch_index, score))
+        now = time.perf_counter()
+        stages = sum(stages_of(self._trainer).values())  # all before the first epoch
+        seconds, self._time, self._stages = now - self._time - (stages - self._stages), now, stages
+        done, self._epochs = epoch_index + 1 - self._epochs, epoch_index + 1
+        left = seconds / max(done, 1) * (self._total - self._epochs)  # at most: training may stop before
+        _LOG.info(
+            "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s%s)",
+            len(str(self._total)),
+            epoch_index + 1,
+            self._total,
+            self._metric,
+            score,
+            self._trainer.best_valid_score,
+            self.best_epoch,
+            seconds,
+            f", at most {left:.0f} s left" if left >= 1 else "",
+        )
+        if self._then is not None:
+            self._then(epoch_index, score)
+
+    def state(self) -> dict[str, Any]:
+        """Return what must be known after an interruption, as plain values."""
+        return {"best_epoch": self.best_epoch, "scores": self._scores, "seconds": self.seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on after an interruption; whoever listens hears of the epochs before it."""
+        self.best_epoch, self.seconds, self._interrupted = state["best_epoch"], list(state["seconds"]), True
+        self._scores = [(int(epoch), float(score)) for epoch, score in state["scores"]]
+        self._time, self._stages = time.perf_counter(), sum(stages_of(self._trainer).values())
+        self._epochs = self._trainer.start_epoch
+        for epoch, score in self._scores if self._then is not None else ():
+            self._then(epoch, score)  # type: ignore[misc]  # mypy does not see that it is not None
+
+    def time_epochs(self) -> None:
+        """Measure the training epochs of the trainer; it reads its loss back, so they are over when it returns."""
+        train_epoch = self._trainer._train_epoch  # noqa: SLF001 - RecBole's own seam between training and validation
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            loss = train_epoch(*args, **kwargs)
+            if self._interrupted:  # part of it was trained before
+                self._interrupted = False
+            else:
+                self.seconds.append(time.perf_counter() - start)
+            return loss
+
+        self._trainer._train_epoch = timed  # noqa: SLF001
+
+
+def stages_of(trainer: Any) -> dict[str, float]:
+    """Return the seconds of what a trainer does within ``fit`` before its first epoch, such as a search."""
+    return dict(getattr(trainer, "stage_seconds", {}))

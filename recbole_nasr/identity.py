@@ -1,0 +1,84 @@
+"""When two runs are the same: equal data, settings and seed, wherever they are written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_nasr.data.checksums import checksum
+from recbole_nasr.data.prepare import is_prepared_dataset, prepared_folder
+from recbole_nasr.data.report import REPORT_FILE
+from recbole_nasr.model.presets import resolve_architecture
+
+NOT_OF_THE_RESULT = frozenset(
+  {
+    "seed", "data_path", "checkpoint_dir", "gpu_id", "use_gpu", "device", "state", "show_progress", "save_dataset",
+    "save_dataloaders", "dataset_save_path", "dataloaders_save_path", "log_wandb", "wandb_project", "log_mlflow",
+    "mlflow_experiment", "local_rank",
+    "world_size", "nproc", "ip", "port", "offset", "group_offset", "worker", "encoding", "config_files", "verbose",
+    "saved", "single_spec",
+  }
+)  # fmt: skip
+"""Keys that name a place, a machine or a display; a run is the same under any of them."""
+
+
+OFF = {
+    "search_strategy": "nasr", "search_verify": 0, "search_verify_ties": 2, "search_verify_random": 2,
+    "search_verify_keep": True, "halving_epochs": 4, "halving_factor": 2, "search_networks": 10, "search_time": None,
+    "evolution_networks": 512, "evolution_population": 64, "evolution_tournament": 16,
+    "max_parameters": None, "max_flops": None, "max_latency_ms": None,
+}  # fmt: skip
+"""Keys that came later, with the value under which a run is what it was before; runs of then keep their names."""
+
+
+def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the values in force that a result may depend on."""
+    return {
+        key: value
+        for key, value in sorted(settings.items())
+        if key not in NOT_OF_THE_RESULT and not (key in OFF and value == OFF[key])
+    }
+
+
+def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str, n_processes: int) -> str:
+    """Return the hash that two runs share when one can go on where the other was interrupted.
+
+    Beside model and settings that is the content of the data files, of a file of own operations and of an architecture
+    given as a file, the seed, the kind of device and the number of processes: all that the numbers may depend on.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set.
+        effective: Every value in force.
+        name: The user's own ending of the run folder's name.
+        n_processes: How many processes work on the run.
+    """
+    content = {
+        "model": model,
+        "dataset": dataset,
+        "data": _data(dataset, effective),
+        "settings": result_settings(effective),
+        "seed": effective["seed"],
+        "device": str(effective["device"]).partition(":")[0],
+        "operations": _file(effective.get("ops_module")),
+        "architecture": str(resolve_architecture(effective["architecture"], effective)) if model == "NASR" else "",
+        "name": name,
+        "processes": n_processes,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _data(dataset: str, effective: Mapping[str, Any]) -> list[str]:
+    folder = Path(str(effective["data_path"]))
+    if is_prepared_dataset(dataset, effective) and (not folder.is_dir() or (folder / REPORT_FILE).is_file()):
+        return [prepared_folder(effective).name]  # named by the content of its source
+    files = sorted(path for path in folder.glob(f"{dataset}.*") if path.suffix in (".inter", ".item", ".user"))
+    return [f"{path.name} {checksum(path)}" for path in files]
+
+
+def _file(name: Any) -> str:
+    path = Path(str(name))
+    return checksum(path) if name is not None and path.is_file() else ""

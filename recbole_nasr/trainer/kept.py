@@ -1,0 +1,201 @@
+"""RecBole's ``fit`` as work that can be stopped at any instant and goes on where it was."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from recbole.trainer import Trainer
+from torch import nn
+
+from recbole_nasr import distributed
+from recbole_nasr.errors import NumericalError
+from recbole_nasr.keeping import Keeper, plain, random_state, set_random_state
+from recbole_nasr.patching import swapped
+
+
+class Diary(Protocol):
+    """Whoever follows the epochs of a training and must know those before an interruption."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what it knows, as plain values."""
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Know what :meth:`state` returned."""
+
+
+class KeptFit:
+    """One training by any trainer of RecBole whose ``fit`` is RecBole's.
+
+    The state is saved between epochs, and by our own trainers between steps, also of a search. Trainers with a ``fit``
+    of their own, such as that of S3Rec, keep nothing: an interrupted run starts over.
+
+    Args:
+        trainer: The trainer; its file of the best network is written whole or not at all from now on.
+        loaders: Those for training and validation, and others whose random state is to be kept.
+        keeper: Where the state is.
+        diary: Follows the epochs.
+        part: Name of the part of the state.
+        then: What follows the training.
+    """
+
+    def __init__(
+        self,
+        trainer: Any,
+        loaders: Sequence[Any],
+        keeper: Keeper,
+        diary: Diary,
+        part: str = "training",
+        then: str = "test",
+    ) -> None:
+        self.trainer, self.loaders, self.diary, self.part, self.then = trainer, loaders, diary, part, then
+        self.keeper = keeper if self._can_be_kept() else Keeper()
+        self.over = False
+        self._processes: list[dict[str, Any]] = []
+
+    def run(self, **options: Any) -> Mapping[str, Any] | None:
+        """Train as far as it is not done yet; return the validation metrics of the best epoch.
+
+        Args:
+            options: For ``fit``.
+
+        Raises:
+            NumericalError: If a loss is not finite.
+        """
+        trainer = self.trainer
+        saved = self.keeper.take(self.part, getattr(trainer, "state_classes", ()))
+        if saved is not None and saved["searched"]:
+            self._go_on(saved)
+        if hasattr(trainer, "keeper"):
+            trainer.keeper = self.keeper
+        with self.keeper.part(self.part, self.state):
+            if self.over:
+                trainer.eval_collector.data_collect(self.loaders[0])
+                return trainer.best_valid_result
+            with self._whole_checkpoints(), self._between_epochs(), _numerical_errors():
+                trainer.fit(self.loaders[0], self.loaders[1], **options)
+            self.over = True
+            self._processes = distributed.from_all(self._of_this_process())
+            self.keeper.stage(self.then)
+            return trainer.best_valid_result
+
+    def state(self) -> dict[str, Any]:
+        """Return all that decides how the training goes on, as plain values."""
+        trainer = self.trainer
+        if not getattr(trainer.model, "searched", True):
+            return {"searched": False}
+        chooses = hasattr(trainer, "chosen")  # it searches for its architecture
+        best = Path(trainer.saved_model_file)
+        return {
+            "searched": True,
+            "chosen": trainer.chosen() if chooses else None,
+            "architecture": trainer.model.architecture if chooses else None,
+            "over": self.over,
+            "epoch": trainer.start_epoch,
+            "since_best": trainer.cur_step,
+            "best_score": trainer.best_valid_score,
+            "best_result": trainer.best_valid_result,
+            "losses": trainer.train_loss_dict,
+            "model": trainer.model.state_dict(),
+            "other": self._other(),
+            "optimizer": trainer.optimizer.state_dict(),
+            "processes": self._processes if distributed.world_size() > 1 else [self._of_this_process()],
+            "diary": self.diary.state(),
+            "best": self.keeper.attach(best) if best.is_file() else None,
+        }
+
+    def _go_on(self, saved: dict[str, Any]) -> None:
+        trainer = self.trainer
+        if hasattr(trainer, "chosen"):
+            trainer.go_on_after_choice(saved["chosen"], saved["architecture"])
+        trainer.start_epoch, trainer.cur_step = saved["epoch"], saved["since_best"]
+        trainer.best_valid_score, trainer.best_valid_result = saved["best_score"], saved["best_result"]
+        trainer.train_loss_dict = dict(saved["losses"])
+        trainer.model.load_state_dict(saved["model"])
+        trainer.model.load_other_parameter(saved["other"])
+        trainer.optimizer.load_state_dict(saved["optimizer"])
+        self.over = saved["over"]
+        mine = saved["processes"][distributed.rank()]
+        set_random_state(mine["random"])
+        for loader, state in zip(self.loaders, mine["loaders"], strict=True):
+            loader.generator.set_state(state)
+        self.diary.restore(saved["diary"])
+        if saved["best"] is not None and self.keeper.folder is not None:
+            self.keeper.restore_file(saved["best"], Path(trainer.saved_model_file))
+        distributed.from_all(None)  # nobody looks for the best network before it is there
+
+    def _of_this_process(self) -> dict[str, Any]:
+        return {"random": random_state(), "loaders": [loader.generator.get_state() for loader in self.loaders]}
+
+    def _other(self) -> dict[str, Any] | None:
+        """Return what RecBole keeps beside the weights; modules among it are part of the model, and of those."""
+        other = self.trainer.model.other_parameter()
+        return {name: value for name, value in (other or {}).items() if not isinstance(value, nn.Module)} or None
+
+    def _can_be_kept(self) -> bool:
+        if type(self.trainer).fit is not Trainer.fit and not hasattr(self.trainer, "keeper"):  # the latter are ours
+            return False
+        try:
+            plain(self._other())
+        except TypeError:
+            return False
+        return True
+
+    @contextmanager
+    def _between_epochs(self) -> Iterator[None]:
+        """Save between two epochs when it is time; not before the first, whose state is still being taken up."""
+        trainer, first = self.trainer, True
+        train_epoch = trainer._train_epoch  # noqa: SLF001 - RecBole's own seam between training and validation
+
+        @functools.wraps(train_epoch)
+        def epoch(train_data: Any, epoch_idx: int, *args: Any, **kwargs: Any) -> Any:
+            nonlocal first
+            trainer.start_epoch = epoch_idx
+            if not first:
+                self._save_if_due()
+            first = False
+            return train_epoch(train_data, epoch_idx, *args, **kwargs)
+
+        with swapped(trainer, "_train_epoch", epoch):
+            yield
+
+    def _save_if_due(self) -> None:
+        if distributed.world_size() == 1:
+            self.keeper.step()
+        elif distributed.from_first(self.keeper.due()):
+            self._processes = distributed.from_all(self._of_this_process())
+            self.keeper.save()
+
+    @contextmanager
+    def _whole_checkpoints(self) -> Iterator[None]:
+        """Let a better network take the place of the best one only when it is written to its end."""
+        trainer, save = self.trainer, self.trainer._save_checkpoint  # noqa: SLF001 - RecBole's own seam
+
+        @functools.wraps(save)
+        def save_whole(epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+            target = Path(kwargs.pop("saved_model_file", trainer.saved_model_file))
+            partial = target.with_name(target.name + ".partial")
+            save(epoch, verbose=False, saved_model_file=str(partial), **kwargs)
+            if distributed.rank() == 0:
+                partial.replace(target)
+            distributed.from_all(None)
+            if verbose:
+                trainer.logger.info("Saving current: %s", target)
+
+        with swapped(trainer, "_save_checkpoint", save_whole):
+            yield
+
+
+@contextmanager
+def _numerical_errors() -> Iterator[None]:
+    """Turn what RecBole's trainers raise for a loss that is not a number into an error of ours."""
+    try:
+        yield
+    except ValueError as error:
+        if str(error) != "Training loss is nan":
+            raise
+        msg = "The training loss must be finite, but became nan; lower `learning_rate`."
+        raise NumericalError(msg) from error
