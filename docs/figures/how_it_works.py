@@ -105,10 +105,11 @@ def draw() -> Figure:
     network(axes, 0.35, 0.42)
     text(
         axes,
-        2.8,
+        0.3,
         0.18,
         "the network that was found, built afresh, trained on the next item (hatched: convolution)",
         7.6,
+        ha="left",
     )
     arrow(axes, (5.5, 0.73), (6.5, 0.73))
     text(axes, 6.75, 1.33, "3  Evaluate", 11, ha="left", weight="bold")
