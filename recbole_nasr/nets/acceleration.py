@@ -32,11 +32,13 @@ class Acceleration:
             weights, sums and losses in fp32. Whatever ranks or measures is computed in fp32 unless it is ``tf32``.
         backend: Of ``torch.compile`` for the operations and the loss; empty for none.
         graphs: Capture a training step once and replay it, without work on the host.
+        required: Graphs were asked for: what cannot be captured is an error.
     """
 
     precision: str = "fp32"
     backend: str = ""
     graphs: bool = False
+    required: bool = False
 
     def __str__(self) -> str:
         return ", ".join(
@@ -103,7 +105,12 @@ def choose(
     Raises:
         ConfigError: If a value is none of these, or asks for what cannot be done here.
     """
-    return Acceleration(_precision(device, precision), _backend(device, compiled), _graphs(device, graphs, n_processes))
+    return Acceleration(
+        _precision(device, precision),
+        _backend(device, compiled),
+        _graphs(device, graphs, n_processes),
+        required=graphs is True,
+    )
 
 
 def _precision(device: torch.device, asked: str) -> str:

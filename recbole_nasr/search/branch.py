@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from recbole_nasr.nets import Supernet, masked_mean
+from recbole_nasr.nets import Supernet, masked_mean, per_path
 from recbole_nasr.nets.supernet import SiameseBlock
 from recbole_nasr.search.augmentation import View
+from recbole_nasr.search.dealing import Deal, run_dealt
 from recbole_nasr.search.objective import Prefix
 from recbole_nasr.space import Path
 
@@ -48,6 +49,15 @@ class Branch:
             hidden = self.hidden(view, prefix)
         projected: Tensor = self.block.projector(masked_mean(self.block(hidden, path), view[1]))
         return projected
+
+    def project_dealt(self, view: View, prefix: Prefix, deal: Deal) -> Tensor:
+        """Return the projection of each path, ``(P, B, D)``; ``view`` has the ``B`` rows of one path after another."""
+        n_paths = deal.place.size(1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
+            hidden = self.hidden(view, prefix)
+        outputs = run_dealt(self.block, hidden.view(n_paths, -1, *hidden.shape[1:]), deal)
+        pooled = masked_mean(outputs.flatten(0, 1), view[1])
+        return per_path(self.block.projector, pooled.view(n_paths, -1, pooled.size(-1)))
 
 
 class MovingAverage:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from recbole_nasr import distributed
-from recbole_nasr.nets import Supernet
+from recbole_nasr.nets import Supernet, per_path
 from recbole_nasr.progress import Progress
 from recbole_nasr.rng import generator
 from recbole_nasr.search.augmentation import View, make_view
 from recbole_nasr.search.branch import Branch, MovingAverage
+from recbole_nasr.search.dealing import Deal
 from recbole_nasr.search.ensemble import distance, path_ensemble_target
 from recbole_nasr.search.frozen import FrozenOutputs
 from recbole_nasr.search.objective import Objective, PathScores, Prefix, evaluation_mode
@@ -48,6 +49,8 @@ class Contrastive(Objective):
         self.online = Branch.online(self.supernet, index)
         momentum = self.settings.target_momentum
         self.average = MovingAverage(self.online, momentum, with_embedding=index == 0) if momentum else None
+        if self.average:
+            self.acceleration.compile_operations(self.average.branch.block)  # a copy is not compiled
 
     @property
     def target(self) -> Branch:
@@ -92,6 +95,33 @@ class Contrastive(Objective):
             for view, path, own in zip(seen, paths, targets, strict=True)
         ]
         return torch.stack(distances).mean()
+
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """The stream of views."""
+        return (self.rng,)
+
+    def dealt_loss(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        prefix: Prefix,
+        deal: Deal,
+        rows: Tensor | None = None,  # noqa: ARG002 - every step draws new views
+    ) -> Tensor:
+        """Return the same mean, with all views drawn at once."""
+        n_paths = deal.place.size(1)
+        items, lengths = self._view(item_seq.repeat(2 * n_paths, 1), item_seq_len.repeat(2 * n_paths), self.rng)
+        first, second = zip(items.chunk(2), lengths.chunk(2), strict=True)
+        loss = self._dealt_towards(first, second, prefix, deal)
+        return (loss + self._dealt_towards(second, first, prefix, deal)) / 2 if self.settings.symmetric else loss
+
+    def _dealt_towards(self, shown: View, seen: View, prefix: Prefix, deal: Deal) -> Tensor:
+        with torch.no_grad():
+            projections = self.target.project_dealt(shown, prefix, deal).float()
+        target = path_ensemble_target(projections, leave_one_out=self.settings.leave_one_out)
+        predictions = per_path(self.online.block.predictor, self.online.project_dealt(seen, prefix, deal))
+        return distance(predictions.float(), target).mean()
 
     def agree(self) -> None:
         """Take the weights of the first of several processes, those of the target branch too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from recbole_nasr import distributed
 from recbole_nasr.errors import DataError
 from recbole_nasr.nets import NextItemHead, Supernet, last_real
 from recbole_nasr.progress import Progress
+from recbole_nasr.search.dealing import Deal, run_dealt
 from recbole_nasr.search.frozen import FrozenOutputs
 from recbole_nasr.search.objective import Objective, PathScores, Prefix, check_finite, evaluation_mode
 from recbole_nasr.search.ranking import run_paths
@@ -72,18 +74,39 @@ class NextItem(Objective):
         rows: Tensor | None = None,
     ) -> Tensor:
         """Return the mean cross-entropy over all targets, each path on its share of the rows."""
-        inputs, length, targets = next_items(item_seq, item_seq_len)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
-            if prefix and rows is not None and self.trained_on is not None:
-                hidden = self.trained_on.rows(prefix, rows)
-            else:
-                hidden = self.supernet.prefix(inputs, length, prefix)
+        hidden, targets = self._entering(item_seq, item_seq_len, prefix, rows)
         block = self.supernet.block(self.index)
         parts = zip(hidden.tensor_split(len(paths)), targets.tensor_split(len(paths)), paths, strict=True)
         losses = [
             self.head.cross_entropy(block(rows, path), wanted).sum() for rows, wanted, path in parts if rows.size(0)
         ]
         return torch.stack(losses).sum() / (targets > 0).sum().clamp_min(1)
+
+    def _entering(
+        self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, rows: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return what enters the block, ``(B, L - 1, D)``, and the targets."""
+        inputs, length, targets = next_items(item_seq, item_seq_len)
+        if prefix and rows is not None and self.trained_on is not None:
+            return self.trained_on.rows(prefix, rows), targets
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
+            return self.supernet.prefix(inputs, length, prefix), targets
+
+    def dealt_loss(
+        self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, deal: Deal, rows: Tensor | None = None
+    ) -> Tensor:
+        """Return the same mean; where the rows cannot be shared out evenly, some paths get one without targets."""
+        hidden, targets = self._entering(item_seq, item_seq_len, prefix, rows)
+        n_rows, n_paths = hidden.size(0), deal.place.size(1)
+        most, n_longer = math.ceil(n_rows / n_paths), n_rows % n_paths or n_paths  # the first have one more
+        path = torch.arange(n_paths, device=hidden.device).unsqueeze(1)
+        place = torch.arange(most, device=hidden.device)
+        own = (place < most - 1) | (path < n_longer)
+        source = (path * most - (path - n_longer).clamp_min(0) + place).clamp_max(n_rows - 1)  # (P, most)
+        outputs = run_dealt(self.supernet.block(self.index), hidden[source], deal)
+        wanted = torch.where(own.unsqueeze(-1), targets[source], 0)
+        losses = self.head.cross_entropy(outputs.flatten(0, 1), wanted.flatten(0, 1))
+        return losses.sum() / (targets > 0).sum().clamp_min(1)
 
     def hold(self, held_out: SearchSequences) -> None:
         """Keep the sequences with at least one target."""

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from recbole_nasr import distributed
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.nets import Supernet
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.progress import Progress
+from recbole_nasr.search.dealing import Deal
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.space import Path
@@ -48,6 +50,9 @@ class Objective(ABC):
         supernet: What is trained.
         settings: How.
         seed: Of the objective's own random streams.
+
+    Attributes:
+        acceleration: How to compute; plain torch unless set.
     """
 
     metric: str
@@ -59,6 +64,12 @@ class Objective(ABC):
 
     def __init__(self, supernet: Supernet, settings: SearchSettings, seed: int) -> None:
         self.supernet, self.settings, self.seed = supernet, settings, seed
+        self.acceleration = Acceleration()
+
+    @property
+    def generators(self) -> tuple[torch.Generator, ...]:
+        """The random generators that a loss draws from, beside torch's own; those of the block being trained."""
+        return ()
 
     def start(self, index: int) -> None:
         """Get ready to train block ``index``."""
@@ -83,6 +94,20 @@ class Objective(ABC):
             item_seq_len: ``(B,)`` lengths.
             prefix: What earlier blocks do; they are frozen.
             paths: The sampled paths of the block, at least one.
+            rows: ``(B,)`` which of the sequences given to :meth:`train_on` they are, if they are any of them.
+        """
+
+    @abstractmethod
+    def dealt_loss(
+        self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, deal: Deal, rows: Tensor | None = None
+    ) -> Tensor:
+        """Return what :meth:`loss` does for the paths of ``deal``, in operations of the same shape for every deal.
+
+        Args:
+            item_seq: ``(B, L)`` item ids, right-padded.
+            item_seq_len: ``(B,)`` lengths.
+            prefix: What earlier blocks do.
+            deal: The sampled paths.
             rows: ``(B,)`` which of the sequences given to :meth:`train_on` they are, if they are any of them.
         """
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.sequences import SearchSequences
@@ -26,6 +27,7 @@ class SearchProblem:
         seed: Governs everything random; equal seeds give equal results on a CPU.
         device: Where to compute.
         budget: What the network may cost; nothing is limited if not given.
+        acceleration: How to compute; plain torch if not given.
     """
 
     sequences: SearchSequences
@@ -36,6 +38,7 @@ class SearchProblem:
     seed: int
     device: torch.device | str = "cpu"
     budget: Budget | None = None
+    acceleration: Acceleration = field(default_factory=Acceleration)
 
     @property
     def max_length(self) -> int:

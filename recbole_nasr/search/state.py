@@ -55,7 +55,9 @@ class SearchState:
             settings=problem.layer_settings,
             softmax=settings.objective == "next_item",
         ).to(problem.device)
+        problem.acceleration.compile_operations(supernet)
         objective = OBJECTIVES[settings.objective](supernet, settings, problem.seed)
+        objective.acceleration = problem.acceleration
         objective.hold(held_out)
         return cls(train, supernet, objective, Assessor(problem, supernet, objective))
 

@@ -14,12 +14,15 @@ from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.fused import FUSED_DEVICES
+from recbole_nasr.nets.losses import LossWatch
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
+from recbole_nasr.search.dealt_steps import DealtSteps, can_deal
 from recbole_nasr.search.objective import Objective, Prefix
 from recbole_nasr.search.sampling import PathSampler
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.search.skipping import StepDecay
 from recbole_nasr.space import SearchSpace
 
 
@@ -53,7 +56,7 @@ class BlockTrainer:
         path_rng = random.Random(derive_seed(seed, f"search/paths/{self.index}"))  # noqa: S311
         self.sampler = PathSampler(space, self.index, settings.path_sampling, path_rng)
         self.order_rng = generator(seed, f"search/order/{self.index}", device)
-        self.n_taken = 0
+        self.n_taken, self._watch = 0, LossWatch()
         self.losses: list[float] = []
         self._step_losses: list[Tensor] = []  # of the epoch in progress
         self._order_state = self.order_rng.get_state()  # before the order of that epoch was drawn
@@ -63,15 +66,18 @@ class BlockTrainer:
             module.train().requires_grad_(requires_grad=True)
         objective.start(self.index)
         parameters = [parameter for module in modules for parameter in module.parameters()]
-        self.optimizer = torch.optim.AdamW(
-            parameters,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=device.type in FUSED_DEVICES,
-        )
-        self.schedule = torch.optim.lr_scheduler.StepLR(
-            self.optimizer, settings.decay_steps, settings.learning_rate_decay
-        )
+        self.dealt: DealtSteps | None = None
+        if can_deal(objective, settings, len(space.operations)):
+            self.dealt = DealtSteps(supernet, self.index, objective, settings, parameters)
+            self.optimizer: torch.optim.Optimizer = self.dealt.optimizer
+        else:
+            self.optimizer = torch.optim.AdamW(
+                parameters,
+                lr=settings.learning_rate,
+                weight_decay=settings.weight_decay,
+                fused=device.type in FUSED_DEVICES,
+            )
+        self.schedule = StepDecay(self.optimizer, settings.decay_steps, settings.learning_rate_decay)
 
     def step(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor | None = None) -> Tensor:
         """Sample paths, take one optimiser step, return the loss, detached and still on the device.
@@ -86,8 +92,13 @@ class BlockTrainer:
         paths = self.sampler.draw(self.settings.n_paths)
         prefix = self.prefixes[self.n_taken % len(self.prefixes)]
         self.n_taken += 1
+        if self.dealt is not None and rows is not None:
+            loss = self.dealt.take(item_seq, item_seq_len, rows, prefix, paths)
+            self.schedule.step()
+            return loss
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self.objective.loss(item_seq, item_seq_len, prefix, paths, rows)
+        with self.objective.acceleration.training(item_seq.device):
+            loss = self.objective.loss(item_seq, item_seq_len, prefix, paths, rows)
         torch.autograd.backward(loss)
         self.optimizer.step()
         self.schedule.step()
@@ -138,6 +149,8 @@ class BlockTrainer:
         for rows in batches[len(self._step_losses) :]:
             self._step_losses.append(self.step(sequences.item_seq[rows], sequences.item_seq_len[rows], rows))
             progress.advance()
+            if self._watch.see(self._step_losses[-1]):
+                break  # the mean says so below
             if keeper is not None:
                 keeper.step()
         self.losses.append(self._mean_loss())

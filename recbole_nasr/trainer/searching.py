@@ -22,6 +22,7 @@ from recbole_nasr.model.settings import (
     switch,
 )
 from recbole_nasr.model.strategies import SEARCHING
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable, measure_costs, network_latency_ms
@@ -161,7 +162,7 @@ class NASRSearchTrainer(NASRTrainer):
             _LOG.warning("The whole network takes %.2f ms, more than `max_latency_ms`=%g.", self.latency_ms, limit)
 
     def _search(self, train_data: Any, space: SearchSpace, budget: Budget) -> SearchResult:
-        problem = search_problem(self.config, train_data, space, budget)
+        problem = search_problem(self.config, train_data, space, budget, self.speed.acceleration)
         _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(problem.sequences.group))
         with self._stage("search"):
             return _agreed(search(problem, self._log_block, self.keeper))
@@ -214,7 +215,13 @@ class NASRSearchTrainer(NASRTrainer):
         super().resume_checkpoint(resume_file)
 
 
-def search_problem(config: Any, train_data: Any, space: SearchSpace, budget: Budget | None = None) -> SearchProblem:
+def search_problem(
+    config: Any,
+    train_data: Any,
+    space: SearchSpace,
+    budget: Budget | None = None,
+    acceleration: Acceleration | None = None,
+) -> SearchProblem:
     """Return what a search is given: the training part alone, and the settings of ``config``.
 
     Args:
@@ -222,6 +229,7 @@ def search_problem(config: Any, train_data: Any, space: SearchSpace, budget: Bud
         train_data: RecBole's training loader over our data set.
         space: What is searched.
         budget: What a network may cost.
+        acceleration: How to compute; plain torch if not given.
     """
     dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
     return SearchProblem(
@@ -233,6 +241,7 @@ def search_problem(config: Any, train_data: Any, space: SearchSpace, budget: Bud
         seed=config["seed"],
         device=config["device"],
         budget=budget,
+        acceleration=acceleration or Acceleration(),
     )
 
 

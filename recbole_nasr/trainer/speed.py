@@ -33,7 +33,7 @@ class TrainingSpeed:
 
     def __init__(self, config: Any) -> None:
         self.acceleration = acceleration(config)
-        self._config, self._required = config, config["cuda_graphs"] is True
+        self._config = config
         self._graphed: GraphedStep | None = None
         if config["device"].type != "cpu":
             _LOG.info("training: %s", self.acceleration)
@@ -57,5 +57,6 @@ class TrainingSpeed:
         if self._graphed is None:
             for group in optimizer.param_groups:  # also after the state of another device was loaded
                 group["capturable"] = True
-            self._graphed = GraphedStep(function, "training step", required=self._required)
+            setattr(optimizer, "_warned_capturable_if_run_uncaptured", True)  # noqa: B010 - the first steps are meant to
+            self._graphed = GraphedStep(function, "training step", required=self.acceleration.required)
         return self._graphed(*batch)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from recbole_nasr.nets import HybridNet, Supernet
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSettings
+from recbole_nasr.search import SearchSequences, SearchSettings
 from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.ranking import rank_paths
 from recbole_nasr.search.training import BlockTrainer
@@ -109,6 +111,41 @@ def test_a_captured_training_step_learns_what_a_plain_one_does(
     assert captured.trainer._average.n_steps == plain.trainer._average.n_steps
     for name, value in captured.model.state_dict().items():
         torch.testing.assert_close(value, plain.model.state_dict()[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("backend", ["", "inductor"])
+@pytest.mark.parametrize("how", [{}, {"path_sampling": "fair", "symmetric": True, "target_momentum": 0.9}])
+def test_a_captured_search_learns_what_a_plain_one_does(how: dict[str, Any], backend: str) -> None:
+    item_seq, lengths = (tensor.cuda() for tensor in sequences(26))
+    data = SearchSequences(item_seq, lengths, torch.arange(26, device="cuda"))
+    states, losses = [], []
+    for acceleration in (Acceleration(), Acceleration(backend=backend, graphs=True, required=True)):
+        torch.manual_seed(1)
+        settings = SearchSettings(batch_size=13, epochs=12, **how)
+        layers = LayerSettings(hidden_size=16, dropout_prob=0.0)
+        net = opened(Supernet(SPACE, n_items=40, max_length=12, settings=layers)).cuda()
+        objective = Contrastive(net, settings, 1)
+        objective.acceleration = acceleration
+        acceleration.compile_operations(net)
+        trainer = BlockTrainer(net, [()], SPACE, settings, 1, objective)
+        losses.append(trainer.train(data, "test"))
+        states.append(net.state_dict())
+        assert not acceleration.graphs or trainer.dealt._step._captured
+    assert losses[1] == pytest.approx(losses[0], rel=1e-2)
+    for name, value in states[1].items():
+        torch.testing.assert_close(value, states[0][name], atol=2e-2, rtol=0, msg=name)
+
+
+def test_a_search_draws_new_views_whenever_a_step_is_replayed() -> None:
+    item_seq, lengths = (tensor.cuda() for tensor in sequences(13))
+    settings = SearchSettings(batch_size=13, path_sampling="fair", learning_rate=1e-9)
+    net = opened(Supernet(SPACE, n_items=40, max_length=12, settings=LayerSettings(hidden_size=16))).cuda()
+    objective = Contrastive(net, settings, 1)
+    objective.acceleration = Acceleration(graphs=True, required=True)
+    trainer = BlockTrainer(net, [()], SPACE, settings, 1, objective)
+    rows = torch.arange(13, device="cuda")
+    losses = [float(trainer.step(item_seq, lengths, rows)) for _ in range(12)]
+    assert len(set(losses[-6:])) == 6
 
 
 def test_stacked_path_scores_agree_with_one_path_at_a_time() -> None:

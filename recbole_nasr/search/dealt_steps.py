@@ -1,0 +1,90 @@
+"""The training step of a block in one shape for every draw of paths: on a GPU one CUDA graph."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from recbole_nasr.nets import Supernet
+from recbole_nasr.nets.graphs import GraphedStep
+from recbole_nasr.search.dealing import Deal
+from recbole_nasr.search.objective import Objective, Prefix
+from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.search.skipping import SkippingAdamW
+from recbole_nasr.space import Path
+
+_LOG = logging.getLogger("recbole_nasr")
+
+
+def can_deal(objective: Objective, settings: SearchSettings, n_ops: int) -> bool:
+    """Return whether steps are to be dealt: where graphs are wanted, and most of the work would not be thrown away."""
+    acceleration = objective.acceleration
+    if not acceleration.graphs:
+        return False
+    if n_ops > 2 * settings.n_paths and not acceleration.required:
+        _LOG.info(
+            "cuda_graphs: off in the search, since of %d operations in a layer %d paths use few",
+            n_ops,
+            settings.n_paths,
+        )
+        return False
+    return True
+
+
+class DealtSteps:
+    """Takes the steps of one block.
+
+    Args:
+        supernet: Holds the block.
+        index: Which block it is.
+        objective: What to train towards, started on that block.
+        settings: How to train.
+        parameters: All that are trained.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        index: int,
+        objective: Objective,
+        settings: SearchSettings,
+        parameters: Sequence[torch.nn.Parameter],
+    ) -> None:
+        self._objective = objective
+        layers = supernet.block(index).layers
+        self._n_ops = len(list(layers[0].children()))
+        operations = [list(operation.parameters()) for layer in layers for operation in layer.children()]
+        inside = {id(parameter) for group in operations for parameter in group}
+        always = [parameter for parameter in parameters if id(parameter) not in inside]
+        self.optimizer = SkippingAdamW(
+            always, operations, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        self._prefix: Prefix = ()
+        self._step = GraphedStep(
+            self._take,
+            "search step",
+            generators=objective.generators,
+            required=objective.acceleration.required,
+        )
+
+    def take(
+        self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor, prefix: Prefix, paths: Sequence[Path]
+    ) -> Tensor:
+        """Take one step with ``paths`` behind ``prefix``; return the loss, detached and still on the device."""
+        deal = Deal.of(paths, self._n_ops).to(item_seq.device)
+        self._prefix, self._n_places = prefix, deal.n_places
+        return self._step(item_seq, item_seq_len, rows, *deal.tensors, key=(prefix, deal.n_places))
+
+    def _take(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor, *dealt: Tensor) -> Tensor:
+        deal = Deal(self._n_places, *dealt)
+        self.optimizer.zero_grad(set_to_none=True)
+        with self._objective.acceleration.training(item_seq.device):
+            loss = self._objective.dealt_loss(item_seq, item_seq_len, self._prefix, deal, rows)
+        torch.autograd.backward(loss)
+        self.optimizer.unused = deal.unused.flatten()
+        self.optimizer.step()
+        self._objective.after_step()
+        return loss.detach()
