@@ -88,10 +88,10 @@ class Contrastive(Objective):
         with torch.no_grad():
             projections = [self.target.project(view, prefix, path) for view, path in zip(shown, paths, strict=True)]
         leave_one_out = self.settings.leave_one_out
-        target = path_ensemble_target(torch.stack(projections), leave_one_out=leave_one_out)
+        target = path_ensemble_target(torch.stack(projections).float(), leave_one_out=leave_one_out)
         targets = target if leave_one_out else [target] * len(paths)
         distances = [
-            distance(self.online.block.predictor(self.online.project(view, prefix, path)), own).mean()
+            distance(self.online.block.predictor(self.online.project(view, prefix, path)).float(), own).mean()
             for view, path, own in zip(seen, paths, targets, strict=True)
         ]
         return torch.stack(distances).mean()
@@ -118,8 +118,8 @@ class Contrastive(Objective):
 
     def _dealt_towards(self, shown: View, seen: View, prefix: Prefix, deal: Deal) -> Tensor:
         with torch.no_grad():
-            projections = self.target.project_dealt(shown, prefix, deal).float()
-        target = path_ensemble_target(projections, leave_one_out=self.settings.leave_one_out)
+            projections = self.target.project_dealt(shown, prefix, deal)
+        target = path_ensemble_target(projections.float(), leave_one_out=self.settings.leave_one_out)
         predictions = per_path(self.online.block.predictor, self.online.project_dealt(seen, prefix, deal))
         return distance(predictions.float(), target).mean()
 

@@ -45,6 +45,20 @@ def test_half_precision_trains_weights_in_fp32(assemble: Assemble, toy: Path) ->
     assert found == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize("objective", ["contrastive", "next_item"])
+def test_a_search_in_half_precision_finds_scores_near_those_of_plain_fp32(
+    objective: str, assemble: Assemble, toy: Path
+) -> None:
+    found = []
+    for speed in ({}, {"precision": "bf16"}):
+        run = assemble("NASRSearch", toy, epochs=0, search_objective=objective, hidden_dropout_prob=0.0, **speed)
+        run.trainer.fit(run.train, run.valid, saved=False)
+        found.append(torch.cat([torch.from_numpy(block.scores) for block in run.trainer.search_result.blocks]))
+    plain, half = found
+    torch.testing.assert_close(half, plain, atol=0.05, rtol=0.05)
+    assert not torch.equal(half, plain)
+
+
 def test_a_sampled_softmax_learns_and_evaluation_ranks_all_items(assemble: Assemble, toy: Path) -> None:
     run = assemble("NASR", toy, n_sampled_items=4, epochs=6, learning_rate=0.01)
     run.trainer.fit(run.train, run.valid, saved=False)
