@@ -156,10 +156,11 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             for batch in self._batches.epoch(batch_size, order, number, n_processes, len(self._losses)):
                 self._losses.append(self._step(*batch))
                 progress.advance()
+                if n_processes > 1:  # they must end together, and each would have to be asked for its random state
+                    continue
                 if watch.see(self._losses[-1]):
                     break
-                if n_processes == 1:  # else each would have to be asked for its random state
-                    self.keeper.step()
+                self.keeper.step()
         return self._mean_loss(epoch_idx)
 
     @contextmanager

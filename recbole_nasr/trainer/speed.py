@@ -47,7 +47,7 @@ class TrainingSpeed:
 
     def learn_items(self, network: HybridNet, batches: SequenceBatches) -> None:
         """Sample items for the loss as often as they are targets of ``batches``, if they are to be sampled."""
-        if self._n_sampled:
+        if self._n_sampled and not isinstance(network.softmax, SampledSoftmax):  # a captured step reads the first one
             network.softmax = SampledSoftmax(batches.target_counts(network.n_items)[1:], self._n_sampled)
 
     def step(self, function: Callable[..., Tensor], optimizer: torch.optim.Optimizer, *batch: Tensor) -> Tensor:
