@@ -56,7 +56,9 @@ def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
         axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
         axes.set_yticks(range(len(rows)), [one.other for one in reversed(rows)], fontsize=8)
         axes.set_ylim(-0.7, len(rows) - 0.3)
-        axes.set_xlabel(f"{metric}: {rows[0].reference} minus the row; filled: significant after Holm", fontsize=8)
+        references = {one.reference for one in rows}
+        minus = references.pop() if len(references) == 1 else "its counterpart"
+        axes.set_xlabel(f"{metric}: {minus} minus the row; filled: significant after Holm", fontsize=8)
         axes.set_title(dataset)
     return _save(figure, folder, "differences")
 

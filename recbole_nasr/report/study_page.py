@@ -29,7 +29,7 @@ def study_page(
     Args:
         asked: The command.
         runs: Those that have finished.
-        found: Paired comparisons with the reference.
+        found: Paired comparisons.
         failures: Name and reason of each run that failed.
         unfinished: How many runs are still to be made.
         command: The words of the command.
@@ -58,7 +58,7 @@ def study_page(
 
 def _caption(title: str, name: str) -> str:
     stem = Path(name).stem
-    return {"figure": title, "differences": "Differences from the reference, with 95 % intervals"}.get(
+    return {"figure": title, "differences": "Differences between rows, with 95 % intervals"}.get(
         stem, f"Optuna: {stem.removeprefix('optuna-')}"
     )
 
@@ -73,10 +73,12 @@ def _warning(runs: Sequence[FinishedRun]) -> str:
     early = unfinished_training(runs)
     if not early:
         return ""
-    rows = ", ".join(dict.fromkeys(run.row for run in early))
+    rows = "; ".join(dict.fromkeys(run.row for run in early))
+    which = "All" if len(early) == len(runs) else f"{len(early)} of {len(runs)}"
+    names = "" if len(early) == len(runs) else f" ({rows})"
     return (
-        f"**{len(early)} of {len(runs)} runs were still improving when their epochs were used up ({rows}): their "
-        "numbers say how fast a network learns rather than how good it gets.**"
+        f"**{which} runs were still improving when their epochs were used up{names}: their numbers say how fast a "
+        "network learns rather than how good it gets.**"
     )
 
 
@@ -94,8 +96,8 @@ def _results(asked: StudyRequest, rows: Sequence[Row], found: Sequence[Differenc
     if published:
         parts += ["## Beside the paper", published]
     if found:
-        parts += ["## Differences", _differences(found)]
-    elif asked.definition.reference:
+        parts += ["## Differences", _differences(asked, found)]
+    elif asked.definition.reference or asked.definition.compare:
         parts.append("No paired comparison: it needs the ranks of the test cases of both rows on this machine.")
     return parts
 
@@ -164,11 +166,14 @@ def _papers(asked: StudyRequest) -> list[Mapping[str, float]]:
     return [numbers for rows in asked.definition.published.values() for numbers in rows.values()]
 
 
-def _differences(found: Sequence[Difference]) -> str:
+def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
+    compare = asked.definition.compare
+    first = f"`{compare}={asked.definition.varied[compare][0]}`" if compare else found[0].reference
+    other = "the row that differs from it in this alone" if compare else "the other row"
     note = (
-        f"{found[0].reference} minus the other row, on the same test cases, each averaged over its seeds: mean with "
-        "its 95 % bootstrap interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after "
-        f"Holm over all {len(found)} comparisons. Cases are resampled, seeds are not: what those change is in ± above."
+        f"{first} minus {other}, on the same test cases, each averaged over its seeds: mean with its 95 % bootstrap "
+        "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "
+        f"{len(found)} comparisons. Cases are resampled, seeds are not: what those change is in ± above."
     )
     lines = []
     for difference in found:

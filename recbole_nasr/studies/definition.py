@@ -57,6 +57,7 @@ class StudyDefinition:
         search_seeds: Of every search signal of `fidelity`.
         early_epochs: Epochs after which `fidelity` asks how the validation score already ranks networks.
         reference: Label that the others are compared with.
+        compare: Key of the grid, in place of a reference: rows that differ in it alone are compared in pairs.
         figure: Kind of figure, and the key on its horizontal axis.
         summary: Name of the summary of its own; may be empty.
         published: The paper's numbers, per data set and label.
@@ -78,6 +79,7 @@ class StudyDefinition:
     search_seeds: tuple[int, ...] = ()
     early_epochs: tuple[int, ...] = ()
     reference: str = ""
+    compare: str = ""
     figure: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     published: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)

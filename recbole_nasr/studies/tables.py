@@ -138,26 +138,41 @@ def tidy(study: str, runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[
     return header, table
 
 
-def differences(rows: Sequence[Row], reference: str) -> list[Difference]:
-    """Compare the row ``reference`` with every other on its data set, metric by metric; Holm over all of them.
+def differences(rows: Sequence[Row], reference: str, compare: str = "") -> list[Difference]:
+    """Compare rows on the same data set, metric by metric; Holm over all comparisons.
 
     Rows whose ranks are not on this machine are left out; see :meth:`ResultRecord.ranks`.
+
+    Args:
+        rows: Of one study.
+        reference: Name of the row that is compared with every other; may be empty.
+        compare: Key that the study varies: a row with its first value is compared with those that have another, and
+            are equal in all the rest.
     """
+    pairs = [(ours, other) for ours in rows if ours.name == reference for other in rows if other is not ours]
+    pairs += _pairs_by(rows, compare) if compare else []
     found: list[tuple[Row, Row, str, int, Comparison]] = []
-    for ours in (row for row in rows if row.name == reference):
-        for other in rows:
-            if other is ours or other.dataset != ours.dataset:
-                continue
-            for metric in ours.runs[0].record.test:
-                pair = _per_case(ours, other, metric)
-                if pair is not None:
-                    comparison = paired_comparison(*pair, n_bootstrap=_N_BOOTSTRAP, seed=0)
-                    found.append((ours, other, metric, len(pair[0]), comparison))
+    for ours, other in pairs:
+        for metric in ours.runs[0].record.test if ours.dataset == other.dataset else ():
+            pair = _per_case(ours, other, metric)
+            if pair is not None:
+                comparison = paired_comparison(*pair, n_bootstrap=_N_BOOTSTRAP, seed=0)
+                found.append((ours, other, metric, len(pair[0]), comparison))
     adjusted = holm([comparison.p_value for *_, comparison in found])
     return [
         Difference(ours.dataset, ours.name, other.name, metric, n, comparison, float(p))
         for (ours, other, metric, n, comparison), p in zip(found, adjusted, strict=True)
     ]
+
+
+def _pairs_by(rows: Sequence[Row], key: str) -> list[tuple[Row, Row]]:
+    """Return the rows that differ in ``key`` alone, the one with the value that came first standing first."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        run = row.runs[0]
+        rest = {name: value for name, value in run.point.items() if name != key}
+        groups.setdefault(f"{row.dataset} {row_name(run.label, rest)}", []).append(row)
+    return [(first, other) for first, *others in groups.values() for other in others]
 
 
 def _per_case(first: Row, second: Row, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:

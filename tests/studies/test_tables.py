@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import gzip
 import math
+import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,31 @@ def test_holm_counts_all_comparisons_of_the_page(run: Callable[..., FinishedRun]
     assert first.p_holm == pytest.approx(2 * first.comparison.p_value)
     assert first.significant
     assert second.significant
+
+
+def test_rows_are_paired_by_a_key_they_differ_in_alone(run: Callable[..., FinishedRun]) -> None:
+    def one(label: str, layers: int, gated: bool, ranks: list[int]) -> FinishedRun:
+        made = run(f"{label}-{layers}-{gated}", 1, ranks)
+        return replace(made, label=label, point={"n_layers": layers, "gate": gated})
+
+    rows = rows_of([one("A", n, gate, [1 + 8 * (not gate)] * 4) for n in (2, 4) for gate in (True, False)])
+    found = differences(rows, "", "gate")
+    assert [(pair.reference, pair.other) for pair in found] == [
+        ("A, n_layers=2, gate=True", "A, n_layers=2, gate=False"),
+        ("A, n_layers=4, gate=True", "A, n_layers=4, gate=False"),
+    ]
+    assert [pair.comparison.mean_difference for pair in found] == [1, 1]
+
+
+def test_a_record_keeps_its_ranks_when_the_run_is_gone(run: Callable[..., FinishedRun], tmp_path: Path) -> None:
+    record = run("A", 1, [3, 1]).record
+    path = record.save(tmp_path / "kept")
+    shutil.rmtree(record.run)
+    assert record.ranks() is None
+    again = load_record(path)
+    assert again == record
+    assert {name: ranks.tolist() for name, ranks in again.ranks().items()} == {"a": [3], "b": [1]}
+    assert str(tmp_path / "kept") not in path.read_text()
 
 
 def test_rows_without_ranks_on_this_machine_are_not_compared(run: Callable[..., FinishedRun]) -> None:
