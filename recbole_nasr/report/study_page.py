@@ -37,7 +37,7 @@ def study_page(
     """
     definition = asked.definition
     title = f"# {definition.title}: {' and '.join(asked.datasets)}"
-    parts = [title, f"The paper ({definition.paper}): {definition.claim}"]
+    parts = [title, f"Paper: {definition.paper}. Claim: {definition.claim}"]
     if asked.request.quick:
         parts.append(
             "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
