@@ -95,11 +95,11 @@ def _conclude(
         figures = [*save_study_figure(asked, runs, folder.path), *save_differences(found, folder.path)]
         if asked.definition.space:
             figures += save_optuna_plots(engine.study, folder.path)
-        folder.write_text("report.md", study_page(asked, runs, found, failures, unfinished, command, figures))
+        page = study_page(asked, runs, found, failures, unfinished, command, figures)
+        folder.write_text("report.md", page)
+        folder.write_text("report.html", study_html(page, folder.path))
         if runs:
             show("\n" + _screen_table(runs))
-    page = (folder.path / "report.md").read_text(encoding="utf-8")
-    folder.write_text("report.html", study_html(page, folder.path))
     for cell, reason in failures:
         show(f"failed: {cell}: {' '.join(reason.split())}")
     show(f"\nWritten to\n  {folder.path}")
