@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.trainer.candidates import Trained
+from recbole_nasr.trainer.strategies import HAND_MADE
 from recbole_nasr.trainer.verification import Verification, duration
 
 _HEADER = ("origin", "validation", "best epoch", "epochs", "parameters", "MFLOPs", "latency, ms", "decision")
@@ -22,7 +23,7 @@ def candidates_table(found: Verification) -> str:
 
 def _cells(one: Trained, found: Verification) -> tuple[str, ...]:
     return (
-        " + ".join(one.candidate.origins) + (" (taken)" if one is found.winner else ""),
+        _name(one) + (" (taken)" if one is found.winner else ""),
         f"{one.score:.4f}",
         str(one.best_epoch),
         str(one.epochs),
@@ -38,9 +39,9 @@ def candidates_verdict(found: Verification, search: SearchResult | None) -> list
     winner, metric = found.winner, found.metric
     lines = [
         f"{len(found.trained)} networks were trained for {found.epochs:,} epochs in {duration(found.seconds)}; taken "
-        f"was {' + '.join(winner.candidate.origins)}, {metric} {winner.score:.4f} on the validation cases."
+        f"was {_name(winner)}, {metric} {winner.score:.4f} on the validation cases."
     ]
-    pure = [one for one in found.ranking if "pure" in one.candidate.origins]
+    pure = [one for one in found.ranking if HAND_MADE in one.candidate.origins]
     if pure:
         name = pure[0].candidate.architecture.layers[0]
         what = f"the best pure network ({name})"
@@ -54,6 +55,12 @@ def candidates_verdict(found: Verification, search: SearchResult | None) -> list
     if found.left_out:
         lines.append(f"Over budget and left out: pure {', '.join(found.left_out)}.")
     return lines
+
+
+def _name(one: Trained) -> str:
+    """Return where a candidate comes from, and of a pure network its operation."""
+    operation = one.candidate.architecture.layers[0]
+    return " + ".join(f"{origin} {operation}" if origin == HAND_MADE else origin for origin in one.candidate.origins)
 
 
 def _against(one: Trained, other: Trained) -> str:

@@ -76,7 +76,7 @@ def test_the_front_has_only_what_was_trained_to_its_end(found: Verification) -> 
 def test_candidates_are_listed_best_first_with_their_fate(found: Verification) -> None:
     ended = replace(found, trained=tuple(one for one in found.trained if not one.stopped))
     rows = [line.split(" | ") for line in candidates_table(ended).splitlines()[2:]]
-    assert [row[0].strip("| ") for row in rows] == ["search (taken)", "pure", "pure", "random"]
+    assert [row[0].strip("| ") for row in rows] == ["search (taken)", "pure tcn_d1_4", "pure transformer_h4", "random"]
     assert [row[1] for row in rows] == ["0.2500", "0.2000", "0.1000", "nan"]
     assert rows[3][-1].strip(" |") == "failed: the loss, not finite"
 
