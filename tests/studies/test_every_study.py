@@ -35,7 +35,7 @@ def trained(crowd: Path, write_inter: Callable[..., Path], monkeypatch: pytest.M
     made: list[dict[str, Any]] = []
 
     def run_model(
-        model: str, dataset: str, files: Sequence[Path], folder: RunFolder, *, command: object, on_validation: Any
+        model: str, dataset: str, files: Sequence[Path], folder: RunFolder, *, on_validation: Any, **_: object
     ) -> RunResult:
         settings = yaml.safe_load(files[0].read_text())
         made.append(settings)
