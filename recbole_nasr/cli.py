@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import shlex
 import sys
@@ -34,6 +35,9 @@ from recbole_nasr.unfinished import OpenComparison, RunPlace, opened_comparison,
 
 OK, USER_ERROR, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
+"""What the disk may refuse; any other error of the system is one of the program."""
+
 _KEPT = ("data_path", "device", *(key for key in DATASET_ARGUMENTS if key != "train_scheme"))  # by the next commands
 
 
@@ -60,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Terminated:
         show_error(_stopped("terminated", line, words))
         return TERMINATED
+    except OSError as error:
+        if error.errno not in _STORAGE:
+            raise
+        what = f"{error.filename or 'A file'} cannot be written ({error.strerror})"
+        show_error(f"{what}; free space there, or name another folder. What was there before is untouched.")
+        return USER_ERROR
     except KeyboardInterrupt:
         show_error(_stopped("interrupted", line, words))
         return INTERRUPTED

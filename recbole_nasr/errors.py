@@ -34,10 +34,11 @@ class WriteError(NASRError, OSError):
     """A file that cannot be written, such as on a full disk; what was there before is untouched."""
 
     @classmethod
-    def of(cls, path: object, error: OSError) -> WriteError:
+    def of(cls, path: object, error: Exception) -> WriteError:
         """Say which file could not be written, and why."""
-        made = cls(f"{path} cannot be written ({error.strerror or error}); free space there, or name another folder.")
-        made.errno = error.errno
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
+        made = cls(f"{path} cannot be written ({reason}); free space there, or name another folder.")
+        made.errno = getattr(error, "errno", None)
         return made
 
 

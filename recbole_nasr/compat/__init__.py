@@ -19,6 +19,7 @@ from recbole_nasr.compat.evaluation import (
 from recbole_nasr.compat.files import (
     restrict_cache_load,
     restrict_torch_load,
+    save_checkpoints_whole,
     skip_lonely_barrier,
     undo_failed_download,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "read_values_as_data",
     "restrict_cache_load",
     "restrict_torch_load",
+    "save_checkpoints_whole",
     "skip_lonely_barrier",
     "skip_refused_flops",
     "stub_distutils",
@@ -63,6 +65,7 @@ REPAIRS = (
     keep_anomaly_detection,
     keep_counts_in_collector,
     restrict_torch_load,
+    save_checkpoints_whole,
     restrict_cache_load,
     read_values_as_data,
     read_config_files_as_data,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import pickle
+import re
 import shutil
 import types
 import zipfile
@@ -12,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.compat.repair import repair
-from recbole_nasr.errors import DataError, NASRError
+from recbole_nasr.errors import DataError, NASRError, WriteError
 from recbole_nasr.patching import swapped, wrap
+
+_FAILED_WRITE = re.compile("Writer|inline_container|iostream|writ", re.IGNORECASE)  # torch has no error of its own
 
 _PRETRAINED = {
     "sequential_recommender": ("S3Rec",),
@@ -58,6 +63,42 @@ def restrict_torch_load() -> bool:
         for name in names:
             wrap(getattr(models, name), "__init__", make)
     return True
+
+
+@repair(
+    "trainer/trainer.py",
+    308,
+    "torch.save(state, saved_model_file, pickle_protocol=4)",
+    why="A checkpoint is written over the one before; where the disk is full both are lost.",
+)
+def save_checkpoints_whole() -> bool:
+    """Write a checkpoint beside the earlier one, which it replaces once it is there."""
+    import torch
+    from recbole.trainer import Trainer
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _save_checkpoint(*args: Any, **kwargs: Any) -> Any:
+            with swapped(torch, "save", functools.partial(_save_whole, torch.save)):
+                return original(*args, **kwargs)
+
+        return _save_checkpoint
+
+    wrap(Trainer, "_save_checkpoint", make)
+    return True
+
+
+def _save_whole(save: Callable[..., None], value: Any, path: str, **options: Any) -> None:
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        save(value, partial, **options)
+        partial.replace(target)
+    except (OSError, RuntimeError) as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        if isinstance(error, RuntimeError) and not _FAILED_WRITE.search(str(error)):
+            raise
+        raise WriteError.of(path, error) from error
 
 
 @repair(
