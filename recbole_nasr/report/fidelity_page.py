@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recbole_nasr.machine import environment
-from recbole_nasr.studies.fidelity_statistics import TOP, Measure
+from recbole_nasr.studies.fidelity_statistics import TOP, Measure, between_seeds
 from recbole_nasr.studies.fidelity_tables import CEILING, SEARCH, SHORT, TRIVIAL, Fidelity, FidelityTable
 from recbole_nasr.studies.request import StudyRequest
 
@@ -111,6 +111,12 @@ def verdict(table: FidelityTable) -> str:
         )
     above = [one.signal.name for one in search if one.measures["tau"].low > 0]
     lines.append(f"Intervals above zero: {', '.join(above) or 'none'}.")
+    ceiling = next((one for one in found if one.signal.kind == CEILING), None)
+    if ceiling is not None and not ceiling.measures["tau"].low > 0:
+        lines.append(
+            f"**Two trainings of the same networks do not agree on their order (τ {_text(ceiling)}): here these "
+            "networks cannot be told apart, and what is said of a signal above says little about it.**"
+        )
     return " ".join(lines)
 
 
@@ -153,27 +159,36 @@ def _measures(table: FidelityTable, part: str) -> str:
 
 def _row(one: Fidelity) -> list[str]:
     values = one.measures
-    seeds = "" if math.isnan(one.between_seeds) else f"{one.between_seeds:.2f}"
+    seeds = "" if math.isnan(one.between_seeds) else _number(one.between_seeds)
     seconds = "" if math.isnan(one.signal.seconds) else f"{one.signal.seconds:.0f}"
-    top = "-" if math.isnan(values["top tau"].value) else f"{values['top tau'].value:.2f}"
-    rank = "-" if math.isnan(values["rho"].value) else f"{values['rho'].value:.2f}"
+    rank, top = (_number(values[name].value) for name in ("rho", "top tau"))
     excess = "" if one.excess is None else _with_interval(one.excess)
     return [one.signal.name, _text(one), rank, top, f"{values['regret'].value:.4f}", excess, seeds, seconds]
 
 
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
 def _spread(table: FidelityTable) -> str:
     """Say how much networks differ beside how much seeds do."""
-    metric = table.metrics[0]
-    lines = []
-    for part, name in _PART_NAMES.items():
-        values = np.array([[getattr(run, part)[metric] for run in c.runs.values()] for c in table.candidates])
-        between = float(values.mean(axis=1).std(ddof=1))
-        text = f"{name} {metric}: standard deviation of the networks' means {between:.4f}"
-        if values.shape[1] > 1:
-            within = math.sqrt(float(values.var(axis=1, ddof=1).mean()))
-            noise = within / math.sqrt(values.shape[1])
-            text += f"; between seeds of one network {within:.4f}, so {noise:.4f} of a mean is chance"
-        lines.append(f"- {text}")
+    lines = [
+        "Standard deviation of the networks' means over seeds, and what chance alone would make of it: that between "
+        "the seeds of one network, divided by the root of their number. Where the two are alike, nothing can be ranked.",
+        "",
+        "| metric | part | mean | over networks | chance | τ between seeds |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for metric in table.metrics:
+        for part, name in _PART_NAMES.items():
+            values = np.array([[getattr(run, part)[metric] for run in c.runs.values()] for c in table.candidates])
+            over = float(values.mean(axis=1).std(ddof=1))
+            numbers = [f"{values.mean():.4f}", f"{over:.4f}", "-", "-"]
+            if values.shape[1] > 1:
+                within = math.sqrt(float(values.var(axis=1, ddof=1).mean()))
+                agreed = between_seeds(dict(enumerate(values.T)))
+                numbers[2:] = [f"{within / math.sqrt(values.shape[1]):.4f}", _number(agreed)]
+            lines.append("| " + " | ".join([metric, name, *numbers]) + " |")
     return "\n".join(lines)
 
 
