@@ -174,7 +174,7 @@ def _spread(table: FidelityTable) -> str:
     """Say how much networks differ beside how much seeds do."""
     lines = [
         "Standard deviation of the networks' means over seeds, and what chance alone would make of it: that between "
-        "the seeds of one network, divided by the root of their number. Where the two are alike, nothing can be ranked.",
+        "the seeds of one network, divided by the root of their number. Where the two are alike, nothing is ranked.",
         "",
         "| metric | part | mean | over networks | chance | τ between seeds |",
         "| --- | --- | ---: | ---: | ---: | ---: |",
