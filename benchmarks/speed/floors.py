@@ -156,3 +156,18 @@ def retraining_work(shape: Shape, n_targets: int, n_trained: int) -> Work:
 def view_work(n_views: int, n_sequences: int, width: int) -> Work:
     """Return the work of making views: the sequences read once, each view written once."""
     return Work(bytes=(n_views + 1) * n_sequences * width * LONG, launches=1)
+
+
+def published_ranking_flops(shape: Shape, *, shared: bool) -> float:
+    """Return the FLOPs of ranking a block in the published code, for one sequence.
+
+    It runs every path twice, on one view, each with a projector over all positions, ``L D -> L D -> D``. Shared, every
+    beginning of a path is computed once and the view once; the projector, which no two paths share, is left.
+    """
+    n_ops, per = len(shape.operations), shape.layers_per_block
+    settings, flat = shape.layer_settings, shape.length * shape.hidden_size
+    layer = sum(operation_flops(name, settings, shape.length) for name in shape.operations) / n_ops
+    projector = 2 * flat * (flat + shape.hidden_size)
+    if shared:
+        return sum(n_ops**depth for depth in range(1, per + 1)) * layer + n_ops**per * projector
+    return 2 * n_ops**per * (per * layer + projector)

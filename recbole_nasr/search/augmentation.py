@@ -49,8 +49,9 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, 
     keys = torch.where(_positions(item_seq) < item_seq_len.unsqueeze(1), keys, 2.0)  # padding sorts last
     most = _most_destroyed(item_seq, ratio)
     chosen = torch.arange(most, device=item_seq.device) < _destroyed(item_seq_len, ratio).unsqueeze(1)
-    marks = torch.zeros_like(item_seq, dtype=torch.bool).scatter_(1, _lowest(keys, most), chosen)
-    return torch.where(marks, mask_token, item_seq), item_seq_len
+    lowest = _lowest(keys, most)
+    changed = torch.where(chosen, mask_token, item_seq.gather(1, lowest))
+    return item_seq.scatter(1, lowest, changed), item_seq_len
 
 
 def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001

@@ -5,9 +5,18 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks.speed.floors import Work, layer_work, n_parameters, ranking_work, search_step_work, softmax_work
+from benchmarks.speed.floors import (
+    Work,
+    layer_work,
+    n_parameters,
+    published_ranking_flops,
+    ranking_work,
+    search_step_work,
+    softmax_work,
+)
 from benchmarks.speed.roofline import Roofline
 from benchmarks.speed.shapes import LASTFM, MOVIELENS, TINY, build_supernet, item_sequences
+from recbole_nasr.ops.registry import operation_flops
 
 ROOF = Roofline({"fp32": 1e11}, 5e10, 1e10, 1e-5, 1e-6)
 
@@ -37,6 +46,15 @@ def test_shared_beginnings_leave_340_layers_of_1024() -> None:
     layer = layer_work(MOVIELENS, MOVIELENS.operations, MOVIELENS.ranking_rows, MOVIELENS.length - 2)
     heads = MOVIELENS.ranking_rows * 256 * 6 * 64 * 64
     assert ranking_work(MOVIELENS, 0, 2).flops == pytest.approx(2 * (340 * layer.flops + heads))
+
+
+def test_sharing_leaves_the_published_ranking_its_projectors_and_a_third_of_its_work() -> None:
+    layer = sum(operation_flops(name, MOVIELENS.layer_settings, 30) for name in MOVIELENS.operations) / 4
+    projector = 2 * 1920 * (1920 + 64)
+    all_paths, shared = (published_ranking_flops(MOVIELENS, shared=shared) for shared in (False, True))
+    assert all_paths == 512 * (4 * layer + projector)
+    assert shared == 340 * layer + 256 * projector
+    assert all_paths / shared == pytest.approx(3.40, abs=0.01)
 
 
 def test_a_later_block_costs_only_the_forward_passes_before_it() -> None:
