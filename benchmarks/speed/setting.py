@@ -33,7 +33,11 @@ class Setting:
         shapes = SCALES[self.scale]
         if self.scale == "tiny" or self.device.type != "cpu":
             return shapes
-        return tuple(replace(shape, batch_size=64, ranking_rows=16, cases=256) for shape in shapes)
+        fewer = ((64, 256), (16, 32))  # sequences of a step, cases
+        return tuple(
+            replace(shape, ranking_rows=16, batch_size=batch_size, cases=cases)
+            for shape, (batch_size, cases) in zip(shapes, fewer, strict=True)
+        )
 
     @property
     def training_precision(self) -> str:

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-CPU_ITEMS = 4096
-"""Items at a time on a CPU: few enough for the scores of a batch to stay in its caches, which is faster too."""
+CPU_ITEMS = 32_768
+"""Items at a time on a CPU: most catalogues then take one product; of 256 cases they are 32 MiB."""
 
 SCORES = 1 << 26
 """Scores at a time elsewhere: 256 MiB."""
+
+MOST_ITEMS = 1 << 24
+"""Items at a time at most: up to this number sums of ones are exact in fp32."""
 
 
 def items_at_a_time(n_rows: int, device: torch.device) -> int:
@@ -39,7 +42,7 @@ def ranks_by_parts(
     Returns:
         ``(B,)`` int64 ranks, and whether any score was not finite, as a tensor.
     """
-    size = items_at_a_time(hidden.size(0), hidden.device) if n_items is None else n_items
+    size = min(MOST_ITEMS, items_at_a_time(hidden.size(0), hidden.device) if n_items is None else n_items)
     columns = targets.unsqueeze(1) - 1
     own = hidden.new_full((hidden.size(0), 1), -torch.inf, dtype=torch.float32)
     bad = torch.zeros((), dtype=torch.bool, device=hidden.device)
@@ -55,7 +58,8 @@ def ranks_by_parts(
     for start in starts:
         if len(starts) > 1:
             scores, _ = part(start)
-        ranks += (scores >= own).sum(dim=1)
+        # As numbers 0 and 1, whose sum is exact and which are counted four times as fast as truth values.
+        ranks += scores.ge_(own).sum(dim=1).long()
     return ranks, bad
 
 
@@ -66,13 +70,13 @@ def _parts(hidden: Tensor, output: nn.Linear, size: int, seen: Tensor | None) ->
     def part(start: int) -> tuple[Tensor, Tensor]:
         bias = None if output.bias is None else output.bias[start : start + size]
         scores = F.linear(hidden, output.weight[start : start + size], bias).float()
-        finite = torch.isfinite(scores).all()
+        finite = torch.isfinite(scores.sum())  # a sum is finite only if all it is made of is
         if columns is not None:
             width = scores.size(1)
             inside = (columns >= start) & (columns < start + width)
-            excluded = torch.zeros(scores.size(0), width + 1, dtype=torch.bool, device=scores.device)
-            excluded.scatter_(1, torch.where(inside, columns - start, width), value=True)
-            scores = scores.masked_fill(excluded[:, :-1], -torch.inf)
+            # The least of a score and -inf is -inf, that of a score and inf the score: others of the row lie elsewhere.
+            limit = torch.where(inside, -torch.inf, torch.inf)
+            scores.scatter_reduce_(1, (columns - start).clamp(0, width - 1), limit, "amin")
         return scores, finite
 
     return part
