@@ -65,10 +65,15 @@ class Published:
         if self.process.stdin is None or self.process.stdout is None:
             msg = "The process of the published code has no pipes."
             raise RuntimeError(msg)
-        self.process.stdin.write(json.dumps({"command": command, **options}) + "\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "the process ended"}
+        try:
+            self.process.stdin.write(json.dumps({"command": command, **options}) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        answer: dict[str, Any] = (
+            json.loads(line) if line else {"error": "the process ended, perhaps for lack of memory"}
+        )
         if "error" in answer:
             msg = f"The published code failed at {command} {options}: {answer['error']}"
             raise RuntimeError(msg)
@@ -132,7 +137,10 @@ class Published:
         """End the process and remove its files."""
         if self.process.stdin is not None:
             self.process.stdin.close()
-        self.process.wait(timeout=60)
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
         self.folder.cleanup()
 
 

@@ -159,6 +159,6 @@ def import_lines(results: Results) -> str:
     if not found:
         return "Not measured."
     return (
-        f"`import torch, recbole_nasr` takes {found['total_s']:.2f} s in a fresh process, of which "
+        f"`import torch, recbole_nasr` takes {found['total_s']:.2f} s of processor time in a fresh process, of which "
         f"{found['own_s']:.2f} s are neither torch's nor RecBole's."
     )

@@ -10,11 +10,13 @@ import torch
 from benchmarks.speed.cases import Effort
 from benchmarks.speed.command import main, measured
 from benchmarks.speed.counting import count_kernels
+from benchmarks.speed.page import page_text
 from benchmarks.speed.published import Published, left_padded
 from benchmarks.speed.roofline import Roofline
 from benchmarks.speed.sections import ON_REQUEST, augmentation, ranking, search_step, sections
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import TINY, build_supernet
+from benchmarks.speed.targets import targets_table
 from recbole_nasr.nets.supernet import Supernet
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.ranking import rank_paths
@@ -105,3 +107,20 @@ def test_a_folder_without_the_published_code_is_refused(tmp_path: Path) -> None:
 
 def test_the_published_code_gets_its_padding_on_the_left() -> None:
     assert left_padded(torch.tensor([[3, 4, 0, 0]]), torch.tensor([2])).tolist() == [[0, 0, 3, 4]]
+
+
+def test_the_page_in_the_docs_is_made_from_the_results() -> None:
+    root = Path(__file__).resolve().parents[2]
+    results = json.loads((root / "benchmarks" / "results" / "speed-cpu-2026-11-24.json").read_text(encoding="utf-8"))
+    written = (root / "docs" / "performance.md").read_text(encoding="utf-8")
+    assert page_text(results, None, "performance-roofline.svg") == written
+
+
+def test_a_target_counts_as_met_only_where_it_was_measured() -> None:
+    line = {"implementation": "published, as shipped", "median_s": 1.0}
+    case = {"section": "data", "title": "mask", "shape": "ml", "lines": [line]}
+    assert "| views: mask, `ml` | 20 | - | not measured |" in targets_table({"cases": [case]})
+    case["lines"].append({"implementation": "fast", "median_s": 0.051})
+    assert "| views: mask, `ml` | 20 | 19.6 | no |" in targets_table({"cases": [case]})
+    case["lines"][1]["median_s"] = 0.05
+    assert "| views: mask, `ml` | 20 | 20 | yes |" in targets_table({"cases": [case]})
