@@ -46,6 +46,10 @@ class NumericalError(NASRError, ArithmeticError):
     """A loss or score that is not finite."""
 
 
+class MemoryLimitError(NASRError, MemoryError):
+    """Work that does not fit into the memory of a GPU, however small its parts."""
+
+
 class StoppedError(NASRError):
     """A run that whoever watches its validation scores has ended early."""
 

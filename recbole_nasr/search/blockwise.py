@@ -98,7 +98,7 @@ class BlockwiseSearch:
             label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} paths)"
             self.keeper.stage(label)
             with open_progress(state.objective.work(n_paths), label, unit="path") as progress:
-                scores = state.objective.score(prefixes, paths, progress)
+                scores = state.objective.score_within_memory(prefixes, paths, progress)
         self.choices = self._choose(paths, scores, losses)
         self.keeper.stage(f"search: train block {index + 2}/{n_blocks}" if index + 1 < n_blocks else "training")
         return self.choices[0].rankings[-1]

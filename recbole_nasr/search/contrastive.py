@@ -172,7 +172,7 @@ class Contrastive(Objective):
         self.agree()
         with evaluation_mode(self.supernet):
             for view in (view for pair in (*self.stored, *self.extra) for view in pair):
-                view.advance(prefixes, self.settings.ranking_batch_size)
+                view.advance(prefixes, self.batch_size)
         stored = [self._distances(prefixes, pair, paths, progress) for pair in self.stored]
         extra = [self._distances(prefixes, pair, paths, progress)[0].mean(dim=1) for pair in self.extra]
         rows = self.report_rows.cpu()
@@ -194,7 +194,7 @@ class Contrastive(Objective):
                 prefixes,
                 (views[0].view, views[1].view),
                 paths,
-                batch_size=self.settings.ranking_batch_size,
+                batch_size=self.batch_size,
                 progress=progress,
                 target_branch=self.target,
                 leave_one_out=self.settings.leave_one_out,

@@ -117,7 +117,7 @@ class EvolutionSearch:
         rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))  # noqa: S311
 
         def score(network: Path) -> float:
-            scored[network] = objective.score([()], [network], Progress())
+            scored[network] = objective.score_within_memory([()], [network], Progress())
             progress.advance()
             return float(scored[network].values.mean())
 

@@ -63,7 +63,7 @@ class NextItem(Objective):
         inputs, length, _ = next_items(sequences.item_seq, sequences.item_seq_len)
         if self.trained_on is None:  # the sequences are the same for every block
             self.trained_on = FrozenOutputs(self.supernet, inputs, length)
-        self.trained_on.advance(prefixes, self.settings.ranking_batch_size)
+        self.trained_on.advance(prefixes, self.batch_size)
 
     def loss(
         self,
@@ -133,7 +133,7 @@ class NextItem(Objective):
         """
         self.agree()
         n_sequences, n_paths = self.examples[1].size(0), len(prefixes) * len(paths)
-        device, batch_size = self.examples[1].device, self.settings.ranking_batch_size
+        device, batch_size = self.examples[1].device, self.batch_size
         values = torch.zeros(n_paths, n_sequences, dtype=torch.float64, device=device)
         last = torch.zeros(n_sequences, self.supernet.embedding.items.embedding_dim, device=device)
         run = self._runner(len(prefixes[0]), paths, device)
@@ -160,7 +160,7 @@ class NextItem(Objective):
         """Return what runs ``paths`` of block ``index``: one after another on a CPU, stacked on a GPU."""
         block, (_, length) = self.supernet.block(index), self.examples[0].shape
         width = self.supernet.embedding.items.embedding_dim
-        at_a_time = states_at_a_time(device, self.settings.ranking_batch_size * length, width)
+        at_a_time = states_at_a_time(device, self.batch_size * length, width)
         if not at_a_time:
             return lambda hidden: run_paths(block, hidden, paths)
         plan = StackedPaths(paths, at_a_time, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_nasr import distributed
-from recbole_nasr.errors import NumericalError
+from recbole_nasr.errors import MemoryLimitError, NumericalError
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.progress import Progress
@@ -20,6 +21,8 @@ from recbole_nasr.search.dealing import Deal
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.space import Path
+
+_LOG = logging.getLogger("recbole_nasr")
 
 Prefix = tuple[Path, ...]
 """The chosen path of every earlier block; empty for the first."""
@@ -65,6 +68,7 @@ class Objective(ABC):
     def __init__(self, supernet: Supernet, settings: SearchSettings, seed: int) -> None:
         self.supernet, self.settings, self.seed = supernet, settings, seed
         self.acceleration = Acceleration()
+        self.batch_size = settings.ranking_batch_size  # of a ranking, less where memory asks for it
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:
@@ -151,6 +155,26 @@ class Objective(ABC):
         Raises:
             NumericalError: If a score is not finite.
         """
+
+    def score_within_memory(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
+        """Return what :meth:`score` does, in smaller batches where a GPU runs out of memory; no score depends on them.
+
+        Raises:
+            MemoryLimitError: If one sequence at a time is too much, or several processes share the ranking.
+        """
+        while True:
+            try:
+                return self.score(prefixes, paths, progress)
+            except torch.cuda.OutOfMemoryError as error:
+                if self.batch_size == 1 or distributed.world_size() > 1:
+                    msg = (
+                        f"A ranking of {self.batch_size} sequences at a time does not fit into the memory of the GPU; "
+                        "lower `search_ranking_batch_size`, `max_enumerated_paths` or `hidden_size`."
+                    )
+                    raise MemoryLimitError(msg) from error
+                self.batch_size = max(1, min(self.batch_size, len(self.group)) // 2)
+            torch.cuda.empty_cache()
+            _LOG.warning("out of memory: the ranking now takes %d sequences at a time.", self.batch_size)
 
 
 @contextmanager

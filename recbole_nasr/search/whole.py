@@ -130,4 +130,4 @@ class WholeSearch:
 
     def _score(self, networks: list[Path], label: str) -> PathScores:
         with open_progress(self.state.objective.work(len(networks)), label, unit="path") as progress:
-            return self.state.objective.score([()], networks, progress)
+            return self.state.objective.score_within_memory([()], networks, progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,7 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_nasr import distributed
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
-from recbole_nasr.errors import ConfigError, NumericalError
+from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.keeping import Keeper, random_state, set_random_state
 from recbole_nasr.model.settings import average_decay, switch
 from recbole_nasr.nets.fused import FUSED_DEVICES
@@ -30,6 +31,8 @@ from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
 from recbole_nasr.trainer.speed import TrainingSpeed
 
 CPU_ROWS_PER_PASS = 128
+
+_LOG = logging.getLogger("recbole_nasr")
 
 
 class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
@@ -87,9 +90,23 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             targets: ``(B, L)`` next items, 0 where there is none.
             n_targets: Targets of the whole batch; those of these rows when left out.
         """
-        self.optimizer.zero_grad(set_to_none=True)
         if n_targets is None:
             n_targets = (targets > 0).sum()
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                loss = self._accumulate(item_seq, item_seq_len, targets, n_targets)
+                break
+            except torch.cuda.OutOfMemoryError as error:
+                self._take_smaller_passes(item_seq.size(0), error)
+        distributed.add_up_gradients(self.model.parameters())
+        if self.clip_grad_norm:
+            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
+        self.optimizer.step()
+        return loss
+
+    def _accumulate(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor, n_targets: Tensor) -> Tensor:
+        """Add up the gradients of all rows, some rows at a time; return their loss."""
         loss = torch.zeros((), device=self.device)
         for start in range(0, item_seq.size(0), self.rows_per_pass):
             rows = slice(start, start + self.rows_per_pass)
@@ -99,11 +116,26 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
                 )
             torch.autograd.backward(part_loss)
             loss += part_loss.detach()
-        distributed.add_up_gradients(self.model.parameters())
-        if self.clip_grad_norm:
-            clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
-        self.optimizer.step()
         return loss
+
+    def _take_smaller_passes(self, n_rows: int, error: Exception) -> None:
+        """Let half as many rows pass at a time from now on: the gradient of a step is the sum over its passes.
+
+        Raises:
+            MemoryLimitError: If a pass has one row already, or other processes are in the middle of the same step.
+        """
+        passed = min(self.rows_per_pass, n_rows)
+        if passed == 1 or distributed.world_size() > 1:
+            msg = f"A training step of {passed} rows at a time does not fit into the memory of the GPU; " + (
+                "lower `hidden_size` or `MAX_ITEM_LIST_LENGTH`." if passed == 1 else "lower `train_batch_size`."
+            )
+            raise MemoryLimitError(msg) from error
+        self.rows_per_pass = passed // 2
+        torch.cuda.empty_cache()
+        _LOG.warning(
+            "out of memory: the rows of a training step now pass %d at a time; the step is the same.",
+            self.rows_per_pass,
+        )
 
     def _train_epoch(
         self,
