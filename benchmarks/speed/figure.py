@@ -29,7 +29,7 @@ def points(results: dict[str, Any]) -> list[tuple[str, str, float, float]]:
 
 def save_roofline(results: dict[str, Any], path: Path) -> None:
     """Draw the figure as SVG; equal results give an equal file."""
-    figure = Figure(figsize=(8, 5), layout="constrained")
+    figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     roof = results["roofline"]
@@ -55,6 +55,6 @@ def save_roofline(results: dict[str, Any], path: Path) -> None:
             label=title,
         )
     axes.set(xscale="log", yscale="log", xlabel="FLOPs that must be done for each byte", ylabel="GFLOP/s")
-    axes.legend(fontsize=7, loc="lower right")
+    figure.legend(fontsize=7, loc="outside right upper")
     with mpl.rc_context({"svg.hashsalt": "recbole-nasr"}):
         figure.savefig(path, metadata={"Date": None})

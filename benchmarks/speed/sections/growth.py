@@ -12,7 +12,7 @@ from benchmarks.speed.cases import Case, Implementation
 from benchmarks.speed.package import package_step, package_trainer
 from benchmarks.speed.sections.evaluation import evaluation_cases
 from benchmarks.speed.sections.ranking import earlier_paths, stored_views
-from benchmarks.speed.sections.search_step import package_trainer as search_trainer
+from benchmarks.speed.sections.search_step import PackageSteps
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import Shape, build_network, build_supernet, search_sequences, training_batch
 from recbole_nasr.progress import Progress
@@ -26,7 +26,7 @@ Build = Callable[[Shape, torch.device], Run]
 def search_step(shape: Shape, device: torch.device) -> Run:
     """A step of the first block."""
     trainer, batch = (
-        search_trainer(build_supernet(shape, device), shape, 0),
+        PackageSteps(build_supernet(shape, device), shape, 0),
         search_sequences(shape, shape.batch_size, device),
     )
     return lambda: trainer.step(batch.item_seq, batch.item_seq_len)

@@ -18,6 +18,7 @@ from benchmarks.speed.sections.ranking import earlier_paths
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import SEED, Shape, build_supernet, search_sequences
 from recbole_nasr.nets import Supernet
+from recbole_nasr.nets.acceleration import choose
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.search import SearchSequences, SearchSettings
 from recbole_nasr.search.augmentation import View, make_view
@@ -75,11 +76,23 @@ class PlainTrainer:
         )
 
 
-def package_trainer(supernet: Supernet, shape: Shape, block: int) -> BlockTrainer:
-    """Return the package's own trainer of a block."""
-    settings = SearchSettings(n_paths=shape.n_paths, batch_size=shape.batch_size)
-    objective = Contrastive(supernet, settings, SEED)
-    return BlockTrainer(supernet, [earlier_paths(shape, block)], shape.space, settings, SEED, objective)
+class PackageSteps:
+    """The package's own trainer of a block, with what suits the device: precision, compiled operations, CUDA graphs."""
+
+    def __init__(self, supernet: Supernet, shape: Shape, block: int, precision: str = "auto") -> None:
+        device = supernet.embedding.items.weight.device
+        settings = SearchSettings(n_paths=shape.n_paths, batch_size=shape.batch_size)
+        objective = Contrastive(supernet, settings, SEED)
+        objective.acceleration = choose(device, precision=precision)
+        objective.acceleration.compile_operations(supernet)
+        self.acceleration, prefixes = objective.acceleration, [earlier_paths(shape, block)]
+        self.trainer = BlockTrainer(supernet, prefixes, shape.space, settings, SEED, objective)
+        self.rows = torch.arange(shape.batch_size, device=device)
+
+    def step(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Take one step; return the loss."""
+        with self.acceleration.products():
+            return self.trainer.step(item_seq, item_seq_len, self.rows)
 
 
 def _without_dropout(supernet: Supernet) -> Supernet:
@@ -114,12 +127,15 @@ def _step(setting: Setting, shape: Shape, block: int) -> Case:
     batch = search_sequences(shape, shape.batch_size, setting.device)
     reference, fast = (
         PlainTrainer(copy.deepcopy(supernet), shape, block),
-        package_trainer(copy.deepcopy(supernet), shape, block),
+        PackageSteps(copy.deepcopy(supernet), shape, block),
     )
 
     def check() -> Sequence[Check]:
         return same_steps(
-            lambda net: package_trainer(net, shape, block), lambda net: PlainTrainer(net, shape, block), supernet, batch
+            lambda net: PackageSteps(net, shape, block, "fp32"),
+            lambda net: PlainTrainer(net, shape, block),
+            supernet,
+            batch,
         )
 
     lines = [
