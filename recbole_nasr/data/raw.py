@@ -86,6 +86,14 @@ def read_raw(path: Path, wanted: Sequence[str], how: Reading) -> Raw:
     Raises:
         DataError: If it cannot be read; the message names the file, the line and what was expected there.
     """
+    try:
+        return _read(path, wanted, how)
+    except csv.Error as error:  # also the search for the first bad line reads CSV
+        msg = f"{path} must be CSV, but: {error}; correct the file."
+        raise DataError(msg) from error
+
+
+def _read(path: Path, wanted: Sequence[str], how: Reading) -> Raw:
     if path.name.endswith(".parquet"):
         return Raw(*read_parquet(path, how.chosen, how.time_unit), without_item=0, undecodable=0)
     with open_member(path, wanted) as (name, file):

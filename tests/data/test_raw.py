@@ -231,3 +231,10 @@ def test_parquet_is_read_where_pyarrow_is_installed_and_names_it_where_not(tmp_p
     frame.assign(user=[1, None, 7]).to_parquet(path)
     with pytest.raises(DataError, match=r"row 2 has no user"):
         read_raw(path, WANTED, reading())
+
+
+@pytest.mark.parametrize("content", [b"\ruser,item,time\nu,i,1\n", b'user,item,time\nu,i,x\n"' + b"y" * 200_000])
+def test_what_no_reader_of_csv_takes_is_one_line(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=r"a\.csv"):
+        read_raw(tmp_path / "a.csv", ["*.csv"], Reading({"separator": None}, "auto", "id_or_name", 0))
