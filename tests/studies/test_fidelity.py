@@ -192,7 +192,7 @@ def test_a_larger_sample_goes_on_with_the_same_study(ask: Callable[..., StudyReq
     small, large = ask("fidelity", "--n_architectures=4"), ask("fidelity", "--n_architectures=8")
     assert (small.name, identity(small)) == (large.name, identity(large))
     assert ask("fidelity").n_architectures == 24
-    assert ask("fidelity", "--quick").n_architectures == 6
+    assert ask("fidelity", "--quick").n_architectures == 4
 
 
 @pytest.mark.parametrize(
