@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.documents import write_whole
+from recbole_nasr.documents import read_document, write_whole
 from recbole_nasr.errors import ConfigError, StoppedError
 from recbole_nasr.machine import environment, peak_memory
 
@@ -146,11 +146,12 @@ class RunRecord:
     def _before(self) -> dict[str, Any]:
         """Return what the same run has written before it was interrupted; counts the interruption."""
         try:
-            content = json.loads((self.folder.path / "run.json").read_text(encoding="utf-8"))
+            content = read_document(self.folder.path / "run.json", SCHEMA, SCHEMA_VERSION)
         except (OSError, ValueError):
             return {}
-        self.facts["interruptions"] = int(content.get("interruptions", 0)) + 1
-        return dict(content)
+        before = content.get("interruptions")
+        self.facts["interruptions"] = (before if isinstance(before, int) else 0) + 1
+        return content
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

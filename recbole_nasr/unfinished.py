@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -14,9 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from recbole_nasr import distributed
+from recbole_nasr.documents import read_document
+from recbole_nasr.errors import NewerFileError
 from recbole_nasr.keeping import Keeper, StateError, plain, read_state, rebuilt, write_state
 from recbole_nasr.results import DataCounts, RunResult
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.runs import SCHEMA, SCHEMA_VERSION, RunFolder
 from recbole_nasr.trainer.searching import CHOICE_CLASSES
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -113,10 +114,9 @@ def _order(name: str) -> tuple[str, int, str]:
 
 def _facts(folder: Path) -> dict[str, Any]:
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_document(folder / "run.json", SCHEMA, SCHEMA_VERSION)
+    except (OSError, ValueError, NewerFileError):  # damaged or of a newer version: not to be gone on with
         return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 class OpenComparison:

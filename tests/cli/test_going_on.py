@@ -23,6 +23,7 @@ from recbole_nasr.keeping import Keeper, keeper
 from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.trainer.retraining import NASRTrainer
+from recbole_nasr.unfinished import RunPlace, opened_run
 
 SMALL = (
     "--dataset=toy",
@@ -282,6 +283,16 @@ def test_other_settings_another_seed_and_other_data_are_another_run(data: Path) 
     assert main(NETWORK) == cli.OK
     assert [facts(folder)["status"] for folder in folders()].count("finished") == 4
     assert len(folders()) == 5
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[]", '{"key": "k"}', '{"key": "k", "schema_version": 99}'])
+def test_what_other_folders_say_of_themselves_stops_nobody(text: str, tmp_path: Path) -> None:
+    strange = tmp_path / "runs" / "toy" / "20990101-000000-NASR"
+    strange.mkdir(parents=True)
+    (strange / "run.json").write_text(text)
+    with opened_run(RunPlace(tmp_path / "runs", "toy", "NASR"), "k", fresh=False, interval=1.0) as (folder, kept):
+        assert (folder.path == strange) == (text == '{"key": "k"}')
+        assert kept.load() is None
 
 
 def test_a_run_that_another_process_has_is_left_alone(data: Path) -> None:
