@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 
 from recbole_nasr.errors import NewerFileError, WriteError
 
+Buffer = bytes | memoryview
+
 MOST_BYTES = 16 << 20
 """No JSON of this package comes near it."""
 
@@ -24,15 +26,28 @@ def write_whole(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        write_beside(partial, path, content)
+    except OSError as error:
+        raise WriteError.of(path, error) from error
+
+
+def write_beside(partial: Path, path: Path, *parts: Buffer) -> None:
+    """Write ``parts`` one after the other into ``partial``, and put it in the place of ``path`` once it is on disk.
+
+    Raises:
+        OSError: If it cannot be written; ``path`` is untouched, and ``partial`` is gone.
+    """
+    try:
         with partial.open("wb") as file:
-            file.write(content)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-    except OSError as error:
+    except OSError:
         with suppress(OSError):  # in a folder that nothing can be written to
             partial.unlink(missing_ok=True)
-        raise WriteError.of(path, error) from error
+        raise
 
 
 def parse_json(text: str) -> Any:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from recbole_nasr.documents import write_beside
 from recbole_nasr.errors import NASRError
 from recbole_nasr.keeping.plain import plain
 
@@ -40,17 +40,9 @@ def write_state(path: Path, value: Any) -> None:
     torch.save(plain(value), buffer)
     content = buffer.getbuffer()
     digest = hashlib.sha256(content).hexdigest().encode()
+    # Always of the same name: one process writes here, and what a kill leaves behind is written over.
     partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(b"%s %d\n%s\n" % (_NAME, _VERSION, digest))
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    write_beside(partial, path, b"%s %d\n%s\n" % (_NAME, _VERSION, digest), content)
 
 
 def read_state(path: Path) -> Any:
