@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from recbole_nasr.machine import environment
+from recbole_nasr.report.study_page import SMOKE_RUN, still_open
 from recbole_nasr.studies.fidelity_statistics import TOP, Measure, between_seeds
 from recbole_nasr.studies.fidelity_tables import CEILING, SEARCH, SHORT, TRIVIAL, Fidelity, FidelityTable
 from recbole_nasr.studies.request import StudyRequest
@@ -45,9 +46,7 @@ def fidelity_page(
     """
     parts = [f"# {asked.definition.title}: {asked.request.dataset}"]
     if asked.request.quick:
-        parts.append(
-            "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
-        )
+        parts.append(SMOKE_RUN)
     if len(table.candidates) < 2:
         parts.append(f"{len(table.candidates)} networks have been trained with every seed; a ranking needs two.")
     else:
@@ -55,10 +54,7 @@ def fidelity_page(
         parts += [f"![{asked.definition.title}]({name})" for name in figures if name.endswith(".svg")]
         parts += [_legend(), *(_measures(table, part) for part in ("valid", "test"))]
         parts += ["## The networks", _spread(table), _strata(table), _networks(table)]
-    if failures:
-        parts += ["## Failed", "\n".join(f"- {cell}: {' '.join(reason.split())}" for cell, reason in failures)]
-    if unfinished:
-        parts.append(f"**Not complete: {unfinished} more to run; the same command goes on.**")
+    parts += still_open(failures, unfinished)
     parts += ["## How it was run", _machine(table, command)]
     return "\n\n".join(parts) + "\n"
 

@@ -14,6 +14,8 @@ from recbole_nasr.studies.shortfalls import REQUIREMENTS, shortfalls, unfinished
 from recbole_nasr.studies.summaries import SUMMARIES
 from recbole_nasr.studies.tables import SIGNIFICANT, Difference, FinishedRun, Row, mean_sd, rows_of
 
+SMOKE_RUN = "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
+
 
 def study_page(
     asked: StudyRequest,
@@ -39,9 +41,7 @@ def study_page(
     title = f"# {definition.title}: {' and '.join(asked.datasets)}"
     parts = [title, f"Paper: {definition.paper}. Claim: {definition.claim}"]
     if asked.request.quick:
-        parts.append(
-            "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
-        )
+        parts.append(SMOKE_RUN)
     rows = rows_of(runs)
     if runs:
         parts += [_warning(runs), *_results(asked, rows, found)]
@@ -49,7 +49,7 @@ def study_page(
     if runs and definition.summary:
         heading, summary = SUMMARIES[definition.summary]
         parts += [f"## {heading}", "\n".join(summary(runs))]
-    parts += _open(failures, unfinished)
+    parts += still_open(failures, unfinished)
     if runs:
         parts += ["## What this page falls short of", _shortfalls(asked, runs, compared=bool(found))]
     parts += ["## How it was run", _machine(asked, runs, command)]
@@ -187,7 +187,8 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
     return f"{note}\n\n{_markdown(header, lines)}"
 
 
-def _open(failures: Sequence[tuple[str, str]], unfinished: int) -> list[str]:
+def still_open(failures: Sequence[tuple[str, str]], unfinished: int) -> list[str]:
+    """Return the parts of a page that say what has failed, and how much is still to be made."""
     parts = []
     if failures:
         parts += ["## Failed", "\n".join(f"- {cell}: {' '.join(reason.split())}" for cell, reason in failures)]
