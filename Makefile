@@ -16,6 +16,6 @@ types:
 	$(PYTHON) -m mypy --explicit-package-bases benchmarks/speed
 
 test:
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 2
 
 check: lint types test  ## everything that .ci/run asks for
