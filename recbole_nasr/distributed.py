@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import shorten
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -87,10 +87,15 @@ def total(values: Tensor) -> Tensor:
     return values
 
 
-def share(values: Sequence[T]) -> Sequence[T]:
-    """Return the stretch of ``values`` that is for this process: in the order of processes they make up the whole."""
+def own_rows(n_rows: int) -> slice:
+    """Return the stretch of ``n_rows`` rows that is for this process: in their order they make up the whole."""
     number, n_processes = rank(), world_size()
-    return values[len(values) * number // n_processes : len(values) * (number + 1) // n_processes]
+    return slice(n_rows * number // n_processes, n_rows * (number + 1) // n_processes)
+
+
+def share(values: Sequence[T]) -> Sequence[T]:
+    """Return the stretch of ``values`` that is for this process, as :func:`own_rows` has it."""
+    return values[own_rows(len(values))]
 
 
 def all_rows(own: Tensor, n_rows: int) -> Tensor:
@@ -101,6 +106,38 @@ def all_rows(own: Tensor, n_rows: int) -> Tensor:
     for row, values in zip(share(range(n_rows)), own, strict=True):
         everything[row] = values
     return total(everything)  # adding zeros changes no bit
+
+
+def rows_of_all(own: Sequence[Tensor], n_rows: int) -> Sequence[Tensor]:
+    """Return, of each of the tensors ``own``, the rows that the processes have together, in fp32, with gradients.
+
+    It is for what must be computed from all rows, such as the statistics of BatchNorm: every process then computes the
+    same, and divides the loss by :func:`world_size`, so that the shares of the processes add up. So do the gradients of
+    the parameters behind the rows; that of the rows themselves is multiplied by their number, for only their process
+    has it.
+
+    Args:
+        own: Tensors ``(B, ...)`` of equal shape, those rows of this process.
+        n_rows: Rows of all processes.
+    """
+    if world_size() == 1:
+        return own
+    everything: Tensor = _RowsOfAll.apply(torch.stack(list(own)).float(), n_rows)  # type: ignore[no-untyped-call]
+    return everything.unbind()
+
+
+class _RowsOfAll(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, n_rows: int) -> Tensor:
+        ctx.rows = own_rows(n_rows)
+        everything = own.new_zeros(own.size(0), n_rows, *own.shape[2:])
+        everything[:, ctx.rows] = own
+        return total(everything)  # adding zeros changes no bit
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad[:, ctx.rows] * world_size(), None
 
 
 def add_in_turn(sum_so_far: Tensor, own: Iterable[Tensor]) -> None:

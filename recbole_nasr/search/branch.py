@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from recbole_nasr import distributed
 from recbole_nasr.nets import Supernet, masked_mean, per_path
 from recbole_nasr.nets.supernet import SiameseBlock
 from recbole_nasr.search.augmentation import View
@@ -43,12 +45,29 @@ class Branch:
             hidden = self.supernet.blocks[index](hidden, path)
         return hidden
 
-    def project(self, view: View, prefix: Prefix, path: Path) -> Tensor:
-        """Return the projection of one path, ``(B, D)``; earlier blocks and their embedding get no gradient."""
+    def project(self, views: Sequence[View], prefix: Prefix, paths: Sequence[Path]) -> list[Tensor]:
+        """Return the projection of each path, ``(B, D)``, from its own view; earlier blocks get no gradient.
+
+        Of several processes each runs its share of the rows through the block. The heads, whose BatchNorm needs all
+        rows, are run on all of them by every process: they take a few products of vectors.
+        """
+        n_rows = views[0][1].size(0)
+        own = distributed.own_rows(n_rows)
+        pooled = [
+            self._pooled((view[0][own], view[1][own]), prefix, path) for view, path in zip(views, paths, strict=True)
+        ]
+        return [self.block.projector(rows) for rows in distributed.rows_of_all(pooled, n_rows)]
+
+    def _pooled(self, view: View, prefix: Prefix, path: Path) -> Tensor:
+        if not view[1].size(0):  # more processes than rows
+            return self.supernet.embedding.items.weight.new_zeros(0, self.supernet.embedding.items.embedding_dim)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
             hidden = self.hidden(view, prefix)
-        projected: Tensor = self.block.projector(masked_mean(self.block(hidden, path), view[1]))
-        return projected
+        return self.pool(self.block(hidden, path), view[1])
+
+    def pool(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+        """Return what the projector is given of ``hidden (B, L, D)``: the mean over real positions, ``(B, D)``."""
+        return masked_mean(hidden, lengths)
 
     def project_dealt(self, view: View, prefix: Prefix, deal: Deal) -> Tensor:
         """Return the projection of each path, ``(P, B, D)``; ``view`` has the ``B`` rows of one path after another."""
@@ -56,7 +75,7 @@ class Branch:
         with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
             hidden = self.hidden(view, prefix)
         outputs = run_dealt(self.block, hidden.view(n_paths, -1, *hidden.shape[1:]), deal)
-        pooled = masked_mean(outputs.flatten(0, 1), view[1])
+        pooled = self.pool(outputs.flatten(0, 1), view[1])
         return per_path(self.block.projector, pooled.view(n_paths, -1, pooled.size(-1)))
 
 

@@ -86,15 +86,15 @@ class Contrastive(Objective):
     def _towards(self, shown: list[View], seen: list[View], prefix: Prefix, paths: Sequence[Path]) -> Tensor:
         """Return the distance of what paths predict from views ``seen`` to the ensemble of views ``shown``."""
         with torch.no_grad():
-            projections = [self.target.project(view, prefix, path) for view, path in zip(shown, paths, strict=True)]
+            projections = self.target.project(shown, prefix, paths)
         leave_one_out = self.settings.leave_one_out
         target = path_ensemble_target(torch.stack(projections).float(), leave_one_out=leave_one_out)
         targets = target if leave_one_out else [target] * len(paths)
         distances = [
-            distance(self.online.block.predictor(self.online.project(view, prefix, path)).float(), own).mean()
-            for view, path, own in zip(seen, paths, targets, strict=True)
+            distance(self.online.block.predictor(projection).float(), own).mean()
+            for projection, own in zip(self.online.project(seen, prefix, paths), targets, strict=True)
         ]
-        return torch.stack(distances).mean()
+        return torch.stack(distances).mean() / distributed.world_size()  # each process has all rows here
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -26,6 +27,13 @@ Examples = tuple[Tensor, Tensor, Tensor]
 
 PathRunner = Callable[[Tensor], Iterator[tuple[int, Tensor]]]
 """From what enters a block to the number and the output ``(B, L, D)`` of every path."""
+
+
+def _stretches(n_rows: int, n_parts: int) -> list[range]:
+    """Cut ``n_rows`` rows into stretches of equal length, the first ones longer by one where they must be."""
+    size, n_longer = divmod(n_rows, n_parts)
+    ends = [part * size + min(part, n_longer) for part in range(n_parts + 1)]
+    return [range(start, end) for start, end in pairwise(ends)]
 
 
 def next_items(item_seq: Tensor, item_seq_len: Tensor) -> Examples:
@@ -73,14 +81,25 @@ class NextItem(Objective):
         paths: Sequence[Path],
         rows: Tensor | None = None,
     ) -> Tensor:
-        """Return the mean cross-entropy over all targets, each path on its share of the rows."""
-        hidden, targets = self._entering(item_seq, item_seq_len, prefix, rows)
+        """Return the mean cross-entropy over all targets, each path on its share of the rows.
+
+        Of several processes each computes its share of the rows, and returns what these add to the mean.
+        """
+        n_rows = item_seq.size(0)
+        own = distributed.own_rows(n_rows)
+        hidden, targets = self._entering(item_seq[own], item_seq_len[own], prefix, None if rows is None else rows[own])
         block = self.supernet.block(self.index)
-        parts = zip(hidden.tensor_split(len(paths)), targets.tensor_split(len(paths)), paths, strict=True)
-        losses = [
-            self.head.cross_entropy(block(rows, path), wanted).sum() for rows, wanted, path in parts if rows.size(0)
-        ]
-        return torch.stack(losses).sum() / (targets > 0).sum().clamp_min(1)
+        losses = []
+        for path, stretch in zip(paths, _stretches(n_rows, len(paths)), strict=True):
+            part = slice(max(stretch.start, own.start) - own.start, min(stretch.stop, own.stop) - own.start)
+            if part.start < part.stop:
+                losses.append(self.head.cross_entropy(block(hidden[part], path), targets[part]).sum())
+        summed = torch.stack(losses).sum() if losses else hidden.new_zeros(())
+        return summed / (item_seq_len - 1).clamp_min(0).sum().clamp_min(1)
+
+    def trained_paths(self, paths: Sequence[Path], n_rows: int) -> Sequence[Path]:
+        """Return the paths that get a row."""
+        return paths[:n_rows]
 
     def _entering(
         self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, rows: Tensor | None

@@ -93,6 +93,9 @@ class Objective(ABC):
     ) -> Tensor:
         """Return the training loss of ``paths`` behind ``prefix``, never waiting for the device.
 
+        Several processes are given the same rows and paths. Each returns its share of the loss: the shares add up to
+        the loss of one process, and so do their gradients.
+
         Args:
             item_seq: ``(B, L)`` item ids, right-padded.
             item_seq_len: ``(B,)`` lengths.
@@ -100,6 +103,10 @@ class Objective(ABC):
             paths: The sampled paths of the block, at least one.
             rows: ``(B,)`` which of the sequences given to :meth:`train_on` they are, if they are any of them.
         """
+
+    def trained_paths(self, paths: Sequence[Path], n_rows: int) -> Sequence[Path]:  # noqa: ARG002 - mostly all are
+        """Return those of the sampled ``paths`` that a step on ``n_rows`` rows trains."""
+        return paths
 
     @abstractmethod
     def dealt_loss(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_nasr import distributed
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.nets import Supernet
@@ -23,7 +24,7 @@ from recbole_nasr.search.sampling import PathSampler
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.search.skipping import StepDecay
-from recbole_nasr.space import SearchSpace
+from recbole_nasr.space import Path, SearchSpace
 
 
 class BlockTrainer:
@@ -65,7 +66,7 @@ class BlockTrainer:
         for module in modules:
             module.train().requires_grad_(requires_grad=True)
         objective.start(self.index)
-        parameters = [parameter for module in modules for parameter in module.parameters()]
+        parameters = self.parameters = [parameter for module in modules for parameter in module.parameters()]
         self.dealt: DealtSteps | None = None
         if can_deal(objective, settings, len(space.operations)):
             self.dealt = DealtSteps(supernet, self.index, objective, settings, parameters)
@@ -82,7 +83,8 @@ class BlockTrainer:
     def step(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor | None = None) -> Tensor:
         """Sample paths, take one optimiser step, return the loss, detached and still on the device.
 
-        Operations that no sampled path uses keep their weights to the last bit: they have no gradient at all.
+        Operations that no sampled path uses keep their weights to the last bit: they have no gradient at all. Several
+        processes, all given the same rows, take the step together: each computes a share of it.
 
         Args:
             item_seq: ``(B, L)`` item ids, right-padded.
@@ -99,11 +101,25 @@ class BlockTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         with self.objective.acceleration.training(item_seq.device):
             loss = self.objective.loss(item_seq, item_seq_len, prefix, paths, rows)
-        torch.autograd.backward(loss)
+        if loss.requires_grad:  # of several processes one may have no row
+            torch.autograd.backward(loss)
+        distributed.add_up_gradients(self._trained_with(self.objective.trained_paths(paths, item_seq.size(0))))
         self.optimizer.step()
         self.schedule.step()
         self.objective.after_step()
-        return loss.detach()
+        return distributed.total(loss.detach())
+
+    def _trained_with(self, paths: Sequence[Path]) -> list[torch.nn.Parameter]:
+        """Return the parameters that get a gradient from ``paths``, in an order that all processes share."""
+        layers = self.supernet.block(self.index).layers
+        unused = {
+            id(parameter)
+            for depth, layer in enumerate(layers)
+            for op, operation in enumerate(layer.children())
+            if all(path[depth] != op for path in paths)
+            for parameter in operation.parameters()
+        }
+        return [parameter for parameter in self.parameters if id(parameter) not in unused]
 
     def n_steps(self, n_sequences: int) -> int:
         """Return how many steps an epoch has; no batch is one sequence alone, which BatchNorm could not take."""

@@ -20,8 +20,16 @@ from recbole.utils import get_model, get_trainer, init_seed
 from recbole_nasr import distributed
 from recbole_nasr.cli import main
 from recbole_nasr.launch import joined_processes, process_settings
+from recbole_nasr.nets import Supernet
+from recbole_nasr.ops import LayerSettings
+from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.pipeline import EpochLines
-from recbole_nasr.space import Architecture
+from recbole_nasr.progress import Progress
+from recbole_nasr.search import SearchSequences, SearchSettings
+from recbole_nasr.search.contrastive import Contrastive
+from recbole_nasr.search.next_item import NextItem
+from recbole_nasr.search.training import BlockTrainer
+from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer import searching
 
 COMMON: dict[str, Any] = {
@@ -68,6 +76,16 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Name of each run, with its model and settings; ``toy`` has an odd number of cases."""
 
+BOTH_WAYS: dict[str, Any] = {"symmetric": True, "leave_one_out": True, "target_momentum": 0.9}
+STEPS: dict[str, dict[str, Any]] = {
+    "views": {"objective": "contrastive", "n_rows": 11},
+    "views both ways": {"objective": "contrastive", "n_rows": 6, **BOTH_WAYS},
+    "next item": {"objective": "next_item", "n_rows": 11},
+    "fewer rows than paths": {"objective": "next_item", "n_rows": 3},
+    "one row for the two": {"objective": "next_item", "n_rows": 1},
+}
+"""Steps of a search: what they train towards, their rows, and settings."""
+
 LINE = [
     "--model=NASR",
     "--dataset=toy",
@@ -105,9 +123,41 @@ def train(model: str, data_path: str, settings: dict[str, Any]) -> dict[str, Any
     }
 
 
+def search_steps(objective: str, n_rows: int, **how: Any) -> dict[str, Any]:
+    """Take three steps of a block on batches of ``n_rows``; return what was ranked before, losses, first gradients."""
+    torch.manual_seed(3)
+    space = SearchSpace(("transformer_h2", "transformer_h4", "tcn_d1_2", "tcn_d1_4"), (2, 1))
+    layers = LayerSettings(hidden_size=8, dropout_prob=0.0)
+    next_item = objective == "next_item"
+    net = Supernet(space, n_items=10, max_length=8, settings=layers, softmax=next_item)
+    for module in net.modules():
+        if isinstance(module, GatedResidual):
+            torch.nn.init.constant_(module.scale, 0.5)
+    settings = SearchSettings(objective=objective, **how)
+    made = (NextItem if next_item else Contrastive)(net, settings, 7)
+    rng = torch.Generator().manual_seed(1)
+    lengths = torch.randint(2, 9, (11,), generator=rng)
+    items = torch.where(torch.arange(8) < lengths.unsqueeze(1), torch.randint(1, 10, (11, 8), generator=rng), 0)
+    made.hold(SearchSequences(items, lengths, torch.arange(11)))
+    made.start(0)
+    scores = made.score([()], list(space.paths(0)), Progress()).values
+    trainer = BlockTrainer(net, [()], space, settings, 7, made)
+    losses, gradients = [], {}
+    for step in range(3):
+        losses.append(float(trainer.step(items[:n_rows], lengths[:n_rows])))
+        if step == 0:
+            gradients = {name: weight.grad for name, weight in net.named_parameters() if weight.grad is not None}
+    return {"scores": scores, "losses": losses, "gradients": gradients}
+
+
 def everything(data_path: str) -> dict[str, dict[str, Any]]:
     """Return the outcome of each of the `RUNS`."""
     return {name: train(model, data_path, settings) for name, (model, settings) in RUNS.items()}
+
+
+def all_steps() -> dict[str, dict[str, Any]]:
+    """Return what each of the `STEPS` found."""
+    return {name: search_steps(**given) for name, given in STEPS.items()}
 
 
 def find_another(*args: Any, **kwargs: Any) -> Any:
@@ -132,7 +182,8 @@ if __name__ == "__main__":
             recbole_trainer.get_local_time = lambda: "another-second"
             searching.search = find_another
             EpochLines.__call__ = die  # type: ignore[method-assign]
+        steps = distributed.from_all(all_steps())
         outcomes = distributed.from_all(everything(data_path))
         if launch.rank == 0:
-            torch.save(outcomes, results)
+            torch.save({"runs": outcomes, "steps": steps}, results)
         main([*line, "--epochs=1000", "--stopping_step=1000", "--run_name=lost"])

@@ -53,11 +53,17 @@ def two(place: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def outcomes(place: Path, two: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
-    """What each of the two processes found."""
+def saved(place: Path, two: subprocess.CompletedProcess[str]) -> dict[str, list[dict[str, Any]]]:
+    """What the processes have written."""
     assert (place / "results.pt").is_file(), two.stderr
-    found: list[dict[str, Any]] = torch.load(place / "results.pt", weights_only=True)
+    found: dict[str, list[dict[str, Any]]] = torch.load(place / "results.pt", weights_only=True)
     return found
+
+
+@pytest.fixture(scope="module")
+def outcomes(saved: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What each of the two processes found."""
+    return saved["runs"]
 
 
 def alone(place: Path, name: str) -> dict[str, Any]:
@@ -97,16 +103,32 @@ def test_metrics_that_are_no_average_over_cases_are_exact_too(place: Path, outco
 
 
 @pytest.mark.parametrize("name", ["search", "search by the next item"])
-def test_all_processes_have_the_path_scores_of_one_to_the_last_bit_and_take_what_the_first_has_found(
+def test_all_processes_have_the_path_scores_of_one_and_take_what_the_first_has_found(
     name: str, place: Path, outcomes: list[dict[str, Any]]
 ) -> None:
     expected = alone(place, name)
     for process in outcomes:
         for scores, ours in zip(process[name]["path scores"], expected["path scores"], strict=True):
             assert len(scores) == 2
-            assert torch.equal(scores, ours)
+            # Whole trainings: Adam divides a gradient by its size, so rounding grows. One step is compared below.
+            torch.testing.assert_close(scores, ours, atol=1e-3, rtol=0)
     assert expected["architecture"] != "tcn_d1_2/tcn_d1_2"  # what the second process claims
     assert [process[name]["architecture"] for process in outcomes] == [expected["architecture"]] * 2
+
+
+@pytest.mark.parametrize("name", runpy.run_path(str(JOB))["STEPS"])
+def test_two_processes_take_the_search_steps_of_one_and_rank_alike_to_the_last_bit(
+    name: str, saved: dict[str, list[dict[str, Any]]]
+) -> None:
+    job = runpy.run_path(str(JOB))
+    expected = job["search_steps"](**job["STEPS"][name])
+    for process in saved["steps"]:
+        found = process[name]
+        assert torch.equal(found["scores"], expected["scores"])
+        assert found["gradients"].keys() == expected["gradients"].keys()  # unused operations have none
+        for parameter, gradient in expected["gradients"].items():
+            torch.testing.assert_close(found["gradients"][parameter], gradient, atol=1e-6, rtol=1e-5, msg=parameter)
+        assert found["losses"] == pytest.approx(expected["losses"], abs=1e-5)
 
 
 def test_checkpoints_have_one_name_and_load_in_one_process(place: Path, outcomes: list[dict[str, Any]]) -> None:
