@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +37,8 @@ class GraphedStep:
     The function must do the same work whenever its inputs have the same shapes and ``key``: read its inputs and tensors
     that stay where they are, never a value on the host. What it changes, such as weights and the state of an optimiser,
     it must change in place. The first steps of each shape are run as they are, on a stream of their own as capturing
-    wants it. Without a GPU, or where something cannot be captured, the function is just called.
+    wants it; in the last of them torch refuses whatever waits for the device, which a graph could not record. Without a
+    GPU, or where something cannot be captured, the function is just called.
 
     Args:
         function: From tensors to one tensor.
@@ -57,6 +60,7 @@ class GraphedStep:
         self._n_warm: dict[Hashable, int] = {}
         self._enabled = torch.cuda.is_available()
         self._pool: Any = None
+        self._broken: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *inputs: Tensor, key: Hashable = None) -> Tensor:
         """Return what the function returns for ``inputs``.
@@ -65,25 +69,31 @@ class GraphedStep:
             inputs: All on one device.
             key: Stands for everything else that the work of the function depends on.
         """
-        if not self._enabled or not inputs[0].is_cuda:
+        if not self._enabled or not _on_gpu(inputs[0]):
             return self._function(*inputs)
         shapes = key, tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         captured = self._captured.get(shapes)
         if captured is not None:
             return captured.replay(inputs)
-        if self._n_warm.get(shapes, 0) < WARM_UP:
-            self._n_warm[shapes] = self._n_warm.get(shapes, 0) + 1
+        n_warm = self._n_warm[shapes] = self._n_warm.get(shapes, 0) + 1
+        if n_warm < WARM_UP:
             return self._aside(inputs)
         try:
+            if n_warm == WARM_UP:
+                with waiting_refused():
+                    return self._aside(inputs)
             self._captured[shapes] = self._capture(inputs)
         except RuntimeError as error:
-            if self._required:
-                raise
-            reason = str(error).strip().splitlines()[0]
-            _LOG.warning("cuda_graphs: off for the %s, which could not be captured: %s", self._name, reason)
-            self._enabled = False
+            self._give_up(error)
             return self._function(*inputs)
         return self._captured[shapes].replay(inputs)
+
+    def _give_up(self, error: RuntimeError) -> None:
+        if self._required:
+            raise error
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        _LOG.warning("cuda_graphs: off for the %s, which could not be captured: %s", self._name, reason)
+        self._enabled = False
 
     def _aside(self, inputs: Sequence[Tensor]) -> Tensor:
         """Run the function on another stream than the present one, which waits for it."""
@@ -98,11 +108,47 @@ class GraphedStep:
     def _capture(self, inputs: Sequence[Tensor]) -> _Captured:
         """Record the function without running it."""
         held = tuple(tensor.clone() for tensor in inputs)
-        graph = torch.cuda.CUDAGraph()
-        for generator in self._generators:
-            graph.register_generator_state(generator)
-        with torch.cuda.graph(graph, pool=self._pool):
-            output = self._function(*held)
+        graph = self._new_graph()
+        try:
+            # A capture that breaks off would leave its own stream the present one.
+            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, pool=self._pool):
+                output = self._function(*held)
+        except RuntimeError:
+            self._broken = graph  # the allocator of torch may still ask for it
+            self._free_generators(held[0].device)
+            raise
         # Graphs are replayed one after the other and leave nothing for each other, so they may share their memory.
         self._pool = self._pool or graph.pool()
         return _Captured(graph, held, output)
+
+    def _new_graph(self) -> torch.cuda.CUDAGraph:
+        graph = torch.cuda.CUDAGraph()
+        for generator in self._generators:
+            graph.register_generator_state(generator)
+        return graph
+
+    def _free_generators(self, device: torch.device) -> None:
+        """End a capture in peace: after one that broke off, torch takes its generators to be captured still.
+
+        They would refuse to draw for good ("Offset increment outside graph capture encountered unexpectedly").
+        """
+        torch.cuda.synchronize(device)
+        with torch.cuda.graph(self._new_graph()):
+            torch.zeros(1, device=device)
+
+
+def _on_gpu(tensor: Tensor) -> bool:
+    return tensor.is_cuda
+
+
+@contextmanager
+def waiting_refused() -> Iterator[None]:
+    """Let torch raise where something waits for the GPU, such as reading a value back."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it does not notice everything
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)

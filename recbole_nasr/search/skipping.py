@@ -45,6 +45,15 @@ class SkippingAdamW(torch.optim.AdamW):
         self.unused = torch.zeros(len(groups), device=device)
         self._warned_capturable_if_run_uncaptured = True  # the first steps are meant to be
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state, wherever it was read to: a learning rate on the device stays there, in its place."""
+        rates = [group["lr"] for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            if isinstance(rate, Tensor):  # captured steps read it where it is
+                rate.fill_(float(group["lr"]))
+                group["lr"] = rate
+
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Take a step with every group that is not skipped."""
         groups = self.param_groups

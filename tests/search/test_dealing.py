@@ -233,3 +233,15 @@ def test_the_rate_of_a_tensor_falls_in_place_like_that_of_a_number() -> None:
         rates.append(plain.param_groups[0]["lr"])
         assert float(rate) == pytest.approx(rates[-1])
     assert rates == pytest.approx([0.1, 0.05, 0.05, 0.025, 0.025])
+
+
+def test_a_rate_on_the_device_stays_in_its_place_when_a_state_is_loaded() -> None:
+    optimizers = [SkippingAdamW([nn.Parameter(torch.zeros(1))], [], lr=0.1, weight_decay=0.0) for _ in range(2)]
+    rates = []
+    for optimizer, value in zip(optimizers, (0.1, 0.025), strict=True):
+        (group,) = optimizer.param_groups
+        group["lr"] = torch.tensor(value)  # as on a GPU
+        rates.append(group["lr"])
+    optimizers[0].load_state_dict(copy.deepcopy(optimizers[1].state_dict()))
+    assert optimizers[0].param_groups[0]["lr"] is rates[0]
+    assert float(rates[0]) == float(rates[1])
