@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,32 +16,57 @@ from recbole_nasr.model.presets import resolve_architecture
 
 NOT_OF_THE_RESULT = frozenset(
   {
-    "seed", "data_path", "checkpoint_dir", "gpu_id", "use_gpu", "device", "state", "show_progress", "save_dataset",
-    "save_dataloaders", "dataset_save_path", "dataloaders_save_path", "log_wandb", "wandb_project", "log_mlflow",
-    "mlflow_experiment", "local_rank",
+    "seed", "data_path", "source", "checkpoint_dir", "gpu_id", "use_gpu", "device", "state", "show_progress",
+    "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path", "log_wandb", "wandb_project",
+    "log_mlflow", "mlflow_experiment", "local_rank",
     "world_size", "nproc", "ip", "port", "offset", "group_offset", "worker", "encoding", "config_files", "verbose",
     "saved", "single_spec",
   }
 )  # fmt: skip
-"""Keys that name a place, a machine or a display; a run is the same under any of them."""
+"""Keys that name a place, a machine or a display; a run is the same under any of them.
+
+What the files at a place hold is hashed for itself.
+"""
 
 
-OFF = {
-    "search_strategy": "nasr", "search_verify": 0, "search_verify_ties": 2, "search_verify_random": 2,
-    "search_verify_keep": True, "halving_epochs": 4, "halving_factor": 2, "search_networks": 10, "search_time": None,
-    "evolution_networks": 512, "evolution_population": 64, "evolution_tournament": 16,
-    "max_parameters": None, "max_flops": None, "max_latency_ms": None,
-}  # fmt: skip
-"""Keys that came later, with the value under which a run is what it was before; runs of then keep their names."""
+BASELINE_FILE = Path(__file__).with_name("result_baseline.json")
+"""Values that name no run, by data set, model or ``*``: each setting's value under which a run is what it was before.
+
+That is its default when it came into being, or what switched it off where the default of then moved results. A setting
+at this value is not hashed, so that runs of before keep their names when a setting is added. The values stay what they
+are when a default changes: runs under the new default then get names of their own, and runs that are given the old
+value find those of before. Hence lines are added, never changed and never taken away.
+"""
+
+
+@functools.cache
+def _baselines() -> dict[str, dict[str, Any]]:
+    content: dict[str, dict[str, Any]] = json.loads(BASELINE_FILE.read_text(encoding="utf-8"))
+    return content
+
+
+def baseline(model: str, dataset: str) -> dict[str, Any]:
+    """Return the values that name no run of ``model`` on ``dataset``; see :data:`BASELINE_FILE`."""
+    known = _baselines()
+    return {**known["*"], **known.get(model, {}), **known.get(dataset, known["own"])}
 
 
 def result_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of the values in force that a result may depend on."""
-    return {
-        key: value
-        for key, value in sorted(settings.items())
-        if key not in NOT_OF_THE_RESULT and not (key in OFF and value == OFF[key])
-    }
+    return {key: value for key, value in sorted(settings.items()) if key not in NOT_OF_THE_RESULT}
+
+
+def naming_settings(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the values in force that tells a run from others of the same model and data set.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set.
+        settings: Every value in force; one that is missing counts as at its baseline.
+    """
+    usual = baseline(model, dataset)
+    plain = json.loads(json.dumps(result_settings(settings), default=str))
+    return {key: value for key, value in plain.items() if not (key in usual and value == usual[key])}
 
 
 def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str, n_processes: int) -> str:
@@ -60,7 +86,7 @@ def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str
         "model": model,
         "dataset": dataset,
         "data": _data(dataset, effective),
-        "settings": result_settings(effective),
+        "settings": naming_settings(model, dataset, effective),
         "seed": effective["seed"],
         "device": str(effective["device"]).partition(":")[0],
         "operations": _file(effective.get("ops_module")),

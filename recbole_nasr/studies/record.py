@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recbole_nasr.data.report import REPORT_FILE
+from recbole_nasr.data.checksums import checksum
+from recbole_nasr.data.report import REPORT_FILE, load_report
 from recbole_nasr.documents import read_document, write_whole
-from recbole_nasr.identity import result_settings
+from recbole_nasr.identity import naming_settings, result_settings
 from recbole_nasr.machine import environment
 from recbole_nasr.results import RANKS_FILE, RunResult, read_ranks
 from recbole_nasr.runs import SCHEMA as RUN_SCHEMA
@@ -50,6 +51,7 @@ class ResultRecord:
         environment: Versions and machine facts.
         run: Folder of the run, where it was made.
         search: Per block: paths ranked and tied, where the network was searched.
+        data_checksum: SHA-256 of the file that the data come from; empty in records of earlier versions.
         curve: Epoch, from 1, and validation score of each validated epoch; empty in records of earlier versions.
         kept_in: Folder that the record was read from or written to; no part of it.
     """
@@ -72,6 +74,7 @@ class ResultRecord:
     environment: dict[str, Any]
     run: str
     search: list[dict[str, int]] = field(default_factory=list)
+    data_checksum: str = ""
     curve: list[list[float]] = field(default_factory=list)
     kept_in: Path | None = field(default=None, compare=False)
 
@@ -87,6 +90,7 @@ class ResultRecord:
             settings=result_settings(settings),
             architecture=str(result.architecture or ""),
             data=asdict(result.data),
+            data_checksum=data_checksum(result.dataset, settings),
             device_name=run["device_name"],
             environment=environment(),
             run=str(result.folder.path),
@@ -136,7 +140,7 @@ class ResultRecord:
     def is_sound(self) -> bool:
         """Return whether every value has its type, as far as tables and figures rely on it."""
         numbers = (self.valid, self.test, self.seconds, self.data)
-        texts = (self.key, self.model, self.dataset, self.architecture, self.device_name, self.run)
+        texts = (self.key, self.model, self.dataset, self.architecture, self.device_name, self.run, self.data_checksum)
         counts = (self.seed, self.epochs, self.best_epoch, self.n_parameters, self.step_seconds)
         return (
             all(isinstance(one, dict) and all(map(_is_number, one.values())) for one in numbers)
@@ -159,19 +163,24 @@ def result_key(model: str, dataset: str, effective: Mapping[str, Any]) -> str:
     Args:
         model: Name of the model.
         dataset: Name of the data set.
-        effective: Every value in force.
+        effective: Every value in force, the data being prepared.
     """
-    content = [model, dataset, _data_checksum(dataset, effective), result_settings(effective)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    return key_of(model, dataset, data_checksum(dataset, effective), effective)
 
 
-def _data_checksum(dataset: str, effective: Mapping[str, Any]) -> str:
-    """Return the checksum of an atomic file; data that are prepared here are told apart by their settings."""
+def key_of(model: str, dataset: str, data: str, settings: Mapping[str, Any]) -> str:
+    """Return the same hash from what a record keeps: the checksum ``data`` of its data, and its settings."""
+    content = [model, dataset, data, naming_settings(model, dataset, settings)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_checksum(dataset: str, effective: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of an atomic file, or of the file that data were prepared from; empty if there is none."""
     folder = Path(str(effective["data_path"]))
+    if (folder / REPORT_FILE).is_file():
+        return load_report(folder).checksum
     file = folder / f"{dataset}.inter"
-    if (folder / REPORT_FILE).is_file() or not file.is_file():
-        return ""
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return checksum(file) if file.is_file() else ""
 
 
 def find_record(model: str, key: str, seed: int, folders: Iterable[Path]) -> ResultRecord | None:

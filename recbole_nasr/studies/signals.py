@@ -21,7 +21,7 @@ from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.search import score_architectures
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.plan import Cell
-from recbole_nasr.studies.record import result_key
+from recbole_nasr.studies.record import data_checksum, result_key
 from recbole_nasr.trainer.searching import search_problem
 
 SCHEMA = "recbole-nasr/signal"
@@ -44,6 +44,7 @@ class SignalRecord:
         device_name: The processor.
         environment: Versions and machine facts.
         run: Folder of the run, where it was made.
+        data_checksum: As in :class:`~recbole_nasr.studies.record.ResultRecord`.
     """
 
     key: str
@@ -57,6 +58,7 @@ class SignalRecord:
     device_name: str
     environment: dict[str, Any]
     run: str
+    data_checksum: str = ""
 
     @property
     def model(self) -> str:
@@ -82,7 +84,11 @@ class SignalRecord:
 
 def signal_key(dataset: str, effective: Mapping[str, Any], *, untrained: bool) -> str:
     """Return the hash under which the scores of equal searches are kept, whatever their seed."""
-    key = result_key("NASRSearch", dataset, effective)
+    return signal_key_of(result_key("NASRSearch", dataset, effective), untrained=untrained)
+
+
+def signal_key_of(key: str, *, untrained: bool) -> str:
+    """Return the same hash from the one that a search with the same settings has."""
     return hashlib.sha256(f"untrained {key}".encode()).hexdigest()[:16] if untrained else key
 
 
@@ -151,6 +157,7 @@ def score_networks(
         signal=cell.label,
         dataset=cell.dataset,
         settings=result_settings(effective),
+        data_checksum=data_checksum(cell.dataset, effective),
         metric=given.metric,
         scores=scores,
         seconds=record.seconds["search"],
