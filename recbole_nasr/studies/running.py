@@ -19,6 +19,7 @@ from recbole_nasr.settings_file import settings_text
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
 from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.storage import trial_sampler
 from recbole_nasr.unfinished import RunPlace, opened_run
 
 
@@ -110,6 +111,7 @@ class Draw:
 
     def __call__(self, trial: Trial) -> Cell:
         """Return the run of ``trial``."""
+        trial.study.sampler = trial_sampler(self.asked, trial.number)
         (run,) = self.asked.definition.runs
         point = {key: self._drawn(trial, key, values) for key, values in self.space.items()}
         return Cell(

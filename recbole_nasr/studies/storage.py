@@ -9,6 +9,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
@@ -143,10 +144,20 @@ def _storage(address: str) -> BaseStorage:
         )
 
 
+def trial_sampler(asked: StudyRequest, number: int) -> optuna.samplers.BaseSampler:
+    """Return what draws the trial ``number`` of `tune`.
+
+    Every trial has a seed of its own: processes that share one would draw the same points, and a study that was
+    interrupted would begin again with those it has had.
+    """
+    seed = int(np.random.SeedSequence([asked.seeds[0], number]).generate_state(1)[0])
+    return optuna.samplers.TPESampler(seed=seed, multivariate=False, n_startup_trials=10)
+
+
 def _sampler(asked: StudyRequest) -> optuna.samplers.BaseSampler:
     definition = asked.definition
     if definition.space:
-        return optuna.samplers.TPESampler(seed=asked.seeds[0], multivariate=False, n_startup_trials=10)
+        return trial_sampler(asked, 0)
     grid = {key: [choice(value) for value in values] for key, values in definition.varied.items()}
     rows = [run.label for run in definition.runs]
     return optuna.samplers.GridSampler({"row": rows, **grid, "seed": list(asked.seeds)}, seed=asked.seeds[0])

@@ -15,6 +15,7 @@ from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.running import Draw
 from recbole_nasr.studies.storage import open_study
 
 from .conftest import Worker, record_of
@@ -117,9 +118,12 @@ def test_a_run_that_kills_its_process_twice_is_given_up(
     assert after.failures() == [(cells[0].key, "its process was killed 2 times")]
 
 
-def test_two_processes_share_a_study_and_run_nothing_twice(ask: Callable[..., StudyRequest], cells: list[Cell]) -> None:
+@pytest.mark.parametrize("storage", [SQLITE, "--storage=study.log"], ids=["SQLite", "journal file"])
+def test_two_processes_share_a_study_and_run_nothing_twice(
+    storage: str, ask: Callable[..., StudyRequest], cells: list[Cell]
+) -> None:
     barrier = multiprocessing.get_context("fork").Barrier(2)
-    workers = [_start(_train, ask("table2"), cells, _WritesDown(barrier)) for _ in range(2)]
+    workers = [_start(_train, ask("table2", storage), cells, _WritesDown(barrier)) for _ in range(2)]
     for worker in workers:
         worker.join(60)
     assert [worker.exitcode for worker in workers] == [0, 0]
@@ -181,3 +185,19 @@ def test_other_settings_are_refused_with_the_difference(ask: Callable[..., Study
     with pytest.raises(ConfigError, match="--epochs: then 3, now 5"):
         open_study(ask("table2", "--epochs=5"))
     open_study(ask("table2", "--epochs=5", "--run_name=longer"))
+
+
+def test_a_tuned_point_depends_on_the_number_of_its_trial_alone(ask: Callable[..., StudyRequest]) -> None:
+    space = "--space={'learning_rate': {'low': 0.0001, 'high': 0.01, 'log': True}}"
+    drawn: dict[str, list[float]] = {}
+    for name, processes in {"at a stretch": [4], "interrupted": [1, 3]}.items():
+        for count in processes:
+            asked = ask("tune", space, f"--storage={name}.log")
+            draw = Draw(asked, {}, asked.definition.space)
+            study = open_study(asked)
+            for _ in range(count):
+                trial = study.ask()
+                drawn.setdefault(name, []).append(draw(trial).point["learning_rate"])
+                study.tell(trial, 0.5)
+    assert drawn["interrupted"] == drawn["at a stretch"]
+    assert len(set(drawn["at a stretch"])) == 4
