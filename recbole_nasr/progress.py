@@ -18,7 +18,7 @@ class Progress:
     """Counts work done; this base class shows nothing."""
 
     def advance(self, n: int = 1, **info: object) -> None:
-        """Count ``n`` more units as done, and show ``info`` beside them."""
+        """Count ``n`` more units as done, and show ``info`` beside them until there is other."""
 
 
 class _Bar(Progress):
@@ -33,21 +33,22 @@ class _Bar(Progress):
 
 class _Lines(Progress):
     def __init__(self, total: int, label: str) -> None:
-        self._total, self._label, self._done = total, label, 0
+        self._total, self._label, self._done, self._info = total, label, 0, ""
         self._start = self._last = time.monotonic()
 
     def advance(self, n: int = 1, **info: object) -> None:
         self._done += n
+        if info:
+            self._info = "".join(f", {key} {value}" for key, value in info.items())
         now = time.monotonic()
-        if now - self._last < _LOG_EVERY_S or self._done >= self._total:
+        if now - self._last < _LOG_EVERY_S or not 0 < self._done < self._total:
             return
         self._last = now
         left = (now - self._start) * (self._total - self._done) / self._done
-        extra = "".join(f", {key} {value}" for key, value in info.items())
-        _LOG.info("%s: %d %%, about %.0f s left%s", self._label, 100 * self._done // self._total, left, extra)
+        _LOG.info("%s: %d %%, about %.0f s left%s", self._label, 100 * self._done // self._total, left, self._info)
 
     def finish(self) -> None:
-        _LOG.info("%s: done in %.1f s", self._label, time.monotonic() - self._start)
+        _LOG.info("%s: done in %.1f s%s", self._label, time.monotonic() - self._start, self._info)
 
 
 @contextmanager

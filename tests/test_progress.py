@@ -39,7 +39,21 @@ def test_off_a_terminal_a_line_comes_every_20_seconds_and_one_at_the_end(
         "search: 30 %, about 56 s left, loss 0.5",
         "search: 60 %, about 32 s left, loss 0.5",
         "search: 90 %, about 8 s left, loss 0.5",
-        "search: done in 80.0 s",
+        "search: done in 80.0 s, loss 0.5",
+    ]
+
+
+def test_what_was_said_last_stays_beside_the_work(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "recbole_nasr"), open_progress(4, "search") as shown:
+        shown.advance(0, loss=0.5)  # before any work is done nothing is known of the time left
+        for seconds in (30.0, 1.0, 29.0):
+            clock[0] += seconds
+            shown.advance()
+        shown.advance(0, loss=0.25)
+    assert messages(caplog) == [
+        "search: 25 %, about 90 s left, loss 0.5",
+        "search: 75 %, about 20 s left, loss 0.5",
+        "search: done in 60.0 s, loss 0.25",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -116,10 +117,15 @@ class EvolutionSearch:
         settings, objective, scored = self.settings, self.state.objective, {}
         rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))  # noqa: S311
 
+        best = math.inf
+
         def score(network: Path) -> float:
+            nonlocal best
             scored[network] = objective.score_within_memory([()], [network], Progress())
-            progress.advance()
-            return float(scored[network].values.mean())
+            value = float(scored[network].values.mean())
+            best = min(best, value)
+            progress.advance(best=f"{best:.4f}")
+            return value
 
         with open_progress(settings.evolution_networks, "search: evolve", unit="network") as progress:
             regularised_evolution(

@@ -147,7 +147,7 @@ class BlockTrainer:
         with open_progress(n_epochs * n_steps, label) as progress, keeper.steps():
             progress.advance(len(self.losses) * n_steps + len(self._step_losses))
             while len(self.losses) < n_epochs:
-                self.epoch(sequences, progress, keeper)
+                progress.advance(0, loss=f"{self.epoch(sequences, progress, keeper):.4f}")
         return tuple(self.losses)
 
     def epoch(self, sequences: SearchSequences, progress: Progress, keeper: Keeper | None = None) -> float:

@@ -30,6 +30,7 @@ from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer.batches import search_sequences
+from recbole_nasr.trainer.block_lines import BlockLines
 from recbole_nasr.trainer.candidates import Trained, Trainings
 from recbole_nasr.trainer.retraining import NASRTrainer
 from recbole_nasr.trainer.strategies import STRATEGIES
@@ -164,8 +165,10 @@ class NASRSearchTrainer(NASRTrainer):
     def _search(self, train_data: Any, space: SearchSpace, budget: Budget) -> SearchResult:
         problem = search_problem(self.config, train_data, space, budget, self.speed.acceleration)
         _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(problem.sequences.group))
+        one_by_one = problem.settings.scope == "block"
+        lines = BlockLines(space.n_blocks if one_by_one else 0, self._track_block)
         with self._stage("search"):
-            return _agreed(search(problem, self._log_block, self.keeper))
+            return _agreed(search(problem, lines, self.keeper))
 
     def _become(self, architecture: Architecture) -> None:
         self.model.become(architecture)
@@ -174,21 +177,6 @@ class NASRSearchTrainer(NASRTrainer):
         self._average = None  # that of the network before
         self.speed.take(self.model.network)
         _LOG.info("Architecture: %s", architecture)
-
-    def _log_block(self, index: int, ranking: BlockRanking) -> None:
-        _LOG.info(
-            "Block %d: %s, score %.5f, gap to the second %.1e ± %.1e, %d of %d paths tied%s%s",
-            index + 1,
-            ",".join(ranking.paths[ranking.selected]),
-            ranking.scores[ranking.selected],
-            ranking.gap,
-            ranking.gap_standard_error,
-            len(ranking.ties),
-            len(ranking.paths),
-            f" (a sample of {ranking.n_space_paths})" if ranking.sampled else "",
-            ", collapsed" if ranking.collapsed else "",
-        )
-        self._track_block(index, ranking)
 
     def _track_block(self, index: int, ranking: BlockRanking) -> None:
         """Tell TensorBoard and, with ``log_wandb``, Weights & Biases what the search found; the first block is 1."""

@@ -205,7 +205,7 @@ class Contest:
         self._tell(trial, one)
         self.trained.append(one)
         _LOG.info(
-            "candidate %s (%s): %s %s at epoch %d, %s, %s",
+            "candidate %s (%s): %s %s at epoch %d, %s, %s; best so far %s",
             f"{len(self.trained)}/{n_candidates}" if n_candidates else len(self.trained),
             ", ".join(candidate.origins),
             self.trainings.config["valid_metric"].lower(),
@@ -213,7 +213,14 @@ class Contest:
             one.best_epoch,
             one.decision,
             duration(one.seconds),
+            self._best_so_far(),
         )
+
+    def _best_so_far(self) -> str:
+        fit = [one for one in self.trained if not math.isnan(one.score)]
+        choose = max if self.trainings.config["valid_metric_bigger"] else min
+        best = choose(fit, key=lambda one: one.score, default=None)
+        return "none" if best is None else f"{best.score:.4f} ({', '.join(best.candidate.origins)})"
 
     def _tell(self, trial: Any, one: Trained) -> None:
         from optuna.trial import TrialState

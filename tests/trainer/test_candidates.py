@@ -223,6 +223,8 @@ def test_the_cost_is_said_before_the_first_training_and_again_when_one_has_ended
     assert lines[1] == "candidates: 15 epochs, 22.5 s at 1.50 s an epoch, if no training ends early; most do"
     assert lines[2].startswith("candidate 1/5 (d): ndcg@5 0.9000")
     assert lines[3] == "candidates: at 4 epochs a training about 15 in all, 30.0 s"
+    best = [line.partition("; best so far ")[2] for line in lines if line.startswith("candidate ")]
+    assert (best[0], best[-1]) == ("0.9000 (d)", f"{found.winner.score:.4f} ({found.winner.candidate.origins[0]})")
     assert (found.planned_epochs, found.epoch_seconds) == (15, 1.5)
 
 

@@ -1,0 +1,45 @@
+"""What is said of a block once its paths are ranked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from recbole_nasr.search import BlockRanking
+
+_LOG = logging.getLogger("recbole_nasr")
+
+
+class BlockLines:
+    """Called with each block that is ranked: logs its best path, and the time that the blocks after it will take.
+
+    A ranking has no best path before its end: a score is the distance to the average of all paths.
+
+    Args:
+        n_blocks: Blocks that are trained and ranked one after the other, about as long each; 0 where they are not.
+        then: Called with the same arguments afterwards.
+    """
+
+    def __init__(self, n_blocks: int, then: Callable[[int, BlockRanking], None]) -> None:
+        self._n_blocks, self._then, self._time = n_blocks, then, time.perf_counter()
+
+    def __call__(self, index: int, ranking: BlockRanking) -> None:
+        """Log the ranking of the block with the index ``index`` (from 0)."""
+        now = time.perf_counter()
+        seconds, self._time = now - self._time, now
+        left = seconds * (self._n_blocks - index - 1)
+        _LOG.info(
+            "Block %d: %s, score %.5f, gap to the second %.1e ± %.1e, %d of %d paths tied%s%s%s",
+            index + 1,
+            ",".join(ranking.paths[ranking.selected]),
+            ranking.scores[ranking.selected],
+            ranking.gap,
+            ranking.gap_standard_error,
+            len(ranking.ties),
+            len(ranking.paths),
+            f" (a sample of {ranking.n_space_paths})" if ranking.sampled else "",
+            ", collapsed" if ranking.collapsed else "",
+            f"; about {left:.0f} s of search left" if left >= 1 else "",
+        )
+        self._then(index, ranking)
