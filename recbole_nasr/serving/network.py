@@ -109,12 +109,14 @@ def eager_runner(network: TopKNetwork) -> Runner:
 
 
 def file_runner(path: Path) -> Runner:
-    """Return a function that runs a file written by :func:`write_network`."""
+    """Return a function that runs a file written by :func:`write_network`, with as many threads as torch has."""
     if path.name == FORMATS["torch"]:
         return eager_runner(torch.export.load(path).module())  # type: ignore[arg-type]
     import onnxruntime
 
-    session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(item_seq: Column, item_seq_len: Column) -> tuple[Column, Column]:
         ids, scores = session.run(None, {"item_seq": item_seq, "item_seq_len": item_seq_len})

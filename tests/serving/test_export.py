@@ -15,9 +15,10 @@ from recbole_nasr.cli import main
 from recbole_nasr.errors import ConfigError, NumericalError
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.resources import available, load_yaml
-from recbole_nasr.serving import export
+from recbole_nasr.serving import export, measured
 from recbole_nasr.serving.card import licence
-from recbole_nasr.serving.export import export_run, parity_text
+from recbole_nasr.serving.export import export_run
+from recbole_nasr.serving.measured import checked_parity
 from recbole_nasr.serving.network import TopKNetwork, eager_runner, file_runner, random_histories, write_network
 from recbole_nasr.space import Architecture
 
@@ -48,7 +49,7 @@ def network_of(operations: set[str], *, exclude_seen: bool = True, length: int =
 def check_parity(operations: set[str], file_format: str, folder: Path) -> None:
     network = network_of(operations)
     run = file_runner(write_network(network, file_format, LENGTH, folder))
-    text = parity_text(eager_runner(network), run, LENGTH, N_ITEMS)
+    text = checked_parity(eager_runner(network), run, LENGTH, N_ITEMS).text()
     assert text.startswith("parity: 257 random histories, the same items in 257, ")
 
 
@@ -68,7 +69,7 @@ def test_an_onnx_file_gives_what_the_network_gives_for_every_operation(recurrent
 
 def test_sequences_beyond_the_plain_attention_are_exported_too(tmp_path: Path) -> None:
     network = network_of({"transformer_h2"}, length=70)
-    parity_text(eager_runner(network), file_runner(write_network(network, "torch", 70, tmp_path)), 70, N_ITEMS)
+    checked_parity(eager_runner(network), file_runner(write_network(network, "torch", 70, tmp_path)), 70, N_ITEMS)
 
 
 def test_seen_items_are_left_out_only_if_asked() -> None:
@@ -141,7 +142,7 @@ def check_card(trained: SimpleNamespace, folder: Path, *without: str) -> None:
 def test_the_command_leaves_a_folder_that_runs_without_this_package(
     trained: SimpleNamespace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "_SECONDS_PER_LATENCY", 0.01)
+    monkeypatch.setattr(measured, "_SECONDS_PER_ROUND", 0.0)
     assert main(["--export=torch", f"--run={trained.nasr}", "--output=net", "--k=4"]) == 0
     shown = capsys.readouterr().out
     assert "the same items in 257" in shown
@@ -162,7 +163,7 @@ def test_the_command_leaves_a_folder_that_runs_without_this_package(
 
 def test_onnx_runs_without_torch(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     need_onnx()
-    monkeypatch.setattr(export, "_SECONDS_PER_LATENCY", 0.01)
+    monkeypatch.setattr(measured, "_SECONDS_PER_ROUND", 0.0)
     export_run(trained.nasr, "onnx", Path("net"), k=4)
     check_card(trained, Path("net"), "torch", "recbole_nasr", "recbole", "onnx")
 
