@@ -55,6 +55,9 @@ TEXT_KEYS = frozenset(
 FLAGS = ("help", "version", "quick", "prepare", "fresh", "retry_failed", "list")
 """Keys that may stand without a value."""
 
+COMMANDS = ("recommend", "export", "list", "compare", "study", "prepare", "help", "version")
+"""Keys that ask for something else than the run of a model."""
+
 STUDY_KEYS = (
     "study",
     "target",
@@ -204,6 +207,8 @@ def build_request(line: dict[str, Any]) -> Request:
 
     prepare = _boolean("prepare", take("prepare", default=False))
     models = take("model", "") or ("NASR" if prepare else "")  # the data are the same for every model
+    if not models:
+        _check_command(on_line)
     names = models if isinstance(models, (list, tuple)) else str(models or "").split(",")
     return Request(
         models=_distinct([str(name).strip() for name in names if str(name).strip()]),
@@ -218,6 +223,15 @@ def build_request(line: dict[str, Any]) -> Request:
         file_settings=in_files,
         line_settings=on_line,
     )
+
+
+def _check_command(line: dict[str, Any]) -> None:
+    """Refuse a line without a model in which another command is misspelt."""
+    for key in line:
+        hint = did_you_mean(key, ("model", *COMMANDS))
+        if hint:
+            msg = f"`--{key}` is neither a command nor a model.{hint} See --help."
+            raise ConfigError(msg)
 
 
 def _seen_by(model: str, settings: dict[str, Any]) -> dict[str, Any]:

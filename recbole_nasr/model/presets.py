@@ -48,9 +48,27 @@ def _from_text(text: str, space: SearchSpace, seed: int) -> Architecture:
     try:
         return Architecture.parse(text.strip("[]()").replace("'", "").replace('"', ""))
     except ArchitectureError as error:
+        _refuse_other_folder(Path(text))
         msg = (
             f"`architecture` must be a preset ({', '.join(PRESETS)}), a file, a run folder, or operation names, "
             f"but is {text!r}: {error}{did_you_mean(text, PRESETS)}"
+        )
+        raise ArchitectureError(msg) from None
+
+
+def _refuse_other_folder(path: Path) -> None:
+    """Refuse what can only be meant as a run: a folder, or a name in a folder of runs."""
+    try:
+        is_folder = path.is_dir()
+        beside = [str(run) for run in path.parent.iterdir()] if len(path.parts) > 1 else []
+    except (OSError, ValueError):
+        return
+    if is_folder or beside:
+        what = "has none" if is_folder else "does not exist"
+        near = "" if is_folder else did_you_mean(str(path), beside)
+        msg = (
+            f"`architecture` may be the folder of a run, with architecture.json in it, but {path} {what}.{near} "
+            "--list shows all runs."
         )
         raise ArchitectureError(msg) from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.console import show
-from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.ops import load_operations
 from recbole_nasr.progress import open_progress
 from recbole_nasr.serving.export import export_run
@@ -82,9 +82,27 @@ def _recommend(line: Mapping[str, Any]) -> None:
         show(f"history: {_history_text(items, recommender)}")
     unknown = Unknown()
     top = recommender.top(Histories.of_lists([items]), k, exclude_seen=exclude_seen, unknown=unknown)
+    _check_known(unknown, recommender, "--items")
     if unknown.text():
         show(unknown.text() + ".")
     show("\n" + _top_text(top))
+
+
+def _check_known(unknown: Unknown, recommender: Recommender, where: str) -> None:
+    """Refuse histories of which none can be served.
+
+    Raises:
+        DataError: If not one item of them is known.
+    """
+    if unknown.empty < unknown.histories:
+        return
+    got = ", ".join(map(repr, unknown.names)) + (", ..." if unknown.events > len(unknown.names) else "")
+    known = ", ".join(map(repr, recommender.vocabulary.names[1:4].tolist()))
+    msg = (
+        f"A history needs an item that the run knows, but {where} has none (got {got or 'no item'}); items are named "
+        f"by their ids in the data, such as {known}."
+    )
+    raise DataError(msg)
 
 
 def _recommender(line: Mapping[str, Any]) -> tuple[Recommender, int, bool]:
@@ -118,6 +136,7 @@ def _recommend_file(line: Mapping[str, Any]) -> None:
             table.add(frame)
             n_rows += len(frame)
             progress.advance(done, histories=f"{unknown.histories:,}")
+        _check_known(unknown, recommender, f"the column {source.item_column!r} of {source.path}")
     if unknown.text():
         show(unknown.text() + ".")
     show(f"{n_rows:,} recommendations for {unknown.histories - unknown.empty:,} histories written to {output}")

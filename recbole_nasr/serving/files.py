@@ -17,7 +17,10 @@ from recbole_nasr.errors import ConfigError, DataError
 from recbole_nasr.serving.histories import Histories, find_column
 
 ROWS_AT_ONCE = 200_000
-"""Rows of the file in memory; the scores of a batch take more."""
+"""Rows of the file in memory, where each is one interaction; the scores of a batch take more."""
+
+HISTORIES_AT_ONCE = 20_000
+"""Rows of the file in memory, where each is a whole history."""
 
 _BETWEEN_ITEMS = re.compile(r"[\s,;|]+")
 _LISTS = ("items", "item_ids", "history", "histories", "item_id_list")
@@ -37,6 +40,7 @@ class HistoryFile:
 
     Attributes:
         size: Work to do: bytes, or rows of a Parquet file.
+        item_column: Name of the column with the items.
 
     Raises:
         DataError: If it cannot be read, or a column is missing.
@@ -56,6 +60,8 @@ class HistoryFile:
         self._user = find_column("user", names, columns.get("user"), needed=False)
         plural = str(self._item).partition(":")[0] in _LISTS
         self._lists = plural or self._user is None or not isinstance(first[self._item], (str, int, float, np.number))
+        self.item_column = str(self._item)
+        self._at_once = HISTORIES_AT_ONCE if self._lists else ROWS_AT_ONCE
         self.size = self._n_rows if path.suffix == ".parquet" else path.stat().st_size
 
     def pieces(self) -> Iterator[tuple[Histories, int]]:
@@ -132,14 +138,14 @@ class HistoryFile:
     def _text(self) -> Iterator[tuple[pd.DataFrame, int]]:
         before = 0
         with self._refusals(), self.path.open("rb") as file:
-            for frame in pd.read_csv(file, chunksize=ROWS_AT_ONCE, **self._how()):
+            for frame in pd.read_csv(file, chunksize=self._at_once, **self._how()):
                 yield frame, file.tell() - before
                 before = file.tell()
 
     def _parquet(self) -> Iterator[tuple[pd.DataFrame, int]]:
         wanted = [name for name in (self._user, self._item, self._time) if name is not None]
         with self._refusals():
-            for batch in _pyarrow().parquet.ParquetFile(self.path).iter_batches(ROWS_AT_ONCE, columns=wanted):
+            for batch in _pyarrow().parquet.ParquetFile(self.path).iter_batches(self._at_once, columns=wanted):
                 yield _plain(batch), batch.num_rows
 
     def _how(self) -> dict[str, Any]:

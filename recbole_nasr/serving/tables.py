@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.report.intervals import SEED
 from recbole_nasr.results import load_ranks
 from recbole_nasr.serving.saved import SavedRun, find_run, saved_runs
@@ -34,7 +34,11 @@ def runs_text(runs_dir: Path, dataset: str = "") -> str:
     runs = [run for run in saved_runs(runs_dir) if dataset in ("", run.folder.parent.name)]
     if not runs:
         where = runs_dir / dataset if dataset else runs_dir
-        msg = f"There is no run in {str(where)!r}; name the folder of all runs with --runs_dir, or make a run first."
+        near = did_you_mean(dataset, {run.folder.parent.name for run in saved_runs(runs_dir)}) if dataset else ""
+        msg = (
+            f"There is no run in {str(where)!r}; name the folder of all runs with --runs_dir, or make a run "
+            f"first.{near}"
+        )
         raise ConfigError(msg)
     parts = []
     for name in dict.fromkeys(run.folder.parent.name for run in runs):
@@ -83,7 +87,8 @@ def same_cases(runs: Sequence[SavedRun]) -> list[Any]:
         if not first.equals(table[["sequence", "target"]]):
             msg = (
                 f"Runs are compared on the same test cases, but those of {run.folder} ({len(table):,}) are not those "
-                f"of {runs[0].folder} ({len(first):,}): other data, preparation or split."
+                f"of {runs[0].folder} ({len(first):,}): other data, preparation or split; "
+                "compare runs of one data set, see --list."
             )
             raise DataError(msg)
     for what, values in (

@@ -51,15 +51,18 @@ def _sequence(dataset: Any, user: str) -> str:
     if user in names:
         return user
     features, field = dataset.user_feat, dataset.config["group_field"]
-    if features is not None and field and field in features and user in dataset.field2token_id[field]:
+    persons = dataset.field2token_id[field] if features is not None and field and field in features else {}
+    if user in persons:
         numbers = np.asarray(features[dataset.uid_field])[
             np.asarray(features[field]) == dataset.field2token_id[field][user]
         ]
         if len(numbers):
             return str(dataset.id2token(dataset.uid_field, int(numbers.max())))
-    known = [str(name) for name in names if name != "[PAD]"]
+    known = [str(name) for name in (persons or names) if name != "[PAD]"]
+    windows = f" (or a window, such as {next(str(name) for name in names if name != '[PAD]')!r})" if persons else ""
+    near = "" if user.isdigit() else did_you_mean(user, known[:100_000])  # numbers are near to any number
     msg = (
         f"The data set {dataset.dataset_name!r} has no user {user!r}; it has {len(known):,}, such as "
-        f"{', '.join(map(repr, known[:3]))}.{did_you_mean(user, known[:100_000])} A new history is given with --items."
+        f"{', '.join(map(repr, known[:3]))}{windows}.{near} A new history is given with --items."
     )
     raise DataError(msg)

@@ -71,7 +71,9 @@ class SearchSpace:
                 raise ArchitectureError(msg)
             return cls(tuple(operations), tuple(layers_per_block))
         if not 1 <= n_blocks <= n_layers:
-            msg = f"`n_blocks` must lie in 1..n_layers, but is {n_blocks} at n_layers={n_layers}."
+            msg = f"`n_blocks` must lie in 1..n_layers, but is {n_blocks} at n_layers={n_layers}; set the two together."
+            if n_layers < 1:
+                msg = f"`n_layers` must be at least 1, but is {n_layers}; a network has at least one layer."
             raise ArchitectureError(msg)
         short, longer = divmod(n_layers, n_blocks)
         return cls(tuple(operations), tuple(short + (block < longer) for block in range(n_blocks)))

@@ -102,3 +102,12 @@ def test_no_preset_is_an_operation_name() -> None:
         if name != "gru4rec":
             with pytest.raises(ArchitectureError):
                 Architecture.parse(name)
+
+
+def test_the_name_of_a_folder_that_is_no_run_is_told_from_operations(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "20260101-000000-NASR"
+    run.mkdir(parents=True)
+    with pytest.raises(ArchitectureError, match=r"with architecture\.json in it, but .*-NASR has none\."):
+        resolve_architecture(str(run), config())
+    with pytest.raises(ArchitectureError, match=r"-NSR does not exist\. Did you mean '.*-NASR'\?"):
+        resolve_architecture(str(run.with_name("20260101-000000-NSR")), config())

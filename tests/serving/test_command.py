@@ -76,6 +76,18 @@ def test_a_row_may_be_a_whole_history(trained: SimpleNamespace, items: str) -> N
     assert {row["user"] for row in found} == {"anna"}
 
 
+def test_a_file_of_histories_is_read_in_pieces_with_the_same_result(
+    trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = [[f"i{(7 * user + step) % 30}" for step in range(1 + user % 4)] for user in range(9)]
+    Path("histories.csv").write_text("\n".join(["items", *map(" ".join, lists)]) + "\n")
+    expected = load(trained.nasr, "cpu").recommend(lists, k=2)
+    for n_rows in (1, 4, 1000):
+        monkeypatch.setattr("recbole_nasr.serving.files.HISTORIES_AT_ONCE", n_rows)
+        assert recommend_file(trained, "histories.csv") == 0
+        pd.testing.assert_frame_equal(pd.read_csv("top.csv"), expected, check_dtype=False, rtol=1e-5)
+
+
 def test_parquet_in_and_out(trained: SimpleNamespace) -> None:
     pytest.importorskip("pyarrow")
     lists = [["i1", "i2"], ["i3"]]
@@ -109,6 +121,8 @@ BAD: list[tuple[list[str], str]] = [
     (["--recommend=RUN"], "--user=ID"),
     (["--recommend=RUN", "--items=i1", "--user=u1"], "one of --user"),
     (["--recommend=RUN", "--user=nobody"], "no user 'nobody'"),
+    (["--recommend=RUN", "--items="], "--items has none (got no item); items are named by their ids in the data, such"),
+    (["--recommend=RUN", "--items=zzz,yyy"], "--items has none (got 'zzz', 'yyy')"),
     (["--recommend=RUN", "--items=i1", "--k=0"], "`k` must be"),
     (["--recommend=RUN", "--items=i1", "--exclude_sen=true"], "Did you mean 'exclude_seen'?"),
     (["--recommend=RUN", "--items=i1", "--exclude_seen=maybe"], "true or false"),
@@ -119,6 +133,10 @@ BAD: list[tuple[list[str], str]] = [
     (["--recommend=RUN", "--input=good.csv", "--output=top.txt"], ".csv or .parquet"),
     (["--recommend=RUN", "--input=good.csv", "--output=none/top.csv"], "no folder 'none'"),
     (["--recommend=RUN", "--input=good.csv", "--output=top.csv", "--item_column=itm"], "Did you mean 'item'?"),
+    (
+        ["--recommend=RUN", "--input=good.csv", "--output=top.csv", "--item_column=user"],
+        "the column 'user' of good.csv has none (got 'a')",
+    ),
     (["--recommend=RUN", "--input=columns.csv", "--output=top.csv"], "A column with the item is needed"),
     (["--recommend=RUN", "--input=empty.csv", "--output=top.csv"], "no row"),
     (["--recommend=RUN", "--input=times.csv", "--output=top.csv"], "one is 'noon'"),
@@ -130,8 +148,11 @@ BAD: list[tuple[list[str], str]] = [
     (["--export=torch", "--run=RUN", "--output=none/there"], "no folder none"),
     (["--export=torch", "--run=RUN", "--output=."], "is not overwritten"),
     (["--export=torch", "--run=RUN", "--k=31"], "`k` must be"),
-    (["--export=torch", "--run=SASREC"], "is SASRec of RecBole"),
+    (["--export=torch", "--run=SASREC"], "is SASRec of RecBole; use --recommend, which works with it, or train"),
+    (["--recomend=RUN", "--user=u1"], "`--recomend` is neither a command nor a model. Did you mean 'recommend'?"),
+    (["--modle=NASR", "--dataset=toy"], "Did you mean 'model'?"),
     (["--list", "--runs_dir=none"], "There is no run in 'none'"),
+    (["--list", "--runs_dir=RUNS", "--dataset=toi"], "Did you mean 'toy'?"),
     (["--compare"], "at least two different runs"),
     (["--compare", "RUN", "RUN"], "at least two different runs"),
     (["--compare", "RUN", "runs/none"], "A run is a folder"),
@@ -148,7 +169,10 @@ def test_bad_input_is_one_line_and_exit_code_2(
     Path("empty.csv").write_text("user,item\n")
     Path("times.csv").write_text("user,item,time\na,i1,noon\n")
     before = sorted(Path().iterdir())
-    given = [word.replace("RUN", str(trained.nasr)).replace("SASREC", str(trained.sasrec)) for word in words]
+    places = {"SASREC": trained.sasrec, "RUNS": trained.runs_dir, "RUN": trained.nasr}
+    given = list(words)
+    for name, place in places.items():
+        given = [word.replace(name, str(place)) for word in given]
     assert main(given) == 2
     shown = capsys.readouterr()
     assert shown.err.startswith("error: ")

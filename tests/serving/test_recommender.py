@@ -147,7 +147,7 @@ def test_a_run_recommends_without_its_data_and_an_older_one_from_them(
     shutil.move(trained.data, trained.data.with_name("away"))
     try:
         pd.testing.assert_frame_equal(load(trained.nasr, "cpu").recommend(HISTORIES), expected)
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(DataError, match=r"cannot be read.*put the data back, or run the command in the folder"):
             load(own_copy, "cpu")
     finally:
         shutil.move(trained.data.with_name("away"), trained.data)
@@ -187,6 +187,10 @@ def test_a_person_is_known_by_the_last_window(tmp_path: Path) -> None:
     name, items = user_history(loaded, "anna")
     assert re.fullmatch(r"anna_\d+", name)
     assert items == [f"i{step % 9}" for step in range(10, 20)]  # the tail of 2 is dropped
+    with pytest.raises(
+        DataError, match=r"no user '9'; it has 2, such as 'anna', 'bob' \(or a window, such as 'anna_0'\)"
+    ):
+        user_history(loaded, "9")
 
 
 def test_a_model_of_users_says_that_it_needs_more_than_items(trained: SimpleNamespace) -> None:

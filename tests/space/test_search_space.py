@@ -37,6 +37,7 @@ def test_listed_blocks_are_kept() -> None:
     [
         ((FOUR, 4, 5), "`n_blocks` must lie in 1..n_layers, but is 5 at n_layers=4"),
         ((FOUR, 4, 0), "`n_blocks`"),
+        ((FOUR, 0, 4), "`n_layers` must be at least 1, but is 0"),
         ((FOUR, 4, 2, [1, 2]), r"\[1, 2\] adds up to 3 and n_layers is 4"),
         ((FOUR, 4, 2, [4, 0]), r"at least one layer.*\[4, 0\]"),
         (((), 4, 2), "at least one candidate operation"),
