@@ -23,7 +23,7 @@ from recbole_nasr.studies.finished import finished_runs
 from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Draw, Runner, tuned_space
-from recbole_nasr.studies.storage import default_storage, explained_faults, open_study, quiet_optuna
+from recbole_nasr.studies.storage import default_storage, explained_faults, open_study, quiet_optuna, study_lock
 from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
 
 
@@ -62,7 +62,8 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
             with shown_on_screen(), quiet_optuna():
                 engine.run()
         finally:
-            _conclude(asked, engine, runner, command, signals)
+            with study_lock(asked):  # of two processes that end at once, the page of the later one has all
+                _conclude(asked, engine, runner, command, signals)
 
 
 def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
@@ -95,7 +96,8 @@ def _conclude(
         figures = [*save_study_figure(asked, runs, folder.path), *save_differences(found, folder.path)]
         if asked.definition.space:
             figures += save_optuna_plots(engine.study, folder.path)
-        page = study_page(asked, runs, found, failures, unfinished, command, figures)
+        trials = engine.study.get_trials(deepcopy=False) if asked.definition.space else ()
+        page = study_page(asked, runs, found, failures, unfinished, command, figures, trials)
         folder.write_text("report.md", page)
         folder.write_text("report.html", study_html(page, folder.path))
         if runs:

@@ -7,8 +7,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from optuna.trial import FrozenTrial
+
 from recbole_nasr.machine import environment
 from recbole_nasr.report.study_footing import footing
+from recbole_nasr.report.trial_table import trial_table
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.shortfalls import REQUIREMENTS, shortfalls, unfinished_training
 from recbole_nasr.studies.summaries import SUMMARIES
@@ -25,6 +28,7 @@ def study_page(
     unfinished: int,
     command: Sequence[str],
     figures: Sequence[str],
+    trials: Sequence[FrozenTrial] = (),
 ) -> str:
     """Return the page as Markdown.
 
@@ -36,6 +40,7 @@ def study_page(
         unfinished: How many runs are still to be made.
         command: The words of the command.
         figures: File names of the figures beside the page.
+        trials: Of `tune`, to be listed.
     """
     definition = asked.definition
     title = f"# {definition.title}: {' and '.join(asked.datasets)}"
@@ -49,6 +54,8 @@ def study_page(
     if runs and definition.summary:
         heading, summary = SUMMARIES[definition.summary]
         parts += [f"## {heading}", "\n".join(summary(runs))]
+    table = trial_table(trials)
+    parts += ["## Trials", table] if table else []
     parts += still_open(failures, unfinished)
     if runs:
         parts += ["## What this page falls short of", _shortfalls(asked, runs, compared=bool(found))]
@@ -201,9 +208,10 @@ def _machine(asked: StudyRequest, runs: Sequence[FinishedRun], command: Sequence
     packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
     devices = ", ".join(sorted({run.record.device_name for run in runs})) or "none yet"
     reused = sum(run.reused for run in runs)
+    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     lines = [
         f"```\n{shlex.join(command)}\n```",
-        f"- {len(runs)} runs, {reused} of them taken from earlier records; seeds {', '.join(map(str, asked.seeds))}",
+        f"- {count}, {reused} of them taken from earlier records; seeds {', '.join(map(str, asked.seeds))}",
         f"- processors: {devices}",
         f"- {packages}",
         "- `runs.csv` has one row per run; the folder of each run has its configuration, log and checkpoint",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+from filelock import FileLock, Timeout
 
 from recbole_nasr import cli, pipeline
 from recbole_nasr.studies.definition import StudyDefinition
@@ -61,7 +62,15 @@ def test_records_in_another_folder_are_taken_over(study: Study, monkeypatch: pyt
 
 def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
-    monkeypatch.setattr("recbole_nasr.study_command.save_optuna_plots", lambda *_: [])
+    locked = []
+
+    def plots(*_: object) -> list[str]:
+        with pytest.raises(Timeout), FileLock("runs/toy/tune/study.lock", timeout=0):
+            pass
+        locked.append(True)
+        return []
+
+    monkeypatch.setattr("recbole_nasr.study_command.save_optuna_plots", plots)
     monkeypatch.setattr(
         "recbole_nasr.studies.storage._pruner", lambda _: optuna.pruners.ThresholdPruner(lower=2.0, n_warmup_steps=0)
     )
@@ -79,6 +88,12 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
         assert json.loads((folder / "run.json").read_text())["status"] == "stopped early"
         assert not (folder / "metrics.json").exists()  # and the test cases were never read
         assert not (folder / "ranks.csv.gz").exists()
+    page = Path("runs/toy/tune/report.md").read_text()
+    assert "2 trials: 2 stopped early." in page
+    best = max(found.trials[1].intermediate_values.values())
+    rate = found.trials[1].params["learning_rate"]
+    assert f"| 1 | {rate:.4g} | 1 | {best:.4f} | stopped early |" in page
+    assert locked == [True]  # while it writes the page, no other process writes an older one over it
 
 
 @pytest.mark.parametrize(

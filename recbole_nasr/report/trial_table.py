@@ -1,0 +1,44 @@
+"""Every trial of `tune`: what it drew and how it validated, so that a reader sees what the best was chosen from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from recbole_nasr.studies.plan import value_text
+
+_OVER = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
+
+
+def trial_table(trials: Sequence[FrozenTrial]) -> str:
+    """Return the trials that are over as Markdown, in their order; empty if there are none.
+
+    Those whose process was killed or interrupted are left out: they were run again under another number.
+    """
+    over = [trial for trial in trials if trial.state in _OVER and (trial.state != TrialState.FAIL or _failed(trial))]
+    if not over:
+        return ""
+    names = list(dict.fromkeys(name for trial in over for name in trial.params))
+    counts = Counter(_OVER[trial.state] for trial in over)
+    told = ", ".join(f"{counts[what]} {what}" for what in _OVER.values() if counts[what])
+    lines = [
+        f"{len(over)} trials: {told}. Validation is the best score up to the epoch a trial came to. The results above "
+        "are those of the trial that validated best of those that finished; no test case was read for the others.",
+        "",
+        "| trial | " + " | ".join(names) + " | epochs | validation | |",
+        "| ---: |" + " ---: |" * (len(names) + 2) + " --- |",
+    ]
+    for trial in over:
+        drawn = [value_text(trial.params.get(name, "")) for name in names]
+        reported = trial.intermediate_values
+        best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
+        epochs = str(max(reported) + 1) if reported else ""
+        cells = [str(trial.number), *drawn, epochs, "" if best is None else f"{best:.4f}", _OVER[trial.state]]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _failed(trial: FrozenTrial) -> bool:
+    return "error" in trial.user_attrs
