@@ -20,12 +20,17 @@ UNIFORM = {
 }
 """Preset -> the operation in every layer."""
 
-PRESETS = (*UNIFORM, "gru4rec", "random")
+ALTERNATING = ("tcn_d1_2", "transformer_h4")
+"""What the preset `alternating` repeats from the first layer on: a hybrid made by hand."""
+
+PRESETS = (*UNIFORM, "alternating", "gru4rec", "random")
 
 
 def _preset(name: str, space: SearchSpace, seed: int) -> Architecture:
     if name in UNIFORM:
         return space.uniform(UNIFORM[name])
+    if name == "alternating":
+        return space.cut([ALTERNATING[layer % 2] for layer in range(space.n_layers)])
     if name == "gru4rec":
         return Architecture((("gru4rec",),))
     return space.random_architecture(random.Random(derive_seed(seed, "architecture/random")))  # noqa: S311

@@ -142,6 +142,11 @@ class SearchSpace:
         """Return the architecture that has ``operation`` in every layer, whether the space lists it or not."""
         return Architecture(tuple((operation,) * n for n in self.layers_per_block))
 
+    def cut(self, layers: Sequence[str]) -> Architecture:
+        """Return an architecture of ``layers``, first to last, cut into this space's blocks."""
+        left = iter(layers)
+        return Architecture(tuple(tuple(itertools.islice(left, size)) for size in self.layers_per_block))
+
     def random_architecture(self, rng: random.Random) -> Architecture:
         """Draw every layer independently and uniformly."""
         return self.architecture([self.sample_paths(block, 1, rng)[0] for block in range(self.n_blocks)])

@@ -90,9 +90,9 @@ def _made_on_purpose(space: SearchSpace) -> Iterator[tuple[str, Architecture]]:
     half = (space.n_layers + 1) // 2
     strata = (
         [("pure", space.uniform(name)) for name in by_rank],
-        [("alternating", _cut(space, [pair[layer % 2] for layer in range(space.n_layers)])) for pair in pairs],
+        [("alternating", space.cut([pair[layer % 2] for layer in range(space.n_layers)])) for pair in pairs],
         [
-            (f"{family_of(first)} first", _cut(space, [first] * half + [second] * (space.n_layers - half)))
+            (f"{family_of(first)} first", space.cut([first] * half + [second] * (space.n_layers - half)))
             for first, second in pairs
         ],
     )
@@ -108,10 +108,3 @@ def _pairs(families: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
         for first, second in itertools.combinations(members, 2):
             yield first, second
             yield second, first
-
-
-def _cut(space: SearchSpace, layers: list[str]) -> Architecture:
-    ends = itertools.accumulate(space.layers_per_block)
-    return Architecture(
-        tuple(tuple(layers[end - n : end]) for end, n in zip(ends, space.layers_per_block, strict=True))
-    )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from recbole_nasr.space import Architecture
+from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.tables import FinishedRun
 
 Summary = Callable[[Sequence[FinishedRun]], list[str]]
@@ -61,15 +62,24 @@ def architectures_found(runs: Sequence[FinishedRun]) -> list[str]:
 
 
 def cost(runs: Sequence[FinishedRun]) -> list[str]:
-    """Compare the time of the search with that of training, and its result with random search at equal cost (§4.2.2).
+    """Compare the time of each search with that of training, and its result with random search at equal cost (§4.2.2).
 
     Random search at equal cost trains as many random networks as the search and its own training take, and keeps the
     one that validates best.
     """
-    searched = [run.record for run in runs if "search" in run.record.seconds]
     random = sorted((run.record for run in runs if run.label == "Random"), key=lambda record: record.seed)
-    if not searched or not random:
+    labels = dict.fromkeys(run.label for run in runs if "search" in run.record.seconds)
+    if not labels or not random:
         return ["Too few runs have finished to compare costs."]
+    lines = []
+    for label in labels:
+        if len(labels) > 1:
+            lines += ["", f"{label}:", ""]
+        lines += _cost([run.record for run in runs if run.label == label and "search" in run.record.seconds], random)
+    return lines
+
+
+def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> list[str]:
     metric = str(searched[0].settings["valid_metric"]).lower()
     search = float(np.mean([record.seconds["search"] + record.seconds.get("verification", 0) for record in searched]))
     training = float(np.mean([record.seconds["training"] for record in searched]))

@@ -36,10 +36,11 @@ def config(**changes: Any) -> dict[str, Any]:
         ("sasrec-2", "transformer_h8,transformer_h8/transformer_h8"),
         ("nextitnet-1", "tcn_d1_2,tcn_d1_2/tcn_d1_2"),
         ("nextitnet-2", "tcn_d1_4,tcn_d1_4/tcn_d1_4"),
+        ("alternating", "tcn_d1_2,transformer_h4/tcn_d1_2"),
         ("gru4rec", "gru4rec"),
     ],
 )
-def test_presets_are_the_papers_baselines_at_the_depth_of_the_space(name: str, expected: str) -> None:
+def test_presets_have_the_depth_and_the_blocks_of_the_space(name: str, expected: str) -> None:
     assert str(resolve_architecture(name, config())) == expected
 
 

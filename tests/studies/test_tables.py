@@ -120,16 +120,20 @@ def test_random_search_at_equal_cost_keeps_the_best_by_validation(run: Callable[
         part = {"valid": {"ndcg@2": valid}, "test": {"ndcg@2": test}, "settings": settings, "seconds": seconds}
         return run(label, seed, [1], **part)
 
-    lines = cost(
-        [
-            one("NASR", 1, 0.5, 0.5, search=3.0, training=1.0),
-            one("Random", 1, 0.2, 0.9, training=2.0),
-            one("Random", 2, 0.4, 0.3, training=2.0),
-            one("Random", 3, 0.8, 0.8, training=2.0),  # beyond what 3 + 1 seconds pay for
-        ]
-    )
+    runs = [
+        one("NASR", 1, 0.5, 0.5, search=3.0, training=1.0),
+        one("Random", 1, 0.2, 0.9, training=2.0),
+        one("Random", 2, 0.4, 0.3, training=2.0),
+        one("Random", 3, 0.8, 0.8, training=2.0),  # beyond what 3 + 1 seconds pay for
+    ]
+    lines = cost(runs)
     assert "cost as much as 2 random networks" in lines[3]
     assert "0.5000 for the networks found (mean), 0.3000 for the random network" in lines[4]
+
+    both = cost([*runs, one("Longer search", 1, 0.5, 0.6, search=5.0, training=1.0)])
+    assert [line for line in both if line.endswith(":")] == ["NASR:", "Longer search:"]
+    assert [line for line in both if line.startswith("- ")][:5] == lines
+    assert "cost as much as 3 random networks" in both[-2]
 
 
 def test_the_ablation_tells_ties_and_agreement_between_seeds_of_every_row(run: Callable[..., FinishedRun]) -> None:
