@@ -14,6 +14,8 @@ with the sequential models of RecBole.
 
 usage: python run_nasr.py --model=NAME[,NAME...] --dataset=NAME [--key=value ...]
 
+Begin with --quick: its last screen names the next commands.
+
   python run_nasr.py --model=NASRSearch --dataset=ml               search, retrain, evaluate
   python run_nasr.py --model=SASRec,NextItNet,NASR --dataset=ml    compare; one table
   python run_nasr.py --model=NASR --architecture=sasrec-1 --dataset=ml

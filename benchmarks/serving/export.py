@@ -131,12 +131,11 @@ def latency_of(text: str, formats: Sequence[str], rounds: int, budget_s: float) 
 def parity_table(parity: dict[str, dict[str, dict[str, Any]]], formats: Sequence[str]) -> str:
     """Return the table of all operations as Markdown."""
     spaces = operations()
-    heads = "".join(f" `{name}`: largest difference | same items | export |" for name in formats)
-    lines = [f"| operation | spaces | largest score |{heads}", "| --- | --- | ---: |" + " ---: |" * 3 * len(formats)]
+    heads = "".join(f" `{name}`: largest difference | same items |" for name in formats)
+    lines = [f"| operation | spaces | largest score |{heads}", "| --- | --- | ---: |" + " ---: |" * 2 * len(formats)]
     for name, row in parity.items():
         cells = "".join(
-            f" {row[one]['largest_difference']:.1e} | {row[one]['same_items']} of {row[one]['histories']} "
-            f"| {row[one]['export_seconds']:.1f} s |"
+            f" {row[one]['largest_difference']:.1e} | {row[one]['same_items']} of {row[one]['histories']} |"
             for one in formats
         )
         largest = max(row[one]["largest_score"] for one in formats)
@@ -163,6 +162,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     made.add_argument("--json", type=Path, help="where to write the results")
+    made.add_argument("--tables", type=Path, help="print the tables of such a file, and measure nothing")
     made.add_argument("--formats", default="onnx,torch", help="of onnx, torch (default: %(default)s)")
     made.add_argument("--ops", default=",".join(operations()), help="operations (default: %(default)s)")
     made.add_argument("--rounds", type=int, default=15, help="rounds of a timing at most; 0 times nothing")
@@ -173,6 +173,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure, print, write; 1 if a file gives other scores than its network."""
     asked = parser().parse_args(argv)
+    if asked.tables:
+        read = json.loads(asked.tables.read_text(encoding="utf-8"))
+        kept = list(next(iter(read["parity"].values())))
+        print(f"{parity_table(read['parity'], kept)}\n\n{latency_table(read['latency'], kept)}")  # noqa: T201
+        return 0
     formats, results = asked.formats.split(","), {}
     for name in filter(None, asked.ops.split(",")):
         results[name] = {one: parity_of(name, one) for one in formats}

@@ -61,8 +61,8 @@ def export_run(
     if not loaded.is_ours:
         msg = (
             f"--export writes the networks of {' and '.join(MODELS)}, but {run} is {loaded.config['model']} of "
-            "RecBole; use --recommend, which works with it, or train --model=NASR --architecture=sasrec-1, nextitnet-1 "
-            "or gru4rec and export that."
+            "RecBole, which reads RecBole's own Interaction objects; use --recommend, which works with it, or train "
+            "--model=NASR --architecture=sasrec-1, nextitnet-1 or gru4rec and export that."
         )
         raise ConfigError(msg)
     Recommender(loaded).check_k(k)

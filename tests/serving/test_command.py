@@ -148,7 +148,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--export=torch", "--run=RUN", "--output=none/there"], "no folder none"),
     (["--export=torch", "--run=RUN", "--output=."], "is not overwritten"),
     (["--export=torch", "--run=RUN", "--k=31"], "`k` must be"),
-    (["--export=torch", "--run=SASREC"], "is SASRec of RecBole; use --recommend, which works with it, or train"),
+    (["--export=torch", "--run=SASREC"], "is SASRec of RecBole, which reads"),
     (["--recomend=RUN", "--user=u1"], "`--recomend` is neither a command nor a model. Did you mean 'recommend'?"),
     (["--modle=NASR", "--dataset=toy"], "Did you mean 'model'?"),
     (["--list", "--runs_dir=none"], "There is no run in 'none'"),
