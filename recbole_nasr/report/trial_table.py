@@ -25,7 +25,7 @@ def trial_table(trials: Sequence[FrozenTrial]) -> str:
     told = ", ".join(f"{counts[what]} {what}" for what in _OVER.values() if counts[what])
     lines = [
         f"{len(over)} trials: {told}. Validation is the best score up to the epoch a trial came to. The results above "
-        "are those of the trial that validated best of those that finished; no test case was read for the others.",
+        "are those of the finished trial that validated best; the test metrics of the others have no part here.",
         "",
         "| trial | " + " | ".join(names) + " | epochs | validation | |",
         "| ---: |" + " ---: |" * (len(names) + 2) + " --- |",
