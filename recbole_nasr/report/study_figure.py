@@ -13,9 +13,11 @@ import optuna
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
+from optuna.trial import TrialState
 
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.storage import quiet_optuna
 from recbole_nasr.studies.summaries import shares_by_depth
 from recbole_nasr.studies.tables import Difference, FinishedRun, Row, rows_of
 
@@ -63,13 +65,13 @@ def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
     return _save(figure, folder, "differences")
 
 
-def _save(figure: Figure, folder: Path, name: str) -> list[str]:
+def _save(figure: Figure, folder: Path, name: str, **how: Any) -> list[str]:
     FigureCanvasAgg(figure)
     names = [f"{name}.svg", f"{name}.png"]
     with mpl.rc_context({"svg.hashsalt": "recbole-nasr"}):
         for name in names:
             metadata = {"Date": None} if name.endswith(".svg") else None
-            figure.savefig(folder / name, dpi=150, metadata=metadata)
+            figure.savefig(folder / name, dpi=150, metadata=metadata, **how)
     return names
 
 
@@ -81,6 +83,8 @@ def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
     import matplotlib.pyplot as plt
     from optuna.visualization import matplotlib as plots
 
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return []
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     wanted: dict[str, Callable[[], Any]] = {
         "history": lambda: plots.plot_optimization_history(study),
@@ -90,15 +94,14 @@ def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
         "slice": lambda: plots.plot_slice(study),
     }
     names = []
-    with warnings.catch_warnings(), mpl.rc_context():  # Optuna sets a style for the whole process
+    with warnings.catch_warnings(), quiet_optuna(), mpl.rc_context():  # Optuna sets a style for the whole process
         warnings.simplefilter("ignore", ExperimentalWarning)
         for name, draw in wanted.items():
             before = set(plt.get_fignums())
             try:
                 drawn: Any = draw()
                 axes = drawn if hasattr(drawn, "figure") else drawn.flat[0]
-                axes.figure.savefig(folder / f"optuna-{name}.png", dpi=120, bbox_inches="tight")
-                names.append(f"optuna-{name}.png")
+                names += _save(axes.figure, folder, f"optuna-{name}", bbox_inches="tight")
             except (ValueError, RuntimeError, ZeroDivisionError):
                 continue
             finally:
