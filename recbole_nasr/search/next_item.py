@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from recbole_nasr import distributed
 from recbole_nasr.errors import DataError
 from recbole_nasr.nets import NextItemHead, Supernet, last_real
+from recbole_nasr.nets.memory import memory_share
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.dealing import Deal, run_dealt
 from recbole_nasr.search.frozen import FrozenOutputs
@@ -19,14 +21,17 @@ from recbole_nasr.search.objective import Objective, PathScores, Prefix, check_f
 from recbole_nasr.search.ranking import run_paths
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
-from recbole_nasr.search.stacked import StackedPaths, states_at_a_time
+from recbole_nasr.search.stacked import PathGroup, StackedPaths, states_at_a_time
 from recbole_nasr.space import Path
 
 Examples = tuple[Tensor, Tensor, Tensor]
 """``item_seq (B, L - 1)``, ``item_seq_len (B,)`` and ``targets (B, L - 1)``, right-padded with 0."""
 
-PathRunner = Callable[[Tensor], Iterator[tuple[int, Tensor]]]
-"""From what enters a block to the number and the output ``(B, L, D)`` of every path."""
+PathRunner = Callable[[Tensor], Iterator[tuple[PathGroup, Tensor]]]
+"""From what enters a block to paths and their outputs ``(S, B, L, D)``, until every path has come."""
+
+LOGIT_BYTES = 12
+"""Bytes for each logit of a ranking: it, its logarithm of the softmax, and one in passing."""
 
 
 def _stretches(n_rows: int, n_parts: int) -> list[range]:
@@ -162,9 +167,10 @@ class NextItem(Objective):
                 rows = slice(start, start + batch_size)
                 length, targets = (tensor[rows] for tensor in self.examples[1:])
                 for number, prefix in enumerate(prefixes):
-                    for index, output in run(self.held_out.rows(prefix, rows)):
-                        values[number * len(paths) + index, rows] = self._values(output, length, targets)
-                        last[rows] += self.head.norm(last_real(output, length))
+                    own = values[number * len(paths) : (number + 1) * len(paths), rows]
+                    for group, outputs in run(self.held_out.rows(prefix, rows)):
+                        own.index_copy_(0, group.on_device, self._values(outputs, length, targets))
+                        last[rows] += self.head.norm(_last_real(outputs, length)).sum(dim=0)
                     progress.advance(len(paths) * length.size(0) * distributed.world_size())
         values, last = distributed.total(values).cpu(), distributed.total(last)
         check_finite(values, paths, len(prefixes[0]))
@@ -180,20 +186,32 @@ class NextItem(Objective):
         block, (_, length) = self.supernet.block(index), self.examples[0].shape
         width = self.supernet.embedding.items.embedding_dim
         at_a_time = states_at_a_time(device, self.batch_size * length, width)
-        if not at_a_time:
-            return lambda hidden: run_paths(block, hidden, paths)
-        plan = StackedPaths(paths, at_a_time, device)
+        if at_a_time:
+            return partial(StackedPaths(paths, at_a_time, device).run, block)
+        groups = [PathGroup((index,), torch.tensor([index], device=device)) for index in range(len(paths))]
+        return lambda hidden: (
+            (groups[index], output.unsqueeze(0)) for index, output in run_paths(block, hidden, paths)
+        )
 
-        def run(hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
-            for group, outputs in plan.run(block, hidden):
-                yield from zip(group.numbers, outputs, strict=True)
-
-        return run
-
-    def _values(self, output: Tensor, length: Tensor, targets: Tensor) -> Tensor:
-        """Return the score of one path on each row, ``(B,)``."""
+    def _values(self, outputs: Tensor, length: Tensor, targets: Tensor) -> Tensor:
+        """Return the score of each path of ``outputs (S, B, L, D)`` on each row, ``(S, B)``, as many as fit at once."""
         cut = self.settings.ndcg_cut
+        if cut is not None:
+            outputs, targets = _last_real(outputs, length).unsqueeze(2), last_real(targets, length).unsqueeze(1)
+        bytes_per_path = targets.numel() * self.head.output.out_features * LOGIT_BYTES
+        size = max(1, memory_share(outputs.device) // bytes_per_path)
+        return torch.cat([self._some_values(part, length, targets, cut) for part in torch.split(outputs, size)])
+
+    def _some_values(self, outputs: Tensor, length: Tensor, targets: Tensor, cut: int | None) -> Tensor:
+        n_paths, n_rows = outputs.shape[:2]
+        wanted = targets.repeat(n_paths, 1)
         if cut is None:
-            return (self.head.cross_entropy(output, targets).sum(dim=1) / length).double()
-        ranks = self.head.ranks(last_real(output, length), last_real(targets, length)).double()
+            losses = self.head.cross_entropy(outputs.flatten(0, 1), wanted).sum(dim=1).view(n_paths, n_rows)
+            return (losses / length).double()
+        ranks = self.head.ranks(outputs.flatten(0, 2), wanted.flatten()).double().view(n_paths, n_rows)
         return 1 - torch.where(ranks <= cut, 1 / torch.log2(ranks + 1), 0.0)
+
+
+def _last_real(outputs: Tensor, length: Tensor) -> Tensor:
+    """Return ``(S, B, D)``: what stands at the last real position of each row of ``outputs (S, B, L, D)``."""
+    return outputs[:, torch.arange(length.size(0), device=length.device), (length - 1).clamp_min(0)]

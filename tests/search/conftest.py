@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_nasr.nets import Supernet
 from recbole_nasr.ops import LayerSettings
@@ -52,3 +53,28 @@ def make_net() -> Callable[..., Supernet]:
         return net
 
     return make
+
+
+class CountKernels(TorchDispatchMode):
+    """Counts calls that compute something: all but views and allocations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        idle = ("detach", "empty", "_unsafe_view", "lift_fresh", "new_empty")
+        self.n += not func.is_view and func.overloadpacket.__name__ not in idle
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def count_kernels() -> Callable[[Callable[[], object]], int]:
+    """Return a function that counts the kernels a call would launch on a GPU."""
+
+    def count(call: Callable[[], object]) -> int:
+        with CountKernels() as kernels:
+            call()
+        return kernels.n
+
+    return count

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -16,7 +17,7 @@ from recbole_nasr.nets import HybridNet, NextItemHead, Supernet
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences, SearchSettings
+from recbole_nasr.search import SearchSequences, SearchSettings, next_item
 from recbole_nasr.search.next_item import NextItem, next_items
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import Path, SearchSpace
@@ -158,6 +159,41 @@ def test_padding_and_sequences_without_a_target_change_no_score(make_sequences: 
     assert objective.work(16) == 16 * 6
     with pytest.raises(DataError, match=r"there are 0; use more data or raise `search_holdout_ratio`"):
         objective.hold(SearchSequences(single, torch.tensor([1]), torch.tensor([0])))
+
+
+@pytest.mark.parametrize("metric", ["loss", "ndcg@5"])
+@pytest.mark.parametrize("n_logits", [1, 7, 16])
+def test_stacked_paths_have_the_scores_of_one_path_at_a_time_however_many_logits_fit(
+    metric: str, n_logits: int, make_sequences: MakeSequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, objective = make(ranking_metric=metric, ranking_batch_size=5)
+    objective.hold(make_sequences(12))
+    plain = objective.score([()], ALL, Progress())
+    monkeypatch.setattr(next_item, "states_at_a_time", lambda *_: 16)
+    monkeypatch.setattr(next_item, "memory_share", lambda _: n_logits * 5 * 9 * 29 * next_item.LOGIT_BYTES)
+    stacked = objective.score([()], ALL, Progress())
+    torch.testing.assert_close(stacked.values, plain.values, atol=1e-5, rtol=0)
+    torch.testing.assert_close(stacked.representation, plain.representation, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["loss", "ndcg@5"])
+def test_ranking_256_paths_takes_at_most_400_kernels_per_batch(
+    metric: str,
+    make_sequences: MakeSequences,
+    monkeypatch: pytest.MonkeyPatch,
+    count_kernels: Callable[[Callable[[], object]], int],
+) -> None:
+    space = SearchSpace(SPACE.operations, (4,))
+    net = Supernet(space, n_items=30, max_length=10, settings=LAYERS, softmax=True)
+    paths, counts = list(space.paths(0)), []
+    monkeypatch.setattr(next_item, "states_at_a_time", lambda *_: 256)
+    for batch_size in (12, 6):  # one batch, two batches
+        settings = SearchSettings(objective="next_item", ranking_metric=metric, ranking_batch_size=batch_size)
+        objective = NextItem(net, settings, 5)
+        objective.hold(make_sequences(12))
+        counts.append(count_kernels(partial(objective.score, [()], paths, Progress())))
+    assert counts[1] - counts[0] <= 400
+    assert counts[0] <= 450  # what is done once in a ranking is little
 
 
 def test_ranking_leaves_the_supernet_as_it_was(make_sequences: MakeSequences) -> None:
