@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
 import os
 import sys
 import tempfile
+import time
+import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from benchmarks.speed.cases import Case, Effort, measure
 from benchmarks.speed.page import write_page
 from benchmarks.speed.published import Published
+from benchmarks.speed.results import FINISHED, Results, read
 from benchmarks.speed.roofline import Roofline, measure_roofline
 from benchmarks.speed.sections import ON_REQUEST, sections
 from benchmarks.speed.setting import Setting
@@ -46,60 +48,24 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--official", type=Path, help="your own checkout of the published code, to measure beside ours")
     made.add_argument("--json", type=Path, help="results; of an existing file the sections measured now are replaced")
     made.add_argument("--seconds", type=float, help="seconds for the rounds of a case (at least three rounds are run)")
+    made.add_argument(
+        "--cap", type=float, help="seconds of a section: once they are over, no further case of it begins"
+    )
+    made.add_argument("--resume", action="store_true", help="leave out the sections that --json holds to the end")
     made.add_argument("--page", type=Path, help="write this Markdown page, and its figure, from the results")
     made.add_argument("--gpu-json", type=Path, help="results of a GPU, for its column of the page")
     made.add_argument("--no-run", action="store_true", help="measure nothing: only write the page from --json")
     return made
 
 
-@dataclass
-class Results:
-    """Results as they come, written after every case, so that nothing measured is lost.
-
-    Args:
-        path: JSON file; nothing is written if not given.
-        content: What it holds.
-    """
-
-    path: Path | None
-    content: dict[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, path: Path | None) -> Results:
-        """Go on with the results in ``path``, if there are any."""
-        if path is not None and path.is_file():
-            return cls(path, _read(path))
-        return cls(path, {"cases": []})
-
-    def begin(self, **facts: Any) -> None:
-        """Note what holds for this run."""
-        self.content.update(facts)
-        self._write()
-
-    def forget(self, section: str) -> None:
-        """Drop the cases of a section that is about to be measured."""
-        self.content["cases"] = [case for case in self.content["cases"] if case["section"] != section]
-
-    def add(self, case: dict[str, Any]) -> None:
-        """Keep a case, sections in their usual order."""
-        order = list(sections())
-        self.content["cases"].append(case)
-        self.content["cases"].sort(key=lambda one: order.index(one["section"]))
-        self._write()
-
-    def _write(self) -> None:
-        if self.path is not None:
-            self.path.write_text(json.dumps(self.content, indent=1) + "\n", encoding="utf-8")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what the command line asks for; return 1 if a gate refused something."""
+    """Measure what the command line asks for; return 1 if a gate refused something or a section failed."""
     made = parser()
     options = made.parse_args(arguments)
     if options.no_run:
         if options.json is None or options.page is None:
             made.error("--no-run writes a page from results, so it needs both --json and --page.")
-        write_page(_read(options.json), options.page, _read(options.gpu_json))
+        write_page(read(options.json), options.page, read(options.gpu_json))
         return 0
     unknown = set(options.only.split(",")) - {*sections(), IMPORT}
     if unknown:
@@ -108,41 +74,76 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore", FutureWarning)  # RecBole's, of pandas and torch
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells the terminal when it starts and stops
     keep_freed_memory()
-    n_refused = run(options, results)
+    n_wrong = run(options, results)
     if options.page:
-        write_page(results.content, options.page, _read(options.gpu_json))
-    return 1 if n_refused else 0
+        write_page(results.content, options.page, read(options.gpu_json))
+    return 1 if n_wrong else 0
 
 
 def run(options: argparse.Namespace, results: Results) -> int:
-    """Measure the sections; return how many lines were refused."""
+    """Measure the sections; return how many lines were refused and sections failed."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     device, tiny = torch.device(name), options.scale == "tiny"
     published = Published(options.official, device) if options.official else None
     effort = EFFORTS[options.scale]
     if options.seconds is not None:
         effort = Effort(effort.rounds, options.seconds, effort.least_rounds, effort.shortest_round_s)
-    n_refused = 0
     wanted = options.only.split(",")
+    n_wrong = 0
     with _empty_folder():
+        machine = _machine(device)
+        if options.resume:
+            results.check_same(scale=options.scale, machine=machine)
         roofline = measure_roofline(device, quick=tiny)
-        results.begin(machine=_machine(device), scale=options.scale, roofline=roofline.as_dict())
+        results.begin(machine=machine, scale=options.scale, roofline=roofline.as_dict())
         _say(roofline_text(roofline))
-        if IMPORT in wanted:
+        if IMPORT in wanted and not (options.resume and "import_time" in results.content):
             results.begin(import_time=import_seconds())
-        setting = Setting(device, options.scale, published)
+        setting = Setting(device, options.scale, published, options.cap)
         for section, build in sections().items():
-            if section not in wanted:
-                continue
-            results.forget(section)
-            for case in build(setting):
-                found = measured(case, device, effort, roofline)
-                results.add(found)
-                _say(case_text(found))
-                n_refused += sum("refused" in line for line in found["lines"])
+            if section in wanted and not (options.resume and results.ended.get(section) == FINISHED):
+                n_wrong += _section(
+                    section,
+                    build(setting),
+                    partial(measured, device=device, effort=effort, roofline=roofline),
+                    results,
+                    options.cap,
+                )
     if published:
         published.close()
-    return n_refused
+    return n_wrong
+
+
+def _section(
+    name: str,
+    cases: Iterator[Case],
+    measure_case: Callable[[Case], dict[str, Any]],
+    results: Results,
+    cap_s: float | None,
+) -> int:
+    """Measure the cases of a section; return how many lines were refused, one more if the section failed.
+
+    A section that fails says so in the results and leaves the others alone: the time on a machine may be short.
+    """
+    results.forget(name)
+    start, n_wrong = time.perf_counter(), 0
+    try:
+        while cap_s is None or time.perf_counter() - start < cap_s:
+            case = next(cases, None)
+            if case is None:
+                results.end(name, FINISHED)
+                return n_wrong
+            found = measure_case(case)
+            results.add(found)
+            _say(case_text(found))
+            n_wrong += sum("refused" in line for line in found["lines"])
+    except Exception as error:
+        results.end(name, f"failed: {type(error).__name__}: {error}"[:300])
+        _say(f"\n{name} failed:\n{traceback.format_exc()}")
+        return n_wrong + 1
+    results.end(name, f"stopped after {cap_s:g} s")
+    _say(f"\n{name}: stopped, the {cap_s:g} s of --cap are over")
+    return n_wrong
 
 
 def measured(case: Case, device: torch.device, effort: Effort, roofline: Roofline) -> dict[str, Any]:
@@ -164,10 +165,6 @@ def measured(case: Case, device: torch.device, effort: Effort, roofline: Rooflin
         "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         "load": [round(load, 2), round(os.getloadavg()[0], 2)],
     }
-
-
-def _read(path: Path | None) -> Any:
-    return json.loads(path.read_text(encoding="utf-8")) if path else None
 
 
 def _machine(device: torch.device) -> dict[str, Any]:

@@ -89,6 +89,16 @@ def projector_work(shape: Shape, rows: int, *, predictor: bool) -> Work:
     return Work(rows * per_row, rows * 2 * width * FLOAT, 1)
 
 
+def flat_projector_work(shape: Shape) -> Work:
+    """Return what a projector ``L D -> L D -> D`` over all positions adds to a search step, each path in each branch.
+
+    It runs forward for the target, and forward and backward, with twice the FLOPs, for what learns.
+    """
+    rows, flat = shape.batch_size * shape.n_paths, (shape.length - 2) * shape.hidden_size
+    flops, weights = 2 * rows * flat * (flat + shape.hidden_size), flat * (flat + shape.hidden_size)
+    return Work(4 * flops, 4 * (weights + rows * flat) * FLOAT, 3)
+
+
 def embedding_work(shape: Shape, rows: int, width: int) -> Work:
     """Return the work of looking items up: an id and a vector read, a vector written."""
     return Work(bytes=rows * width * (LONG + 2 * shape.hidden_size * FLOAT), launches=1)

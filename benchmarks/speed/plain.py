@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -50,25 +50,34 @@ def padded(rows: Sequence[Sequence[int]], width: int) -> Tensor:
     return torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
 
 
-def project(supernet: Supernet, view: View, prefix: Sequence[Path], path: Path) -> Tensor:
+Pool = Callable[[Tensor, Tensor], Tensor]
+"""From hidden states ``(B, L, D)`` and lengths ``(B,)`` to what the projector is given."""
+
+
+def project(supernet: Supernet, view: View, prefix: Sequence[Path], path: Path, pool: Pool = masked_mean) -> Tensor:
     """Return the projection of one path behind ``prefix``, ``(B, D)``."""
     block = supernet.siamese_block(len(prefix))
     with torch.set_grad_enabled(torch.is_grad_enabled() and not prefix):
         hidden = supernet.prefix(*view, prefix)
-    return block.projector(masked_mean(block(hidden, path), view[1]))
+    return block.projector(pool(block(hidden, path), view[1]))
 
 
 def search_loss(
-    supernet: Supernet, shown: Sequence[View], seen: Sequence[View], prefix: Sequence[Path], paths: Sequence[Path]
+    supernet: Supernet,
+    shown: Sequence[View],
+    seen: Sequence[View],
+    prefix: Sequence[Path],
+    paths: Sequence[Path],
+    pool: Pool = masked_mean,
 ) -> Tensor:
     """Return the contrastive loss of a step (Eq. 4-5)."""
     predictor = supernet.siamese_block(len(prefix)).predictor
     with torch.no_grad():
-        units = [F.normalize(project(supernet, v, prefix, p), dim=-1) for v, p in zip(shown, paths, strict=True)]
+        units = [F.normalize(project(supernet, v, prefix, p, pool), dim=-1) for v, p in zip(shown, paths, strict=True)]
         target = F.normalize(torch.stack(units).mean(dim=0), dim=-1)
     losses = []
     for view, path in zip(seen, paths, strict=True):
-        prediction = F.normalize(predictor(project(supernet, view, prefix, path)), dim=-1)
+        prediction = F.normalize(predictor(project(supernet, view, prefix, path, pool)), dim=-1)
         losses.append((prediction - target).square().sum(dim=-1).mean())
     return torch.stack(losses).mean()
 

@@ -21,11 +21,13 @@ class Setting:
         device: Where.
         scale: ``tiny`` or ``paper``.
         published: A user's own checkout of the published code, in a process of its own.
+        cap_s: Seconds that a section is meant to take at most; nothing but patience limits it if not given.
     """
 
     device: torch.device
     scale: str
     published: Published | None = None
+    cap_s: float | None = None
 
     @property
     def shapes(self) -> tuple[Shape, ...]:

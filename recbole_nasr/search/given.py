@@ -61,7 +61,7 @@ def score_architectures(
     """
     networks = [_paths_of(architecture, problem.space) for architecture in architectures]
     check_all_ranked(problem.space, problem.settings)
-    with own_randomness(problem.seed):
+    with own_randomness(problem.seed), problem.acceleration.products():
         if problem.settings.scope == "whole":
             return _score_whole(problem, networks, trained=trained)
         metric, blocks = _ranked_blocks(problem) if trained else _untrained_blocks(problem)

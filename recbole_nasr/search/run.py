@@ -32,7 +32,7 @@ def search(problem: SearchProblem, on_block: OnBlock | None = None, keeper: Keep
     kind: type[BlockwiseSearch | WholeSearch | EvolutionSearch] = BlockwiseSearch
     if problem.settings.scope == "whole":
         kind = EvolutionSearch if problem.settings.choice == "evolution" else WholeSearch
-    with own_randomness(problem.seed):
+    with own_randomness(problem.seed), problem.acceleration.products():
         return kind(problem, keeper or Keeper()).run(on_block)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from recbole_nasr.errors import ArchitectureError, DataError
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.progress import Progress
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, SearchSequences, SearchSettings, search
@@ -26,6 +27,7 @@ def run(
     space: SearchSpace | None = None,
     settings: SearchSettings = SETTINGS,
     seed: int = 1,
+    acceleration: Acceleration | None = None,
     **options: Any,
 ) -> SearchResult:
     problem = SearchProblem(
@@ -35,6 +37,7 @@ def run(
         layer_settings=LayerSettings(hidden_size=8),
         settings=settings,
         seed=seed,
+        acceleration=acceleration or Acceleration(),
     )
     return search(problem, **options)
 
@@ -214,3 +217,17 @@ def test_too_little_data_and_operations_that_do_not_fit_are_refused(make_sequenc
         run(make_sequences(2))
     with pytest.raises(ArchitectureError, match="transformer_h3"):
         run(make_sequences(12), SearchSpace(("transformer_h3",), (1,)))
+
+
+@pytest.mark.parametrize(("precision", "inside"), [("fp32", "highest"), ("tf32", "high"), ("bf16", "highest")])
+def test_matrix_products_of_training_and_ranking_are_as_precise_as_asked_for(
+    precision: str, inside: str, make_sequences: MakeSequences
+) -> None:
+    before, found = torch.get_float32_matmul_precision(), set()
+    run(
+        make_sequences(24),
+        acceleration=Acceleration(precision),
+        on_block=lambda *_: found.add(torch.get_float32_matmul_precision()),
+    )
+    assert found == {inside}
+    assert torch.get_float32_matmul_precision() == before

@@ -24,6 +24,7 @@ def sections() -> dict[str, Section]:
         retraining,
         search_step,
         softmax,
+        whole_search,
     )
 
     return {
@@ -34,6 +35,7 @@ def sections() -> dict[str, Section]:
         "softmax": softmax.cases,
         "evaluation": evaluation.cases,
         "recbole": recbole_epoch.cases,
+        "search": whole_search.cases,
         "growth": growth.cases,
         "quality": quality.cases,
     }

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from benchmarks.speed import plain
 from benchmarks.speed.cases import Case, Implementation
-from benchmarks.speed.floors import n_parameters, search_step_work
+from benchmarks.speed.flat import FlatContrastive, flat, with_flat_projector
+from benchmarks.speed.floors import flat_projector_work, n_parameters, search_step_work
 from benchmarks.speed.gates import Check, close, same_gradients
 from benchmarks.speed.published import AS_SHIPPED, READY
 from benchmarks.speed.sections.ranking import earlier_paths
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import SEED, Shape, build_supernet, search_sequences
-from recbole_nasr.nets import Supernet
+from recbole_nasr.nets import Supernet, masked_mean
 from recbole_nasr.nets.acceleration import choose
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.search import SearchSequences, SearchSettings
@@ -41,7 +42,8 @@ def cases(setting: Setting) -> Iterator[Case]:
 class PlainTrainer:
     """The step as the definition has it: one path after another, all from the streams that the package draws from."""
 
-    def __init__(self, supernet: Supernet, shape: Shape, block: int) -> None:
+    def __init__(self, supernet: Supernet, shape: Shape, block: int, pool: plain.Pool = masked_mean) -> None:
+        self.pool = pool
         self.supernet, self.prefix, self.mask_token = supernet, earlier_paths(shape, block), shape.n_items + 1
         self.n_paths = shape.n_paths
         device = supernet.embedding.items.weight.device
@@ -60,7 +62,7 @@ class PlainTrainer:
         paths = self.sampler.draw(self.n_paths)
         shown, seen = ([self._view(item_seq, item_seq_len) for _ in paths] for _ in range(2))
         self.optimizer.zero_grad(set_to_none=True)
-        loss = plain.search_loss(self.supernet, shown, seen, self.prefix, paths)
+        loss = plain.search_loss(self.supernet, shown, seen, self.prefix, paths, self.pool)
         torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()
@@ -79,10 +81,17 @@ class PlainTrainer:
 class PackageSteps:
     """The package's own trainer of a block, with what suits the device: precision, compiled operations, CUDA graphs."""
 
-    def __init__(self, supernet: Supernet, shape: Shape, block: int, precision: str = "auto") -> None:
+    def __init__(
+        self,
+        supernet: Supernet,
+        shape: Shape,
+        block: int,
+        precision: str = "auto",
+        objective_class: type[Contrastive] = Contrastive,
+    ) -> None:
         device = supernet.embedding.items.weight.device
         settings = SearchSettings(n_paths=shape.n_paths, batch_size=shape.batch_size)
-        objective = Contrastive(supernet, settings, SEED)
+        objective = objective_class(supernet, settings, SEED)
         objective.acceleration = choose(device, precision=precision)
         objective.acceleration.compile_operations(supernet)
         self.acceleration, prefixes = objective.acceleration, [earlier_paths(shape, block)]
@@ -151,6 +160,7 @@ def _step(setting: Setting, shape: Shape, block: int) -> Case:
             first_call=setting.device.type == "cuda",
         ),
     ]
+    lines.append(_like_for_like(supernet, shape, block, batch))
     if setting.published:
         published, wider = setting.published, "its projector over all positions, all its parameters trained"
         lines += [
@@ -167,4 +177,28 @@ def _step(setting: Setting, shape: Shape, block: int) -> Case:
         implementations=lines,
         work=search_step_work(shape, block, n_parameters(*supernet.trained_with(block))),
         precision=setting.training_precision,
+    )
+
+
+def _like_for_like(supernet: Supernet, shape: Shape, block: int, batch: SearchSequences) -> Implementation:
+    """Return the package's step with a projector of the published code's size."""
+    wide = with_flat_projector(copy.deepcopy(supernet), shape, block)
+    steps = PackageSteps(copy.deepcopy(wide), shape, block, objective_class=FlatContrastive)
+
+    def check() -> Sequence[Check]:
+        return same_steps(
+            lambda net: PackageSteps(net, shape, block, "fp32", FlatContrastive),
+            lambda net: PlainTrainer(net, shape, block, flat),
+            wide,
+            batch,
+        )
+
+    trained = n_parameters(*wide.trained_with(block))
+    return Implementation(
+        name="fast, its projector",
+        run=lambda: steps.step(batch.item_seq, batch.item_seq_len),
+        check=check,
+        first_call=batch.item_seq.is_cuda,
+        note="a projector over all positions, as large as that of the published code",
+        work=search_step_work(shape, block, trained) + flat_projector_work(shape),
     )
