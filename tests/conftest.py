@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import recbole_nasr  # noqa: F401  (repairs RecBole before any test imports it)
 
@@ -98,6 +99,61 @@ class _NoSynchronisation(TorchDispatchMode):
             masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
             assert not masks, f"{func} with a mask waits for the device"
         return func(*args, **(kwargs or {}))
+
+
+class _Tape(_NoSynchronisation):
+    """Records what a CUDA graph would: kernels and the tensors they work on, numbers of the host as they were."""
+
+    computes_nothing = ("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided")
+
+    def __init__(self, function: Callable[..., Any], inputs: Iterable[torch.Tensor]) -> None:
+        super().__init__()
+        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.inputs = tuple(tensor.clone() for tensor in inputs)
+        with self:
+            self.output = function(*self.inputs)  # a CUDA graph would not run it yet: the first replay is left out
+        self.n_replays = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        output = super().__torch_dispatch__(func, types, args, kwargs)
+        if not func.is_view and func.overloadpacket.__name__ not in self.computes_nothing:
+            self.calls.append((func, args, kwargs or {}, output))
+        return output
+
+    @torch.no_grad()
+    def replay(self, inputs: Iterable[torch.Tensor]) -> torch.Tensor:
+        self.n_replays += 1
+        if self.n_replays > 1:
+            for held, given in zip(self.inputs, inputs, strict=True):
+                held.copy_(given)
+            for func, args, kwargs, output in self.calls:
+                again = func(*args, **kwargs)
+                for held, new in zip(tree_leaves(output), tree_leaves(again), strict=True):
+                    if isinstance(held, torch.Tensor) and held is not new:
+                        held.copy_(new)
+        return self.output.clone()
+
+
+@pytest.fixture
+def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let steps be captured on the CPU, on tapes instead of CUDA graphs; return those that are made."""
+    from recbole_nasr.nets import graphs
+    from recbole_nasr.search import augmentation
+
+    made: list[Any] = []
+
+    def capture(step: Any, inputs: Iterable[torch.Tensor]) -> Any:
+        made.append(_Tape(step._function, inputs))
+        return made[-1]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(graphs, "_on_gpu", lambda _tensor: True)
+    monkeypatch.setattr(graphs, "waiting_refused", _NoSynchronisation)
+    monkeypatch.setattr(graphs.GraphedStep, "_aside", lambda step, inputs: step._function(*inputs))
+    monkeypatch.setattr(graphs.GraphedStep, "_capture", capture)
+    # A CPU sorts with NumPy, which no tape sees.
+    monkeypatch.setattr(augmentation, "_lowest", lambda keys, n: keys.topk(n, dim=1, largest=False).indices)
+    return made
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ class Implementation:
         check: Compares what it gives with the plain reference; run before any timing.
         remote: Does it once in another process instead, and returns the seconds it took there.
         note: What the reader must know of this line.
-        first_call: Whether the first call compiles or captures; its time is kept apart.
+        settle: Calls before anything is counted or timed: the first ones may compile and capture. Their time is kept
+            apart, and so is that of compiling, in the gate as well.
         work: What it has to do, where that differs from the case's own.
         counts: Kernels and memory of one call, where another process counts them.
     """
@@ -35,7 +36,7 @@ class Implementation:
     check: Callable[[], Sequence[Check]] | None = None
     remote: Callable[[], Seconds] | None = None
     note: str = ""
-    first_call: bool = False
+    settle: int = 1
     work: Work | None = None
     counts: Callable[[], dict[str, int]] | None = None
 
@@ -100,9 +101,19 @@ def measure(case: Case, device: torch.device, effort: Effort) -> list[dict[str, 
     return lines
 
 
+def compile_seconds(device: torch.device) -> float:
+    """Return what this process has spent compiling so far; on a CPU, where nothing is compiled, 0."""
+    if device.type != "cuda":
+        return 0.0
+    from torch._dynamo.utils import calculate_time_spent  # slow to import
+
+    return float(calculate_time_spent().get("total_wall_time", 0.0))
+
+
 def _prepare(implementation: Implementation, device: torch.device) -> tuple[dict[str, Any], bool]:
     """Run the gate and one call, and count what the call does."""
     line: dict[str, Any] = {"implementation": implementation.name, "note": implementation.note}
+    compiling = compile_seconds(device)
     checks = list(implementation.check()) if implementation.check else []
     line["gate"] = [check.as_dict() for check in checks]
     refused = failures(checks)
@@ -113,13 +124,15 @@ def _prepare(implementation: Implementation, device: torch.device) -> tuple[dict
         line.update(implementation.counts())
     if implementation.run is None:
         return line, True
-    start = time.perf_counter()
-    implementation.run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    line["first_call_s"] = time.perf_counter() - start
-    if not (implementation.first_call and device.type == "cpu"):  # the counter of a CPU does not see into such code
-        line["kernels"] = count_kernels(implementation.run, device)
+    for name, n_calls in (("first_call_s", 1), ("settling_s", implementation.settle - 1)):
+        start = time.perf_counter()
+        for _ in range(n_calls):
+            implementation.run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        line[name] = time.perf_counter() - start
+    line["compile_s"] = compile_seconds(device) - compiling
+    line["kernels"] = count_kernels(implementation.run, device)
     line["peak_bytes"] = peak_bytes(implementation.run, device)
     return line, True
 

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.nets import HybridNet, acceleration
+from recbole_nasr.nets import HybridNet, acceleration, graphs
 from recbole_nasr.nets.acceleration import Acceleration, choose
 from recbole_nasr.nets.graphs import GraphedStep
 from recbole_nasr.nets.losses import LossWatch
@@ -153,3 +154,40 @@ def test_a_loss_that_is_not_finite_is_noticed_at_the_next_look_even_if_later_one
     watch = LossWatch(every=4)
     losses = [1.0, 2.0, 3.0, 4.0, 5.0, bad, 1.0, 1.0]
     assert [watch.see(torch.tensor(loss)) for loss in losses] == [False] * 7 + [True]
+
+
+def test_a_step_that_reads_a_value_back_is_not_captured_and_the_message_says_why(
+    tapes: list[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @contextmanager
+    def refused() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.Tensor, "item", failing_item)
+            yield
+
+    def failing_item(_tensor: torch.Tensor) -> float:
+        msg = "called a synchronizing CUDA operation\nand more"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(graphs, "waiting_refused", refused)
+    step = GraphedStep(lambda x: x * x.item(), "training step")
+    with caplog.at_level(logging.WARNING, logger="recbole_nasr"):
+        assert [float(step(torch.tensor(float(n)))) for n in range(6)] == [0, 1, 4, 9, 16, 25]
+    said = "cuda_graphs: off for the training step, which could not be captured: called a synchronizing CUDA operation"
+    assert [record.message for record in caplog.records] == [said]
+    assert not tapes
+    required = GraphedStep(lambda x: x * x.item(), "training step", required=True)
+    with pytest.raises(RuntimeError, match="called a synchronizing"):
+        [required(torch.tensor(1.0)) for _ in range(6)]
+
+
+def test_a_replayed_step_uses_the_values_it_is_given_and_only_those_of_the_host_that_its_key_stands_for(
+    tapes: list[Any],
+) -> None:
+    factor = 2.0
+    step = GraphedStep(lambda x: x * factor, "step")
+    assert [float(step(torch.tensor(float(n)), key=factor)) for n in range(6)] == [0, 2, 4, 6, 8, 10]
+    factor = 3.0
+    assert float(step(torch.tensor(1.0), key=2.0)) == 2.0  # as captured
+    assert [float(step(torch.tensor(float(n)), key=factor)) for n in range(6)] == [0, 3, 6, 9, 12, 15]
+    assert [tape.n_replays for tape in tapes] == [4, 3]

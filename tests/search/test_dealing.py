@@ -245,3 +245,36 @@ def test_a_rate_on_the_device_stays_in_its_place_when_a_state_is_loaded() -> Non
     optimizers[0].load_state_dict(copy.deepcopy(optimizers[1].state_dict()))
     assert optimizers[0].param_groups[0]["lr"] is rates[0]
     assert float(rates[0]) == float(rates[1])
+
+
+HOW: list[dict[str, Any]] = [
+    {},
+    {"path_sampling": "fair", "symmetric": True, "target_momentum": 0.9, "augmentations": ("mask", "crop", "reorder")},
+    {"objective": "next_item", "augmentations": ("mask",)},
+]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_replayed_steps_learn_to_the_last_bit_what_steps_that_are_run_do(
+    how: dict[str, Any], make_sequences: MakeSequences, tapes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, losses, sequences = [], [], make_sequences(26)
+    for captured in (False, True):
+        torch.manual_seed(1)  # of dropout too
+        objective_class = NextItem if how.get("objective") == "next_item" else Contrastive
+        net = net_of(how.get("objective", "contrastive"), SPACE)
+        settings = SearchSettings(batch_size=13, epochs=10, decay_steps=4, **how)
+        objective = objective_class(net, settings, 5)
+        objective.acceleration = Acceleration(graphs=True, required=True)
+        trainer = BlockTrainer(net, [()], SPACE, settings, 5, objective)
+        for group in trainer.optimizer.param_groups:  # as on a GPU
+            group["lr"] = torch.tensor(settings.learning_rate)
+        if not captured:
+            monkeypatch.setattr(trainer.dealt._step, "_enabled", False)
+        losses.append(trainer.train(sequences, "test"))
+        states.append(net.state_dict())
+        assert bool(tapes) == captured
+    assert sum(tape.n_replays > 1 for tape in tapes) >= (1 if "path_sampling" in how else 2)  # one number of places
+    assert losses[0] == losses[1]
+    for name, value in states[1].items():
+        assert torch.equal(value, states[0][name]), name

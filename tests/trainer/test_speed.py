@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from torch._dynamo.utils import counters
 
 from recbole_nasr.errors import ConfigError, NumericalError
 from recbole_nasr.nets import losses
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.softmax import ExactSoftmax, SampledSoftmax
+from recbole_nasr.trainer.averaging import WeightAverage
 
 Assemble = Callable[..., SimpleNamespace]
 
@@ -99,3 +102,23 @@ def test_a_loss_that_is_not_finite_ends_an_epoch_early(
     with pytest.raises(NumericalError, match="The training loss must be finite"):
         run.trainer.fit(run.train, run.valid, saved=False)
     assert len(calls) == 3
+
+
+@pytest.mark.parametrize("how", [{}, {"clip_grad_norm": {"max_norm": 0.5}, "n_sampled_items": 4}])
+def test_replayed_training_steps_learn_to_the_last_bit_what_steps_that_are_run_do(
+    how: dict[str, object], assemble: Assemble, toy: Path, tapes: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = {**WeightAverage.__init__.__kwdefaults__, "on_device": True}  # as on a GPU
+    monkeypatch.setattr(WeightAverage.__init__, "__kwdefaults__", defaults)
+    runs = []
+    for captured in (False, True):
+        run = assemble("NASR", toy, epochs=6, **how)
+        run.trainer.speed.acceleration = Acceleration(graphs=captured, required=True)
+        run.trainer.fit(run.train, run.valid, saved=False)
+        assert bool(tapes) == captured
+        runs.append(run)
+    assert any(tape.n_replays > 3 for tape in tapes)
+    plain, replayed = (run.model.state_dict() for run in runs)
+    for name, value in plain.items():
+        assert torch.equal(value, replayed[name]), name
+    assert runs[0].trainer.train_loss_dict == runs[1].trainer.train_loss_dict

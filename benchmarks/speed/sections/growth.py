@@ -12,7 +12,7 @@ from benchmarks.speed.cases import Case, Implementation
 from benchmarks.speed.package import package_step, package_trainer
 from benchmarks.speed.sections.evaluation import evaluation_cases
 from benchmarks.speed.sections.ranking import earlier_paths, stored_views
-from benchmarks.speed.sections.search_step import PackageSteps
+from benchmarks.speed.sections.search_step import SETTLING, PackageSteps
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import Shape, build_network, build_supernet, search_sequences, training_batch
 from recbole_nasr.progress import Progress
@@ -97,7 +97,9 @@ def cases(setting: Setting) -> Iterator[Case]:
         base = replace(base, batch_size=32, ranking_rows=4, cases=128, n_items=2000)
     for what, work, build, sizes in _lines(base):
         lines = [
-            Implementation(name=str(value), run=build(shape, setting.device), first_call=setting.device.type == "cuda")
+            Implementation(
+                name=str(value), run=build(shape, setting.device), settle=SETTLING.get(setting.device.type, 1)
+            )
             for value, shape in sizes
         ]
         yield Case(section="growth", title=what, shape=base.name, unit=work, implementations=lines)

@@ -27,8 +27,15 @@ from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.sampling import PathSampler
 from recbole_nasr.search.training import BlockTrainer
 
-N_GATE_STEPS = 3
-LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+SETTLING = {"cuda": 200}
+"""Calls until each number of places that uniform draws need has been captured; the rarest comes in 6 % of the steps."""
+
+N_GATE_STEPS = {"cpu": 3, "cuda": 24}
+"""On a GPU enough of them for captured steps to be compared too: the first ones of each kind are not captured."""
+
+FIRST_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
+LATER_TOLERANCE = {"cpu": 1e-5, "cuda": 1e-3}
+"""Of the losses after the first: Adam divides a gradient by its size, so what differs by rounding is not lost on it."""
 
 
 def cases(setting: Setting) -> Iterator[Case]:
@@ -122,13 +129,18 @@ def same_steps(
     trainers = [make(copied) for make, copied in zip((first, second), supernets, strict=True)]
     losses: list[list[Tensor]] = [[], []]
     gradients = None
-    for _ in range(N_GATE_STEPS):
+    device = batch.item_seq.device.type
+    for _ in range(N_GATE_STEPS[device]):
         for index, trainer in enumerate(trainers):
             step: Callable[[Tensor, Tensor], Tensor] = trainer.step  # type: ignore[attr-defined]
             losses[index].append(step(batch.item_seq, batch.item_seq_len).clone())
         gradients = gradients or same_gradients(supernets[0], supernets[1], GRADIENT_TOLERANCE)
     found, expected = (torch.stack(list(values)) for values in losses)
-    return [close("losses of three steps", found, expected, LOSS_TOLERANCE), *([gradients] if gradients else [])]
+    return [
+        close("loss of the first step", found[:1], expected[:1], FIRST_TOLERANCE),
+        close("losses of the steps after it", found[1:], expected[1:], LATER_TOLERANCE[device]),
+        *([gradients] if gradients else []),
+    ]
 
 
 def _step(setting: Setting, shape: Shape, block: int) -> Case:
@@ -157,7 +169,7 @@ def _step(setting: Setting, shape: Shape, block: int) -> Case:
             name="fast",
             run=lambda: fast.step(batch.item_seq, batch.item_seq_len),
             check=check,
-            first_call=setting.device.type == "cuda",
+            settle=SETTLING.get(setting.device.type, 1),
         ),
     ]
     lines.append(_like_for_like(supernet, shape, block, batch))
@@ -198,7 +210,7 @@ def _like_for_like(supernet: Supernet, shape: Shape, block: int, batch: SearchSe
         name="fast, its projector",
         run=lambda: steps.step(batch.item_seq, batch.item_seq_len),
         check=check,
-        first_call=batch.item_seq.is_cuda,
+        settle=SETTLING.get(batch.item_seq.device.type, 1),
         note="a projector over all positions, as large as that of the published code",
         work=search_step_work(shape, block, trained) + flat_projector_work(shape),
     )
