@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def test_a_verified_search_end_to_end(toy: Path, capsys: pytest.CaptureFixture[s
     assert "/".join(",".join(block) for block in content["blocks"]) == winner["architecture"]
     assert {"search", "verification", "training"} <= json.loads((folder / "run.json").read_text())["seconds"].keys()
     assert (folder / "front.svg").is_file()
+    described = (Path(__file__).parents[2] / "docs" / "files.md").read_text(encoding="utf-8")
+    for path in folder.rglob("*.*"):
+        name = path.relative_to(folder).as_posix()
+        if not name.startswith("tensorboard/"):
+            name = re.sub(r"block-\d+", "block-N", name)
+            name = f"{path.stem}." if path.suffix in (".svg", ".png") else name
+            assert f"`{name}" in described or f"/{name}" in described, name
 
     # RecBole's own entry comes to the same network and the same numbers.
     config = {**WORDS, "metrics": ["NDCG", "Recall"], "valid_metric": "NDCG@5", "metric_decimal_place": 8, "gpu_id": ""}
