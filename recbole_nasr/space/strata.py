@@ -16,6 +16,9 @@ from recbole_nasr.rng import derive_seed
 from recbole_nasr.space.architecture import Architecture
 from recbole_nasr.space.search_space import SearchSpace
 
+EMPTY = "skip"
+"""The layer that does nothing: networks that differ in where it stands alone are one."""
+
 RANDOM = "random"
 """Stratum of networks whose layers are drawn independently and uniformly."""
 
@@ -46,7 +49,7 @@ def family_of(operation: str) -> str:
 
 
 def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled]:
-    """Return ``n`` different networks, every other one made on purpose, the rest random.
+    """Return ``n`` networks of different functions, every other one made on purpose, the rest random.
 
     Made on purpose are the pure networks (one operation in every layer), those that alternate between operations of two
     families, and those with one family in the first half and another in the second; they take turns, until there are no
@@ -59,25 +62,33 @@ def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled
         seed: Of the random ones.
 
     Raises:
-        ArchitectureError: If the space has fewer than ``n`` networks.
+        ArchitectureError: If the space has fewer than ``n`` of them.
     """
-    if not 1 <= n <= space.n_architectures:
-        msg = f"A sample has between 1 and the {space.n_architectures} networks of the space, but {n} were asked for."
+    n_different = _n_different(space)
+    if not 1 <= n <= n_different:
+        msg = f"A sample has between 1 and the {n_different} different networks of the space, but {n} were asked for."
         raise ArchitectureError(msg)
     rng = random.Random(derive_seed(seed, "architectures/stratified"))  # noqa: S311
     made = _made_on_purpose(space)
     counts: dict[str, int] = {}
-    found: dict[Architecture, Sampled] = {}
+    found: dict[tuple[str, ...], Sampled] = {}
     for number in itertools.count():
         drawn = (RANDOM, space.random_architecture(rng))
         stratum, architecture = next(made, drawn) if number % 2 == 0 else drawn
-        if architecture in found:
+        function = tuple(name for name in architecture.layers if name != EMPTY)
+        if function in found:
             continue
         counts[stratum] = counts.get(stratum, 0) + 1
-        found[architecture] = Sampled(stratum, counts[stratum], architecture)
+        found[function] = Sampled(stratum, counts[stratum], architecture)
         if len(found) == n:
             break
     return list(found.values())
+
+
+def _n_different(space: SearchSpace) -> int:
+    if EMPTY not in space.operations:
+        return space.n_architectures
+    return sum((len(space.operations) - 1) ** depth for depth in range(space.n_layers + 1))
 
 
 def _made_on_purpose(space: SearchSpace) -> Iterator[tuple[str, Architecture]]:
@@ -101,10 +112,14 @@ def _made_on_purpose(space: SearchSpace) -> Iterator[tuple[str, Architecture]]:
 
 
 def _pairs(families: dict[str, list[str]]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of operations of two families in both orders: all first members, then all second ones."""
+    """Yield pairs of operations of two families in both orders: all first members, then all second ones.
+
+    Neighbours come first, so that the first few pairs hold many families.
+    """
     most = max(len(names) for names in families.values())
     for rank in range(most):
         members = [names[rank] for names in families.values() if rank < len(names)]
-        for first, second in itertools.combinations(members, 2):
-            yield first, second
-            yield second, first
+        for distance in range(1, len(members)):
+            for first, second in zip(members, members[distance:], strict=False):
+                yield first, second
+                yield second, first

@@ -43,10 +43,28 @@ def test_all_networks_of_a_small_space_are_found_once() -> None:
     space = SearchSpace(("transformer_h4", "tcn_d1_2"), (2, 1))
     sample = stratified_sample(space, 8)
     assert len({network.architecture for network in sample}) == 8
-    with pytest.raises(ArchitectureError, match="between 1 and the 8 networks"):
+    with pytest.raises(ArchitectureError, match="between 1 and the 8 different networks"):
         stratified_sample(space, 9)
 
 
 def test_a_space_of_one_family_has_pure_and_random_networks_alone() -> None:
     space = SearchSpace(("tcn_d1_2", "tcn_d1_4"), (3,))
     assert {network.stratum for network in stratified_sample(space, 8)} == {"pure", "random"}
+
+
+def test_networks_that_differ_in_the_place_of_the_empty_layer_alone_are_sampled_once() -> None:
+    space = SearchSpace(("skip", "gru", "tcn_d1_2"), (2, 1))
+    functions = {
+        tuple(name for name in network.architecture.layers if name != "skip")
+        for network in stratified_sample(space, 15)  # 1 + 2 + 4 + 8: by depth
+    }
+    assert len(functions) == 15
+    with pytest.raises(ArchitectureError, match="between 1 and the 15 different networks"):
+        stratified_sample(space, 16)
+
+
+def test_the_first_pairs_are_of_neighbours_so_that_they_hold_many_families() -> None:
+    space = SearchSpace(("ffn", "gru", "lru", "tcn_d1_2"), (4,))
+    sample = stratified_sample(space, 30, seed=1)
+    found = [str(network.architecture) for network in sample if network.stratum == "alternating"]
+    assert found[:4] == ["ffn,gru,ffn,gru", "gru,ffn,gru,ffn", "gru,lru,gru,lru", "lru,gru,lru,gru"]
