@@ -46,9 +46,9 @@ What to run
   --study         an experiment of the paper instead of a model (docs/studies.md):
 {studies};
                   the same command goes on where the last one stopped, also in several processes;
-                  --seeds=[1, 2] --n_trials=20 --time_budget=2h --storage=URL --results=FOLDER
+                  --seeds=[1,2] --n_trials=20 --time_budget=2h --storage=URL --results=FOLDER
                   --target=DATASET (transfer) --space={{...}} --pruner=median (tune)
-                  --n_architectures=24 --search_seeds=[1, 2] (fidelity)
+                  --n_architectures=24 --search_seeds=[1,2] (fidelity)
   --device        auto (a GPU where there is one), cpu or cuda; a certain card with --gpu_id=1
 
 Where results go
@@ -67,7 +67,8 @@ goes to every model that reads it, --SASRec.epochs=5 to one.
   evaluation      metrics, topk, valid_metric, eval_batch_size, eval_args
   data            window_length, min_item_interactions, split_by, ...: all in dataset_configs/
                   MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
-  network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml
+  network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml; beside
+                  --architecture=RUN, --n_layers=32 stretches it and --hidden_size=128 widens it
   search          search_preset:
 {searches};
                   search_space: {spaces};
@@ -75,6 +76,8 @@ goes to every model that reads it, --SASRec.epochs=5 to one.
                   max_parameters, max_flops, max_latency_ms: what the network may cost;
                   n_blocks, search_epochs, ...: all in properties/model/NASRSearch.yaml
   own operations  ops_module: a Python file that registers them (docs/operations.md)
+  trackers        TensorBoard events are always written; --log_wandb=True --wandb_project=NAME,
+                  --log_mlflow=True --mlflow_experiment=NAME
 
 Using finished runs (docs/using.md)
   --list          all runs with their results; --runs_dir, --dataset
@@ -87,6 +90,8 @@ Using finished runs (docs/using.md)
                   the network as a file for a server, checked and timed; --k, --output=DIR
 
 Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed.md)
+
+Is anything wrong with this installation? python -m recbole_nasr.doctor
 
   --help, --version
 """
