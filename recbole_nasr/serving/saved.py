@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from recbole.data import create_dataset
-from recbole.utils import get_model
 
 from recbole_nasr import runs
 from recbole_nasr.checkpoint import load_checkpoint
@@ -18,14 +17,14 @@ from recbole_nasr.configuration import MODELS
 from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.documents import read_document
-from recbole_nasr.errors import CheckpointError, ConfigError, DataError, NASRError, NewerFileError, did_you_mean
+from recbole_nasr.errors import CheckpointError, ConfigError, DataError, NewerFileError, did_you_mean
 from recbole_nasr.isolation import restored_visible_devices
 from recbole_nasr.pipeline import CHECKPOINT
 from recbole_nasr.results import ITEMS_FILE
 from recbole_nasr.results import SCHEMA as METRICS_SCHEMA
+from recbole_nasr.serving.rebuilding import rebuilt_network
 
 _LONGEST = 1_000_000
-_OTHER_DATA = "it was trained on other data; put the data of the run back, or train again"
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def load_run(name: str | Path, device: str = "auto") -> LoadedRun:
     config["device"] = torch_device(device)
     items = run.folder / ITEMS_FILE
     vocabulary = Vocabulary.load(items) if items.is_file() else Vocabulary.of(load_data(config))
-    return LoadedRun(run, _network(saved, config, vocabulary), config, vocabulary)
+    return LoadedRun(run, rebuilt_network(saved, config, vocabulary), config, vocabulary)
 
 
 def _config(saved: dict[str, Any], path: Path) -> Any:
@@ -200,56 +199,6 @@ def _check_place(config: Any) -> None:
     if not folder.is_dir() and not ours:
         msg = f"there is no folder {folder}"
         raise FileNotFoundError(msg)
-
-
-class _ItemsOnly:
-    """Stands for a data set where a model is built: all that a model of histories needs is the number of items."""
-
-    def __init__(self, config: Any, n_items: int) -> None:
-        self._model, self._field, self._n_items = config["model"], config["ITEM_ID_FIELD"], n_items
-
-    def num(self, field: str) -> int:
-        return self._n_items if field == self._field else self.__getattr__(f"the number of {field}")
-
-    def __getattr__(self, name: str) -> Any:
-        msg = (
-            f"{self._model} scores with more than the items of a history ({name}), so it cannot recommend for "
-            "histories alone; NASR, NASRSearch, SASRec, GRU4Rec and other models of item sequences can."
-        )
-        raise ConfigError(msg)
-
-
-def _network(saved: dict[str, Any], config: Any, vocabulary: Vocabulary) -> Any:
-    data, weights = _ItemsOnly(config, len(vocabulary)), saved["state_dict"]
-    try:
-        _check_shapes(config, data, weights)
-        model = get_model(config["model"])(config, data)
-        model.load_state_dict(weights)
-        if config["model"] not in MODELS:  # ours keep there what training goes on from
-            model.load_other_parameter(saved.get("other_parameter"))
-    except NASRError:
-        raise
-    except Exception as error:  # whatever a network finds wrong with settings and weights that are none
-        first = str(error).strip().rpartition("\n")[2].strip()
-        msg = f"The weights do not fit the network of {len(vocabulary) - 1:,} items ({first}): {_OTHER_DATA}."
-        raise CheckpointError(msg) from error
-    return model.to(config["device"]).eval()
-
-
-def _check_shapes(config: Any, data: Any, weights: dict[str, torch.Tensor]) -> None:
-    """Refuse settings of a network larger than its weights, before memory is taken for it."""
-    try:
-        with torch.device("meta"):
-            planned = get_model(config["model"])(config, data).state_dict()
-    except (NotImplementedError, RuntimeError):  # a network that looks at numbers while it is made
-        return
-    for name, tensor in planned.items():
-        if name in weights and weights[name].shape != tensor.shape:
-            msg = f"{name} has the shape {tuple(weights[name].shape)}, not {tuple(tensor.shape)}"
-            raise ValueError(msg)
-    if missing := [name for name in planned if name not in weights]:
-        msg = f"{missing[0]} is missing"
-        raise ValueError(msg)
 
 
 def _document(path: Path, schema: str) -> dict[str, Any]:

@@ -13,10 +13,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from recbole.config import Config
+from recbole.data.interaction import Interaction
+from recbole.utils import get_model
 
 from recbole_nasr import load
+from recbole_nasr.defaults import full_softmax
 from recbole_nasr.errors import CheckpointError, ConfigError, DataError
 from recbole_nasr.results import ITEMS_FILE
+from recbole_nasr.serving.rebuilding import OF_HISTORIES, ItemsOnly
 from recbole_nasr.serving.saved import load_data, load_run
 from recbole_nasr.serving.users import user_history
 
@@ -174,8 +180,6 @@ def test_the_history_of_a_user_is_all_of_it_in_order(trained: SimpleNamespace) -
 
 
 def test_a_person_is_known_by_the_last_window(tmp_path: Path) -> None:
-    from recbole.config import Config
-
     rows = [f"anna,i{step % 9},{step}" for step in range(22)] + [f"bob,i{step % 9},{step}" for step in range(12)]
     (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
     options = {"source": str(tmp_path / "log.csv"), "data_path": "data", "sequence_unit": "window", "window_length": 10}
@@ -194,14 +198,20 @@ def test_a_person_is_known_by_the_last_window(tmp_path: Path) -> None:
 
 
 def test_a_model_of_users_says_that_it_needs_more_than_items(trained: SimpleNamespace) -> None:
-    from recbole.utils import get_model
-
-    from recbole_nasr.serving.saved import _ItemsOnly
-
     config = load_run(trained.sasrec, "cpu").config
     config["model"], config["embedding_size"], config["loss_type"] = "FPMC", 4, "BPR"
     with pytest.raises(ConfigError, match="FPMC scores with more than the items of a history"):
-        get_model("FPMC")(config, _ItemsOnly(config, 31))
+        get_model("FPMC")(config, ItemsOnly(config, 31))
+
+
+@pytest.mark.parametrize("name", OF_HISTORIES)
+def test_a_model_of_histories_needs_no_data_set(trained: SimpleNamespace, name: str) -> None:
+    changes = {"data_path": str(trained.data), "MAX_ITEM_LIST_LENGTH": 4, "gpu_id": "", **full_softmax(name, {})}
+    config = Config(model=name, dataset="toy", config_dict=changes)
+    model = get_model(name)(config, ItemsOnly(config, N_ITEMS + 1)).eval()
+    batch = Interaction({"item_id_list": torch.tensor([[3, 1, 2, 4]]), "item_length": torch.tensor([4])})
+    with torch.no_grad():
+        assert model.full_sort_predict(batch).numel() == N_ITEMS + 1
 
 
 @pytest.mark.parametrize("name", ["runs/none", "model.pth", ""])
