@@ -38,10 +38,21 @@ def footing(rows: Sequence[Row]) -> str:
 
 def _owners(rows: Sequence[Row], key: str) -> list[str]:
     """Return each value of ``key`` with the rows that have it; the value of most rows needs no names."""
-    owners: dict[str, list[str]] = {}
+    owners: dict[str, list[Row]] = {}
     for row in rows:
         value = row.runs[0].record.settings.get(key)
-        owners.setdefault("not a key" if value is None else str(value), []).append(row.name)
+        owners.setdefault("not a key" if value is None else str(value), []).append(row)
     most = max(owners, key=lambda value: len(owners[value]))
-    others = [f"{value} ({', '.join(dict.fromkeys(names))})" for value, names in owners.items() if value != most]
-    return [most, *others]
+    return [most, *(f"{value} ({_named(of, rows)})" for value, of in owners.items() if value != most)]
+
+
+def _named(some: Sequence[Row], rows: Sequence[Row]) -> str:
+    """Return the names of ``some`` of the rows; all of one data set by its name, if there are several."""
+    datasets = dict.fromkeys(row.dataset for row in rows)
+    names = []
+    for dataset in datasets:
+        here = [row.name for row in some if row.dataset == dataset]
+        where = f" on {dataset}" if len(datasets) > 1 else ""
+        complete = where and len(here) == sum(row.dataset == dataset for row in rows)
+        names += [f"all{where}"] if complete else [f"{name}{where}" for name in here]
+    return ", ".join(names)

@@ -92,7 +92,7 @@ def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> l
         f"- search (training of the supernet and selection): {search:.1f} s, mean of {len(searched)}",
         f"- training the network it found: {training:.1f} s",
         f"- training one random network: {each:.1f} s, mean of {len(random)}",
-        f"- search and training together cost as much as {affordable} random networks{short}",
+        f"- search and training together cost as much as {affordable} random network{'s' * (affordable > 1)}{short}",
         f"- test {metric}: {found:.4f} for the networks found (mean), {kept.test[metric]:.4f} for the random network "
         f"with the best validation score of {min(affordable, len(random))} (seed {kept.seed})",
     ]

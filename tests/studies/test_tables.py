@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recbole_nasr.report.study_footing import footing
 from recbole_nasr.space import Architecture
 from recbole_nasr.statistics import paired_comparison
 from recbole_nasr.studies.definition import StudyDefinition
@@ -16,7 +17,7 @@ from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import find_record, load_record, result_key
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.summaries import ablation, agreement, cost, shares_by_depth
-from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
+from recbole_nasr.studies.tables import FinishedRun, Row, differences, mean_sd, rows_of, tidy
 
 from .conftest import record_of
 
@@ -199,3 +200,17 @@ def test_the_published_numbers_name_rows_of_the_study() -> None:
     for numbers in definition.published.values():
         assert set(numbers) <= labels
     assert definition.published["ml"]["NASR"]["ndcg@20"] == 0.1793  # Table 2, last row
+
+
+def test_settings_that_differ_are_told_of_a_data_set_or_of_single_rows() -> None:
+    def row(name: str, dataset: str, **settings: object) -> Row:
+        cell = Cell(name, "NASR", dataset, {}, seed=1)
+        return Row(name, dataset, (FinishedRun(name, dataset, {}, record_of(cell, settings=settings)),))
+
+    long, short = {"MAX_ITEM_LIST_LENGTH": 50}, {"MAX_ITEM_LIST_LENGTH": 30}
+    one = [row("A", "ml", **short), row("B", "ml", **short), row("C", "ml", **long)]
+    assert "- `MAX_ITEM_LIST_LENGTH`: 30; 50 (C)" in footing(one)
+    two = [*one[:2], row("A", "lastfm", **long), row("B", "lastfm", **long)]
+    assert "- `MAX_ITEM_LIST_LENGTH`: 30; 50 (all on lastfm)" in footing(two)
+    both = [*one, *two[2:], row("D", "ml", **short)]
+    assert "- `MAX_ITEM_LIST_LENGTH`: 30; 50 (C on ml, all on lastfm)" in footing(both)
