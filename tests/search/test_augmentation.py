@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.search.augmentation import AUGMENTATIONS, View, check_augmentations, crop, make_view, mask, reorder
+from recbole_nasr.search.augmentation import (
+    AUGMENTATIONS,
+    View,
+    _lowest,
+    check_augmentations,
+    crop,
+    make_view,
+    mask,
+    reorder,
+)
 
 MASK = 1000
 KINDS = sorted(AUGMENTATIONS)
@@ -173,3 +182,12 @@ def test_a_wide_batch_is_augmented_without_waiting_for_a_device(no_synchronisati
 def test_unknown_augmentations_and_ratios_are_refused(names: tuple[str, ...], ratio: float, rule: str) -> None:
     with pytest.raises(ConfigError, match=rule):
         check_augmentations(names, ratio)
+
+
+@pytest.mark.parametrize("length", [1, 2, 30, 33, 200])
+def test_the_lowest_keys_of_a_row_come_first_and_equal_ones_in_the_order_of_their_places(length: int) -> None:
+    keys = torch.rand(50, length, generator=torch.Generator().manual_seed(1))
+    keys[keys > 0.8] = 2.0  # as padding has
+    keys[0] = 0.5
+    n = min(length, 7)
+    assert torch.equal(_lowest(keys, n), keys.argsort(dim=1, stable=True)[:, :n])
