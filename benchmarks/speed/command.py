@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, results: Results) -> int:
     """Measure the sections; return how many lines were refused and sections failed."""
     name = ("cuda" if torch.cuda.is_available() else "cpu") if options.device == "auto" else options.device
     device, tiny = torch.device(name), options.scale == "tiny"
-    published = Published(options.official, device) if options.official else None
+    published = Published(options.official.resolve(), device) if options.official else None
     effort = EFFORTS[options.scale]
     if options.seconds is not None:
         effort = Effort(effort.rounds, options.seconds, effort.least_rounds, effort.shortest_round_s)

@@ -13,8 +13,9 @@ from typing import Any
 
 from benchmarks.speed.figure import save_roofline
 from benchmarks.speed.tables import case_table, growth_table, import_lines, limits_table, machine_lines, roofline_table
-from benchmarks.speed.targets import targets_table
+from benchmarks.speed.targets import gpu_targets_table, targets_table
 
+NO_GPU = "There was no GPU: nothing on this page is a claim about one."
 TEMPLATE = Path(__file__).with_name("performance.template.md")
 Results = dict[str, Any]
 _PLACE = re.compile(r"\{\{(\w+)(?::(\w+))?\}\}")
@@ -41,11 +42,16 @@ def page_text(results: Results, gpu: Results | None, figure: str) -> str:
     """
 
     def sections(name: str) -> str:
-        found = [case for case in results["cases"] if case["section"] == name]
-        return "\n\n".join(case_table(case, gpu) for case in found) or "Not measured."
+        found = [case_table(case) for case in results["cases"] if case["section"] == name]
+        if gpu:
+            found += [case_table(case, "GPU: ") for case in gpu["cases"] if case["section"] == name]
+        return "\n\n".join(found) or "Not measured."
 
     makers: dict[str, Callable[[], str]] = {
         "machine": lambda: machine_lines(results),
+        "gpu_machine": lambda: f"GPU: {machine_lines(gpu)}" if gpu else NO_GPU,
+        "gpu_targets": lambda: gpu_targets_table(gpu),
+        "gpu_limits": lambda: limits_table(gpu) if gpu else "Not measured on a GPU.",
         "roofline": lambda: roofline_table(results, gpu),
         "targets": lambda: targets_table(results),
         "limits": lambda: limits_table(results),

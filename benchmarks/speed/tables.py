@@ -77,12 +77,16 @@ def roofline_table(results: Results, gpu: Results | None) -> str:
     return table(["", "this CPU", "GPU"], rows)
 
 
-def case_table(case: dict[str, Any], gpu: Results | None) -> str:
-    """Return a case: a row for each implementation."""
+def case_table(case: dict[str, Any], where: str = "") -> str:
+    """Return a case: a row for each implementation.
+
+    Args:
+        case: Of the results.
+        where: Put before its title.
+    """
     lines = case["lines"]
     base, published = lines[0].get("median_s"), published_time(lines)
-    same = find_case(gpu, case["section"], case["title"], case["shape"])
-    rows = [_row(line, base, published, find_line(same, line["implementation"])) for line in lines]
+    rows = [_row(line, base, published) for line in lines]
     first = lines[0]["implementation"]
     header = [
         "",
@@ -93,17 +97,17 @@ def case_table(case: dict[str, Any], gpu: Results | None) -> str:
         "of the floor",
         "kernels",
         "MiB",
-        "GPU, ms",
     ]
     notes = "; ".join(f"{line['implementation']}: {line['note']}" for line in lines if line["note"])
-    caption = f"**{case['title'][0].upper()}{case['title'][1:]}, `{case['shape']}`**: {case['unit']}."
-    return f"{caption} {notes[:1].upper()}{notes[1:]}.\n\n{table(header, rows)}"
+    caption = f"**{where}{case['title'][0].upper()}{case['title'][1:]}, `{case['shape']}`**: {case['unit']}."
+    said = f" {notes[:1].upper()}{notes[1:]}." if notes else ""
+    return f"{caption}{said}\n\n{table(header, rows)}"
 
 
-def _row(line: dict[str, Any], base: float | None, published: float | None, on_gpu: dict[str, Any]) -> list[str]:
+def _row(line: dict[str, Any], base: float | None, published: float | None) -> list[str]:
     name = line["implementation"]
     if "refused" in line:
-        return [f"{name}: refused, {line['refused']}", *["-"] * 7, NOT_MEASURED]
+        return [f"{name}: refused, {line['refused']}", *["-"] * 7]
     seconds, floor = line["median_s"], line.get("floor", {}).get("seconds")
     return [
         name,
@@ -114,7 +118,6 @@ def _row(line: dict[str, Any], base: float | None, published: float | None, on_g
         f"{seconds / floor:.3g}" if floor and not name.startswith("published") else "-",
         f"{line['kernels']:,}" if "kernels" in line else "-",
         f"{line['peak_bytes'] / 2**20:,.0f}" if "peak_bytes" in line else "-",
-        milliseconds(on_gpu["median_s"]) if "median_s" in on_gpu else NOT_MEASURED,
     ]
 
 

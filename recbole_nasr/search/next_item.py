@@ -183,9 +183,9 @@ class NextItem(Objective):
 
     def _runner(self, index: int, paths: Sequence[Path], device: torch.device) -> PathRunner:
         """Return what runs ``paths`` of block ``index``: one after another on a CPU, stacked on a GPU."""
-        block, (_, length) = self.supernet.block(index), self.examples[0].shape
+        block, (n_sequences, length) = self.supernet.block(index), self.examples[0].shape
         width = self.supernet.embedding.items.embedding_dim
-        at_a_time = states_at_a_time(device, self.batch_size * length, width)
+        at_a_time = states_at_a_time(device, min(self.batch_size, n_sequences), length, width)
         if at_a_time:
             return partial(StackedPaths(paths, at_a_time, device).run, block)
         groups = [PathGroup((index,), torch.tensor([index], device=device)) for index in range(len(paths))]

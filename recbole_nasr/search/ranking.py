@@ -164,7 +164,7 @@ def rank_paths(
     (n_sequences, length), width = views[0][0].shape, supernet.embedding.items.embedding_dim
     device = supernet.embedding.items.weight.device
     if at_a_time is None:
-        at_a_time = states_at_a_time(device, min(batch_size, n_sequences) * length, width)
+        at_a_time = states_at_a_time(device, min(batch_size, n_sequences), length, width)
     shown, seen = (
         _Run(branch, view, outputs, batch_size, at_a_time, progress)
         for branch, view, outputs in zip((online, teacher), views, frozen or (None, None), strict=True)

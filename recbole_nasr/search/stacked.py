@@ -20,6 +20,9 @@ from recbole_nasr.nets.memory import memory_share
 from recbole_nasr.nets.supernet import SupernetBlock
 from recbole_nasr.space import Path
 
+MOST_ROWS = 65_535
+"""Rows of a stack: the fused attention kernels of torch count rows in a dimension of the grid that ends there."""
+
 
 class PathGroup(NamedTuple):
     """The paths whose outputs come together.
@@ -112,9 +115,10 @@ class StackedPaths:
                 yield from self._run(block, stage.then, made, depth + 1)
 
 
-def states_at_a_time(device: torch.device, n_positions: int, width: int) -> int:
-    """Return how many states of ``n_positions`` positions to stack; 0 on a CPU, which runs one path after another."""
+def states_at_a_time(device: torch.device, n_rows: int, length: int, width: int) -> int:
+    """Return how many states ``(n_rows, length, width)`` to stack; 0 on a CPU, which runs one path after another."""
     if device.type == "cpu":
         return 0
     # A quarter, since inside an operation a state is several times as wide.
-    return max(1, memory_share(device) // 4 // (n_positions * width * 4))
+    fitting = memory_share(device) // 4 // (n_rows * length * width * 4)
+    return max(1, min(fitting, MOST_ROWS // n_rows))

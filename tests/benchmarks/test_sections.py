@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.speed.cases import Effort
+from benchmarks.speed.cases import Case, Effort, Implementation
 from benchmarks.speed.command import main, measured
 from benchmarks.speed.counting import count_kernels
 from benchmarks.speed.page import page_text
@@ -16,7 +17,7 @@ from benchmarks.speed.roofline import Roofline
 from benchmarks.speed.sections import ON_REQUEST, augmentation, ranking, search_step, sections
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import TINY, build_supernet
-from benchmarks.speed.targets import targets_table
+from benchmarks.speed.targets import gpu_targets_table, targets_table
 from recbole_nasr.nets.supernet import Supernet
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.ranking import rank_paths
@@ -94,6 +95,40 @@ def test_the_command_writes_results_and_goes_on_with_them(tmp_path: Path) -> Non
     assert found["machine"]["packages"]["torch"]
 
 
+def test_finished_sections_are_left_out_and_a_failed_or_stopped_one_is_measured_again_and_leaves_the_others_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, begun = tmp_path / "results.json", []
+
+    def failing(_setting: Setting) -> Iterator[Case]:
+        begun.append("bad")
+        msg = "no such kernel"
+        raise RuntimeError(msg)
+        yield
+
+    def working(_setting: Setting) -> Iterator[Case]:
+        for title in ("one", "two"):
+            begun.append(title)
+            lines = [Implementation(name="reference", run=lambda: torch.ones(1))]
+            yield Case(section="good", title=title, shape="tiny", unit="one", implementations=lines)
+
+    for module in ("command", "results"):
+        monkeypatch.setattr(f"benchmarks.speed.{module}.sections", lambda: {"bad": failing, "good": working})
+    line = ["--device=cpu", f"--json={path}", "--seconds=0", "--only=bad,good", "--resume"]
+    assert main(line) == 1
+    found = json.loads(path.read_text())
+    assert found["sections"] == {"bad": "failed: RuntimeError: no such kernel", "good": "finished"}
+    assert [case["title"] for case in found["cases"]] == ["one", "two"]
+    assert main(line) == 1
+    assert begun == ["bad", "one", "two", "bad"]
+    assert main([*line[:-1], "--cap=0"]) == 0
+    found = json.loads(path.read_text())
+    assert found["sections"] == {"bad": "stopped after 0 s", "good": "stopped after 0 s"}
+    path.write_text(json.dumps({**found, "scale": "paper"}))
+    with pytest.raises(ValueError, match="--resume goes on with results of the same scale"):
+        main(line)
+
+
 def test_a_section_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--only=softmin"])
@@ -124,3 +159,18 @@ def test_a_target_counts_as_met_only_where_it_was_measured() -> None:
     assert "| views: mask, `ml` | 20 | 19.6 | no |" in targets_table({"cases": [case]})
     case["lines"][1]["median_s"] = 0.05
     assert "| views: mask, `ml` | 20 | 20 | yes |" in targets_table({"cases": [case]})
+
+
+def test_a_search_on_a_gpu_is_held_against_90_seconds_and_every_fast_line_against_its_floor() -> None:
+    assert "| whole search, `ml` | at most 90 s | - | not measured |" in gpu_targets_table(None)
+    search = {"section": "search", "title": "whole search", "shape": "ml"}
+    search["lines"] = [{"implementation": "whole search", "median_s": 80.0, "wall_s": 91.0}]
+    step = {"section": "retraining", "title": "16 layers", "shape": "ml"}
+    step["lines"] = [
+        {"implementation": "published, as shipped", "median_s": 1.3},
+        {"implementation": "fast", "median_s": 0.1, "floor": {"seconds": 0.04}},
+    ]
+    found = gpu_targets_table({"cases": [search, step]})
+    assert "| whole search, `ml` | at most 90 s | 91.0 s | no |" in found
+    assert "| retraining step, `ml` | 12 times | 13 | yes |" in found
+    assert "| retraining, 16 layers, `ml`: of its floor | at most 3 | 2.5 | yes |" in found

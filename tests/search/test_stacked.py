@@ -12,7 +12,7 @@ from torch import nn
 from recbole_nasr.nets import Predictor, Projector, Supernet, memory, per_path
 from recbole_nasr.ops.registry import known_operations
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences
+from recbole_nasr.search import SearchSequences, stacked
 from recbole_nasr.search.augmentation import View
 from recbole_nasr.search.ranking import rank_paths, run_paths
 from recbole_nasr.search.stacked import StackedPaths, states_at_a_time
@@ -140,4 +140,15 @@ def test_a_head_on_all_paths_at_once_is_the_head_on_each(head: nn.Sequential) ->
 
 
 def test_a_cpu_runs_one_path_after_another() -> None:
-    assert states_at_a_time(CPU, 100, 8) == 0
+    assert states_at_a_time(CPU, 10, 10, 8) == 0
+
+
+def test_a_gpu_stacks_what_fits_into_memory_and_no_more_rows_than_its_kernels_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gpu = torch.device("cuda")
+    monkeypatch.setattr(stacked, "memory_share", lambda _: 4 * 100 * 256 * 30 * 64 * 4)
+    assert states_at_a_time(gpu, 256, 30, 64) == 100
+    monkeypatch.setattr(stacked, "memory_share", lambda _: 10**12)
+    assert states_at_a_time(gpu, 256, 30, 64) == 255  # 65,280 rows
+    assert states_at_a_time(gpu, 70_000, 30, 64) == 1
