@@ -1,179 +1,153 @@
-"""Kill -9 a run at random moments, start the same command until it ends, and compare with a run that was left alone.
+"""Kill -9 a run at random moments of every stage, start the same command until it ends, and compare the outcome.
 
-    python benchmarks/reliability/kill.py --kills=24 --out=benchmarks/results/kill.json
+    python benchmarks/reliability/kill.py --out=benchmarks/results/kill.json
 
-Every life is a process of its own, forked from one that has imported everything, and killed from outside after a random
-time. The data are synthetic. What is compared: metrics, rank of every test case, every score of the search, the
-architecture, and every weight of the network, all to the last bit.
+Every life is a process of its own, forked from one that has imported everything, and killed from outside. The killer
+follows where the process is (``places.py``) and strikes at a random moment within the stage it wants, so that every
+stage is hit however fast or busy the machine is. What is written down is where the process died. The data are
+synthetic. What is compared, to the last bit: metrics, rank of every test case, every score of the search and of its
+candidates, the architecture, and every weight of the networks.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gzip
 import json
 import os
 import random
-import signal
 import sys
 import tempfile
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import torch
+from commands import CASES, Case, outcome, run_folders, write_inputs
+from places import Whereabouts, killed, to_the_end
 
-import recbole_nasr  # noqa: F401  (repairs RecBole before it is imported)
-from recbole_nasr.checkpoint import load_checkpoint
-from recbole_nasr.cli import main
-from recbole_nasr.keeping import Keeper
+from recbole_nasr.keeping import StateError, read_state
 from recbole_nasr.machine import environment
 
-WORDS = (
-    "--model=NASRSearch",
-    "--dataset=made",
-    "--data_path=data",
-    "--device=cpu",
-    "--n_layers=2",
-    "--n_blocks=2",
-    "--hidden_size=32",
-    "--search_epochs=2",
-    "--search_holdout_ratio=0.2",
-    "--epochs=3",
-    "--eval_step=1",
-    "--stopping_step=9",
-    "--train_batch_size=64",
-)
-STAGES = ("block training", "ranking", "between blocks", "retraining")
+MOST_MISSES = 40
+"""Commands that ended before they were hit, after which the program gives up."""
 
 
-def write_data(folder: Path, n_users: int = 150, n_items: int = 200, seed: int = 5) -> None:
-    """Write sequences in which an item is mostly followed by its neighbour."""
-    rng = random.Random(seed)  # noqa: S311
-    lines = ["user_id:token\titem_id:token\ttimestamp:float"]
-    for user in range(n_users):
-        item = rng.randrange(n_items)
-        for step in range(rng.randint(10, 25)):
-            item = (item + 1) % n_items if rng.random() < 0.7 else rng.randrange(n_items)
-            lines.append(f"u{user}\ti{item}\t{step}")
-    (folder / "made").mkdir(parents=True)
-    (folder / "made" / "made.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+REACTION_S = 0.005
+"""The killer is late by about as much."""
 
 
-def only_run(runs: str) -> Path:
-    """Return the folder of the one run below ``runs``."""
-    (folder,) = Path(runs, "made").glob("*-NASRSearch")
-    return folder
+class Campaign:
+    """All kills of one command, over as many runs of it as that takes.
+
+    Args:
+        name: Of the case.
+        case: The command.
+        kills: How often it is killed in each of its places.
+        rng: For the moments.
+        interval: Seconds between saved states of the killed runs.
+    """
+
+    def __init__(self, name: str, case: Case, kills: int, rng: random.Random, interval: float) -> None:
+        self.name, self.case, self.rng, self.interval = name, case, rng, interval
+        self.left = Counter(dict.fromkeys((*case.places, "saving"), kills))
+        self.points: list[dict[str, Any]] = []
+        self.where, self.screen = Whereabouts(), Path(f"screen-{name}.txt")
+        self.typical: dict[str, float] = {}
+        self.n_runs = self.n_equal = self.n_misses = self.n_folders = 0
+
+    def carry_out(self) -> None:
+        """Run the command undisturbed, then kill it until every place has had its share."""
+        expected = Path(f"{self.name}-expected")
+        to_the_end([*self.case.words, f"--runs_dir={expected}", "--checkpoint_interval=0.2"], self.where, self.screen)
+        self.typical = {place: self.where.visit_seconds(place) for place in self.left}
+        self.n_folders = len(run_folders(expected))
+        while +self.left and self.n_misses < MOST_MISSES:
+            self.n_runs += 1
+            runs = Path(f"{self.name}-{self.n_runs}")
+            words = [*self.case.words, f"--runs_dir={runs}", f"--checkpoint_interval={self.interval}"]
+            if self._kill_once_everywhere(words, runs):
+                to_the_end(words, self.where, self.screen)
+            self.n_equal += outcome(runs) == outcome(expected)
+
+    def _kill_once_everywhere(self, words: list[str], runs: Path) -> bool:
+        """Kill a run in one place after the other; return whether it still has to be brought to its end."""
+        places = list(self.case.places)  # in the order in which a run comes to them; it saves everywhere
+        places.insert(self.rng.randrange(len(places)), "saving")
+        for place in places:
+            if self.left[place] <= 0:
+                continue
+            seconds = max(0.0, self.rng.uniform(0, 0.9) * self.typical[place] - REACTION_S)
+            if not killed(words, self.where, self.screen, place, seconds):
+                self.n_misses += 1
+                return False
+            self._write_down(place, runs)
+        return True
+
+    def _write_down(self, aim: str, runs: Path) -> None:
+        place = self.where.place
+        self.left[place] -= 1
+        states = sorted(runs.glob("made/*/resume/state.pt"), key=lambda path: path.parent.parent.name)
+        said = read_stage(states[-1]) if states else "no state yet"
+        self.points.append({"case": self.name, "run": self.n_runs, "aim": aim, "place": place, "state": said})
+        sys.stdout.write(f"{len(self.points):3d}  {self.name} {self.n_runs}  {place:20s}  {said}\n")
+        sys.stdout.flush()
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is to be written down."""
+        return {
+            "kills": len(self.points),
+            "places": dict(Counter(point["place"] for point in self.points)),
+            "runs": self.n_runs,
+            "runs_equal_to_the_last_bit": self.n_equal,
+            "runs_lost": self.n_runs - self.n_equal,
+            "places_not_hit": sorted(place for place, left in self.left.items() if left > 0),
+            "ended_before_they_were_hit": self.n_misses,
+            "run_folders_of_each": self.n_folders,
+        }
 
 
-def outcome(folder: Path) -> dict[str, Any]:
-    """Return all that a run has found."""
-    return {
-        "metrics": json.loads((folder / "metrics.json").read_text()),
-        "ranks": gzip.decompress((folder / "ranks.csv.gz").read_bytes()).decode(),
-        "scores": {path.name: path.read_text() for path in sorted((folder / "ranking").glob("*.csv"))},
-        "architecture": (folder / "architecture.json").read_text(),
-        "weights": [w.tolist() for w in load_checkpoint(folder / "model.pth")["state_dict"].values()],
-    }
-
-
-def start(words: list[str]) -> int:
-    """Start a command in a process of its own; return its number."""
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            with Path("screen.txt").open("a") as screen, contextlib.redirect_stdout(screen):
-                code = main(words)
-        finally:
-            os._exit(code)
-    return child
-
-
-def stage_of(folder: Path) -> tuple[str, str]:
-    """Return the stage in which a run was killed, and what its last state says."""
-    keeper = Keeper(folder / "resume")
-    said = keeper.load()
-    if said is None:
-        return "before the first state", ""
-    parts = keeper.found()
-    if said.startswith("search: rank"):
-        return "ranking", said
-    if "block" in parts:
-        return "block training", said
-    if "epoch" in parts:
-        return "retraining", said
-    return ("between blocks", said) if said.startswith("search") else ("test" if said == "test" else "retraining", said)
-
-
-def live(words: list[str], seconds: float) -> bool:
-    """Let a command run for so long, then kill it; return whether it had to be killed."""
-    child, end = start(words), time.monotonic() + seconds
-    while time.monotonic() < end:
-        if os.waitpid(child, os.WNOHANG)[0]:
-            return False
-        time.sleep(0.01)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return True
-
-
-def run(kills: int, seed: int, interval: float) -> dict[str, Any]:
-    """Make the uninterrupted run and the killed ones in the current folder; return what is to be written down."""
-    write_data(Path("data"))
-    began = time.monotonic()
-    os.waitpid(start([*WORDS, "--runs_dir=expected"]), 0)
-    whole = time.monotonic() - began
-    expected, facts = outcome(only_run("expected")), json.loads((only_run("expected") / "run.json").read_text())
-    rng, points, runs, same = random.Random(seed), [], 0, []  # noqa: S311
-    while len(points) < kills:
-        words, runs = [*WORDS, f"--runs_dir=killed-{runs}", f"--checkpoint_interval={interval}"], runs + 1
-        folder = words[-2].removeprefix("--runs_dir=")
-        while len(points) < kills and live(words, seconds := rng.uniform(0.25, 0.6) * whole):
-            stage, said = stage_of(only_run(folder)) if Path(folder, "made").is_dir() else ("before the run", "")
-            points.append({"run": runs, "after_s": round(seconds, 2), "stage": stage, "state": said})
-            sys.stdout.write(f"{len(points):3d}  run {runs}  after {seconds:6.2f} s  {stage}  {said}\n")
-            sys.stdout.flush()
-            if stage == "test":  # let it end, and kill another one from its start
-                break
-        os.waitpid(start(words), 0)
-        same.append(outcome(only_run(folder)) == expected)
-    total = sum(facts["seconds"].values())
-    return {
-        "kills": len(points),
-        "stages": dict(Counter(point["stage"] for point in points)),
-        "runs": runs,
-        "runs_equal_to_the_last_bit": sum(same),
-        "runs_lost": runs - sum(same),
-        "uninterrupted_seconds": round(whole, 2),
-        "checkpoint_interval_s": interval,
-        "saving": {**facts["saving"], "share_of_stages": facts["saving"]["seconds"] / total},
-        "points": points,
-        "environment": environment(),
-    }
+def read_stage(path: Path) -> str:
+    """Return what a state says of its stage."""
+    try:
+        return str(read_state(path)["stage"]) or "the start"
+    except StateError as error:
+        return str(error)
 
 
 def cli() -> None:
     """Read the command line, run, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=24)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--kills", type=int, default=3, help="kills in each place of a search; one fewer in the others")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--interval", type=float, default=0.2, help="seconds between saved states in the killed runs")
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
-    out = given.out.resolve()
+    out, started = given.out.resolve(), Path.cwd()
     torch.set_num_threads(1)
     sys.argv = sys.argv[:1]
+    load = os.getloadavg()[0]
+    campaigns = []
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)
-        found = run(given.kills, given.seed, given.interval)
-        os.chdir(out.parent)
-    found["command"] = f"python benchmarks/reliability/kill.py --kills={given.kills} --seed={given.seed}"
+        write_inputs(Path())
+        for number, name in enumerate(given.cases):
+            kills = max(1, given.kills - (name != "search"))
+            campaigns.append(Campaign(name, CASES[name], kills, random.Random(given.seed + number), given.interval))  # noqa: S311
+            campaigns[-1].carry_out()
+        os.chdir(started)
+    found = {
+        "command": f"python benchmarks/reliability/kill.py --kills={given.kills} --seed={given.seed}",
+        "cases": {campaign.name: campaign.summary() for campaign in campaigns},
+        "kills": sum(len(campaign.points) for campaign in campaigns),
+        "checkpoint_interval_s": given.interval,
+        "load_before_and_after": [load, os.getloadavg()[0]],
+        "points": [point for campaign in campaigns for point in campaign.points],
+        "environment": environment(),
+    }
     out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps({key: value for key, value in found.items() if key != "points"}, indent=2) + "\n")
-    if found["runs_lost"]:
+    if any(campaign.n_runs > campaign.n_equal or +campaign.left for campaign in campaigns):
         raise SystemExit(1)
 
 

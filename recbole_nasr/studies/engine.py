@@ -23,13 +23,23 @@ from recbole_nasr.errors import NASRError, StoppedError
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import study_lock
-from recbole_nasr.studies.trials import cell_of, choice, is_dead, this_process, was_killed
+from recbole_nasr.studies.trials import (
+    Follower,
+    Following,
+    began_at,
+    cell_of,
+    choice,
+    is_dead,
+    this_process,
+    was_killed,
+)
 
 _LOG = logging.getLogger("recbole_nasr")
 
 LARGEST_SEED = 2**31 - 1
 KILLED_TWICE = 2
-"""A run whose process was killed this often is not tried again: most likely it does not fit into memory."""
+"""A run whose process was killed so often without getting any further is not tried again: most likely it does not fit
+into memory."""
 
 _ALIVE = (TrialState.WAITING, TrialState.RUNNING)
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -77,9 +87,7 @@ class Record(Protocol):
 class RunCell(Protocol):
     """Makes one run, or finds it done; calls ``on_validation`` after each validated epoch."""
 
-    def __call__(
-        self, cell: Cell, architecture: str, on_validation: Callable[[int, float], None]
-    ) -> tuple[Record, bool]:
+    def __call__(self, cell: Cell, architecture: str, on_validation: Follower) -> tuple[Record, bool]:
         """Return the record, and whether it was there already."""
         ...
 
@@ -146,11 +154,19 @@ class Engine:
         return [(cell, reason) for cell, reason in self._given_up(trials).items() if cell not in done]
 
     def _given_up(self, trials: Sequence[FrozenTrial]) -> dict[str, str]:
-        """Return the reason of every run that failed by itself, or has cost too many processes their life."""
+        """Return the reason of every run that failed by itself, or was killed too often in one place."""
         failed = [trial for trial in trials if trial.state == TrialState.FAIL and "elsewhere" not in trial.user_attrs]
         reasons = {cell_of(trial): trial.user_attrs["error"] for trial in failed if "error" in trial.user_attrs}
-        killed = Counter(cell_of(trial) for trial in failed if "error" not in trial.user_attrs and was_killed(trial))
-        often = {cell: f"its process was killed {n} times" for cell, n in killed.items() if n >= KILLED_TWICE}
+        killed = Counter(
+            (cell_of(trial), began_at(trial))
+            for trial in failed
+            if "error" not in trial.user_attrs and was_killed(trial)
+        )
+        often = {
+            cell: f"its process was killed {n} times without getting any further"
+            for (cell, _), n in killed.items()
+            if n >= KILLED_TWICE
+        }
         return {**often, **reasons}
 
     def unfinished(self) -> int:
@@ -215,15 +231,9 @@ class Engine:
         finally:
             self._lock.release(force=True)
         _LOG.info("trial %d: %s", trial.number, cell.key)
-
-        def watch(epoch: int, score: float) -> None:
-            trial.report(score, epoch)
-            if self.draw is not None and trial.should_prune():
-                msg = f"Stopped after epoch {epoch + 1}: its validation score {score:.4f} is behind those of others."
-                raise StoppedError(msg)
-
+        follower = Following(trial, prunes=self.draw is not None)
         try:
-            record, reused = self.run_cell(cell, self._architecture(cell.needs) if cell.needs else "", watch)
+            record, reused = self.run_cell(cell, self._architecture(cell.needs) if cell.needs else "", follower)
         except StoppedError as error:
             trial.set_user_attr("stopped", str(error))
             raise optuna.TrialPruned(str(error)) from error

@@ -7,7 +7,7 @@ so that its beginning is a sample of the same kind, and an unfinished study is a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.running import Runner
 from recbole_nasr.studies.signals import SignalRecord, find_signal, find_signals, score_networks, signal_key
 from recbole_nasr.studies.tables import FinishedRun
-from recbole_nasr.studies.trials import cell_of
+from recbole_nasr.studies.trials import Follower, cell_of
 
 TRAINED = "NASR"
 """Model whose rows are networks trained alone; all other rows of the study are signals."""
@@ -89,7 +89,7 @@ class FidelityRunner:
     sample: tuple[Sampled, ...]
 
     def __call__(
-        self, cell: Cell, architecture: str, on_validation: Callable[[int, float], None]
+        self, cell: Cell, architecture: str, on_validation: Follower
     ) -> tuple[ResultRecord | SignalRecord, bool]:
         """Make the run, unless an equal one has been made before; see :class:`~recbole_nasr.studies.running.Runner`."""
         if cell.model == TRAINED:

@@ -20,6 +20,7 @@ from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import trial_sampler
+from recbole_nasr.studies.trials import Follower
 from recbole_nasr.unfinished import RunPlace, opened_run
 
 
@@ -39,15 +40,13 @@ class Runner:
     command: Sequence[str]
     on_result: Callable[[RunResult], None]
 
-    def __call__(
-        self, cell: Cell, architecture: str, on_validation: Callable[[int, float], None]
-    ) -> tuple[ResultRecord, bool]:
+    def __call__(self, cell: Cell, architecture: str, on_validation: Follower) -> tuple[ResultRecord, bool]:
         """Make the run, unless an equal one has been made before, by this or any other study.
 
         Args:
             cell: What to run.
             architecture: Of the run that it needs; else empty.
-            on_validation: Called after each validated epoch.
+            on_validation: Told where the run goes on, and of each validated epoch.
 
         Returns:
             The record of the run, and whether it was there already.
@@ -72,6 +71,7 @@ class Runner:
         again = run_key(cell.model, cell.dataset, effective, name=name, n_processes=1)
         place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
         with opened_run(place, again, fresh=False, interval=request.checkpoint_interval) as (folder, keeper):
+            on_validation.begins(keeper.describe())
             text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
             file = folder.write_text("settings.yaml", text)
             result = run_model(

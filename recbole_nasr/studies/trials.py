@@ -5,10 +5,58 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import psutil
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, Trial
+
+from recbole_nasr.errors import StoppedError
+
+_BEGAN = "began at"
+
+
+class Follower(Protocol):
+    """Whoever follows a run for its trial."""
+
+    def begins(self, state: str) -> None:
+        """Take note of the saved state that the run goes on from, in words; empty at its start."""
+
+    def __call__(self, epoch: int, score: float) -> None:
+        """Take the index and the score of a validated epoch; may raise `StoppedError` to end the run."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """Tells Optuna how a trial goes.
+
+    Args:
+        trial: Of the run.
+        prunes: Whether the run ends once it has fallen behind.
+    """
+
+    trial: Trial
+    prunes: bool
+
+    def begins(self, state: str) -> None:
+        """Note where the run goes on, for :func:`began_at`."""
+        self.trial.set_user_attr(_BEGAN, state)
+
+    def __call__(self, epoch: int, score: float) -> None:
+        """Report a validated epoch.
+
+        Raises:
+            StoppedError: If the run has fallen behind.
+        """
+        self.trial.report(score, epoch)
+        if self.prunes and self.trial.should_prune():
+            msg = f"Stopped after epoch {epoch + 1}: its validation score {score:.4f} is behind those of others."
+            raise StoppedError(msg)
+
+
+def began_at(trial: FrozenTrial) -> str:
+    """Return the state that the run of ``trial`` went on from; empty for its start, or before it came so far."""
+    return str(trial.user_attrs.get(_BEGAN, ""))
 
 
 def choice(value: Any) -> Any:
@@ -36,5 +84,10 @@ def is_dead(process: dict[str, Any] | None) -> bool:
     if process is None or process["host"] != socket.gethostname():
         return False
     with suppress(psutil.NoSuchProcess):
-        return abs(float(psutil.Process(process["pid"]).create_time()) - float(process["started"])) > 1
+        found = psutil.Process(process["pid"])
+        if (
+            found.status() == psutil.STATUS_ZOMBIE
+        ):  # killed, and nobody has taken note: as under a container's process 1
+            return True
+        return abs(float(found.create_time()) - float(process["started"])) > 1
     return True

@@ -17,10 +17,12 @@ from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.running import Draw
 from recbole_nasr.studies.storage import open_study
+from recbole_nasr.studies.trials import Follower, is_dead, this_process
 
 from .conftest import Worker, record_of
 
 Build = Callable[..., Engine]
+PATIENCE_S = 600  # on a machine that does much else; nothing is waited for that does not come
 SQLITE = "--storage=sqlite:///study.db"
 
 
@@ -80,7 +82,7 @@ class _WritesDown:
     def __call__(self, cell: Cell, *_: object) -> tuple[ResultRecord, bool]:
         with Path("ran.txt").open("a") as file:
             file.write(f"{os.getpid()} {cell.key}\n")
-        self.barrier.wait(timeout=60)  # both have taken a trial before either finishes one
+        self.barrier.wait(timeout=PATIENCE_S)  # both have taken a trial before either finishes one
         return record_of(cell), False
 
 
@@ -94,7 +96,7 @@ def test_a_killed_trial_is_marked_failed_and_run_again(
     ask: Callable[..., StudyRequest], engine: Build, cells: list[Cell]
 ) -> None:
     killed = _start(_train, ask("table2", SQLITE), cells, _KillsItself())
-    killed.join(60)
+    killed.join(PATIENCE_S)
     assert killed.exitcode == -signal.SIGKILL
     worker = Worker()
     after = engine(worker, SQLITE)
@@ -110,12 +112,48 @@ def test_a_run_that_kills_its_process_twice_is_given_up(
     ask: Callable[..., StudyRequest], engine: Build, cells: list[Cell]
 ) -> None:
     for _ in range(2):
-        _start(_train, ask("table2", "--storage=study.log"), cells[:1], _KillsItself()).join(60)
+        _start(_train, ask("table2", "--storage=study.log"), cells[:1], _KillsItself()).join(PATIENCE_S)
     worker = Worker()
     after = engine(worker, of=cells[:1])
     after.run()
     assert worker.ran == []
-    assert after.failures() == [(cells[0].key, "its process was killed 2 times")]
+    assert after.failures() == [(cells[0].key, "its process was killed 2 times without getting any further")]
+
+
+class _GetsFurther:
+    """Goes on from where an earlier process of the run was killed, and is killed one step later."""
+
+    def __call__(self, cell: Cell, _architecture: str, follower: Follower) -> tuple[ResultRecord, bool]:
+        state = Path("state.txt")
+        steps = state.read_text() if state.is_file() else ""
+        follower.begins(steps)
+        state.write_text(steps + "+")
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_a_run_that_is_killed_often_but_gets_further_each_time_is_not_given_up(
+    ask: Callable[..., StudyRequest], engine: Build, cells: list[Cell]
+) -> None:
+    for _ in range(3):
+        _start(_train, ask("table2", "--storage=study.log"), cells[:1], _GetsFurther()).join(PATIENCE_S)
+    worker = Worker()
+    after = engine(worker, of=cells[:1])
+    assert after.failures() == []
+    after.run()
+    assert worker.ran == [cells[0].key]
+
+
+def test_a_killed_process_counts_as_dead_before_its_parent_takes_note() -> None:
+    child = os.fork()
+    if child == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    facts = {**this_process(), "pid": child}
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # it has ended, and is still to be waited for
+    assert is_dead(facts)
+    os.waitpid(child, 0)
+    assert is_dead(facts)
+    assert not is_dead(this_process())
 
 
 @pytest.mark.parametrize("storage", [SQLITE, "--storage=study.log"], ids=["SQLite", "journal file"])
@@ -125,7 +163,7 @@ def test_two_processes_share_a_study_and_run_nothing_twice(
     barrier = multiprocessing.get_context("fork").Barrier(2)
     workers = [_start(_train, ask("table2", storage), cells, _WritesDown(barrier)) for _ in range(2)]
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE_S)
     assert [worker.exitcode for worker in workers] == [0, 0]
     lines = [line.split(" ", 1) for line in Path("ran.txt").read_text().splitlines()]
     assert sorted(key for _, key in lines) == sorted(cell.key for cell in cells)
