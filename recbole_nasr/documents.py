@@ -13,6 +13,9 @@ from recbole_nasr.errors import NewerFileError, WriteError
 
 Buffer = bytes | memoryview
 
+RUN_SCHEMA, RUN_VERSION = "recbole-nasr/run", 1
+"""Of ``run.json``, which the settings of another run may name."""
+
 MOST_BYTES = 16 << 20
 """No JSON of this package comes near it."""
 

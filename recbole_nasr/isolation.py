@@ -21,6 +21,7 @@ import recbole.trainer.trainer as recbole_trainer
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from recbole_nasr.determinism import restored_determinism
 from recbole_nasr.patching import swapped
 
 _COLOUR = re.compile(r"\x1B\[[0-?]*[ -/]*[@-~]")
@@ -109,6 +110,7 @@ def isolated_run(folder: Path) -> Iterator[None]:
     with (
         bare_command_line(),
         restored_visible_devices(),
+        restored_determinism(),
         log_to_file(folder / "run.log"),
         trainer_output_in(folder / "tensorboard"),
     ):

@@ -22,14 +22,15 @@ from recbole.utils import get_model, get_trainer, init_seed
 from torch import Tensor
 
 from recbole_nasr.candidate_files import save_candidates
-from recbole_nasr.configuration import effective
+from recbole_nasr.configuration import MODELS, effective
 from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.data.vocabulary import Vocabulary
+from recbole_nasr.determinism import be_deterministic, explained_refusals
 from recbole_nasr.distributed import from_first, world_size
 from recbole_nasr.epochs import EpochLines, stages_of
 from recbole_nasr.errors import ConfigError, DataError, NASRError, NumericalError
 from recbole_nasr.isolation import isolated_run
-from recbole_nasr.keeping import Keeper
+from recbole_nasr.keeping import Keeper, packed, unpacked
 from recbole_nasr.launch import process_settings
 from recbole_nasr.machine import device_name
 from recbole_nasr.results import DataCounts, RunResult, save_items, save_ranks, save_result
@@ -85,7 +86,8 @@ def run_model(
         DataError: If the data are too small to have training, validation and test cases.
     """
     keeper = keeper or Keeper()
-    keeper.hand(from_first(keeper.found()))
+    if world_size() > 1:
+        keeper.hand(unpacked(from_first(packed(keeper.found()))))
     record = RunRecord(folder, model, dataset, command, seconds=keeper.take("seconds") or {})
     record.facts.update({"key": key} if key else {})
     with record.running(), isolated_run(folder.path):
@@ -121,6 +123,8 @@ def _run(
     on_validation: Callable[[int, float], None] | None,
 ) -> RunResult:
     init_seed(config["seed"], config["reproducibility"])
+    if config["reproducibility"]:
+        be_deterministic(config["device"], strict=config["model"] in MODELS)
     with record.stage("data"):
         counts, loaders = load_data(config)
     _LOG.info(
@@ -140,7 +144,8 @@ def _run(
     epochs.time_epochs()
     with keeper.part("seconds", record.elapsed), record.stage("training"):
         try:
-            valid = KeptFit(trainer, loaders, keeper, epochs).run(show_progress=bars, callback_fn=epochs)
+            with explained_refusals():
+                valid = KeptFit(trainer, loaders, keeper, epochs).run(show_progress=bars, callback_fn=epochs)
         finally:  # what was trained before an interruption is kept
             if getattr(trainer, "trained", None):
                 save_candidates(record.folder, trainer.trained)

@@ -16,11 +16,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.documents import read_document, write_whole
+from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document, write_whole
 from recbole_nasr.errors import ConfigError, StoppedError
 from recbole_nasr.machine import environment, peak_memory
 
-SCHEMA, SCHEMA_VERSION = "recbole-nasr/run", 1
+SCHEMA, SCHEMA_VERSION = RUN_SCHEMA, RUN_VERSION
 
 
 @dataclass(frozen=True)

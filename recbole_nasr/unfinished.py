@@ -73,6 +73,8 @@ def opened_run(place: RunPlace, key: str, *, fresh: bool, interval: float) -> It
     keeper = Keeper(folder.path / STATES, interval)
     try:
         if found is not None:
+            for path in folder.path.rglob(".*.partial"):  # of files that a kill left half written
+                path.unlink(missing_ok=True)
             stage = keeper.load()
             at = f" at: {stage}" if stage else " from its start" if stage is None else ""
             _LOG.info("going on with the unfinished run %s%s (--fresh starts a new one)", folder.path, at)

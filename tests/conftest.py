@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import recbole_nasr  # noqa: F401  (repairs RecBole before any test imports it)
+from recbole_nasr.determinism import restored_determinism
 
 torch.set_num_threads(1)  # tests are tiny: more threads only wait for each other
 
@@ -46,7 +47,8 @@ def isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     deterministic = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    yield
+    with restored_determinism():
+        yield
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic
     for handler in root.handlers:
         if handler not in handlers:

@@ -60,7 +60,10 @@ CASES = {
             "--search_verify_ties=0",
             "--search_verify_random=1",
         ),
-        ("block training", "ranking", "between blocks", "candidates", "retraining", "validation", "test", "report"),
+        (
+            *("elsewhere", "block training", "ranking", "between blocks"),
+            *("candidates", "retraining", "validation", "test", "report"),
+        ),
     ),
     "comparison": Case(
         ("--model=SASRec,NASR", *COMMON, "--n_blocks=1", "--inner_size=32"),

@@ -44,7 +44,10 @@ SEAMS: tuple[tuple[Any, str, str], ...] = (
     (study_command, "_conclude", "page of a study"),
     (Keeper, "save", "saving"),
 )
-"""A function of the program, and the place a process is in while it is called; the innermost counts."""
+"""A function of the program, and the place a process is in while it is called; the innermost counts.
+
+``elsewhere`` is what is none of them: the start, the data, the folder of a run.
+"""
 
 PLACES = ("elsewhere", *dict.fromkeys(place for _, _, place in SEAMS))
 _POLL_S = 0.0005

@@ -1,6 +1,6 @@
 """Work that can be stopped at any instant and goes on where it was: its state, saved now and then and read back."""
 
-from recbole_nasr.keeping.files import DamagedStateError, StateError, read_state, write_state
+from recbole_nasr.keeping.files import DamagedStateError, StateError, packed, read_state, unpacked, write_state
 from recbole_nasr.keeping.keeper import Keeper
 from recbole_nasr.keeping.plain import plain, rebuilt
 from recbole_nasr.keeping.randomness import random_state, set_random_state
@@ -11,11 +11,13 @@ __all__ = [
     "Keeper",
     "StateError",
     "Terminated",
+    "packed",
     "plain",
     "random_state",
     "read_state",
     "rebuilt",
     "set_random_state",
     "signals_stop",
+    "unpacked",
     "write_state",
 ]

@@ -36,9 +36,7 @@ def write_state(path: Path, value: Any) -> None:
         OSError: If it cannot be written; what was there before is untouched.
         TypeError: If ``value`` holds anything but plain values.
     """
-    buffer = io.BytesIO()
-    torch.save(plain(value), buffer)
-    content = buffer.getbuffer()
+    content = packed(value)
     digest = hashlib.sha256(content).hexdigest().encode()
     # Always of the same name: one process writes here, and what a kill leaves behind is written over.
     partial = path.with_name(path.name + ".partial")
@@ -70,7 +68,23 @@ def read_state(path: Path) -> Any:
         msg = f"{path} is damaged: its checksum does not fit."
         raise DamagedStateError(msg)
     try:
-        return _torch_load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        return unpacked(payload)
     except Exception as error:  # torch has no one class for what can be wrong with a file
         msg = f"{path} is damaged ({type(error).__name__})."
         raise DamagedStateError(msg) from error
+
+
+def packed(value: Any) -> bytes:
+    """Return ``value`` as bytes, for a file or another process; pickle itself fails for some kinds of tensors.
+
+    Raises:
+        TypeError: If ``value`` holds anything but plain values.
+    """
+    buffer = io.BytesIO()
+    torch.save(plain(value), buffer)
+    return buffer.getvalue()
+
+
+def unpacked(content: bytes) -> Any:
+    """Return what :func:`packed` was given, as plain values; whatever the bytes are, nothing in them is run."""
+    return _torch_load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Protocol
 
+from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.ops import LayerSettings, validate_operation
@@ -189,9 +189,9 @@ def _time_spent(value: Any) -> float | None:
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     try:
-        seconds = json.loads((Path(str(value)) / "run.json").read_text(encoding="utf-8"))["seconds"]
+        seconds = read_document(Path(str(value)) / "run.json", RUN_SCHEMA, RUN_VERSION)["seconds"]
         return float(seconds["search"] + seconds.get("verification", 0.0))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         msg = f"`search_time` must be seconds or the folder of a finished run that has searched, but is {value!r}."
         raise ConfigError(msg) from None
 

@@ -109,7 +109,8 @@ class SampledSoftmax:
         share = (counts.double() + 1) / (counts.double() + 1).sum()
         self.n_samples, self.generator = n_samples, generator
         self.probability = share
-        self._below = share.cumsum(0)[:-1].contiguous()
+        # Once, on the CPU: a GPU has no deterministic running sum of numbers that are not whole.
+        self._below = share.cpu().cumsum(0)[:-1].contiguous().to(share.device)
         self._log_expected = (n_samples * share).log().float()
 
     def draw(self) -> Tensor:

@@ -37,7 +37,7 @@ from recbole_nasr.studies.trials import (
 _LOG = logging.getLogger("recbole_nasr")
 
 LARGEST_SEED = 2**31 - 1
-KILLED_TWICE = 2
+KILLED_OFTEN = 5
 """A run whose process was killed so often without getting any further is not tried again: most likely it does not fit
 into memory."""
 
@@ -165,7 +165,7 @@ class Engine:
         often = {
             cell: f"its process was killed {n} times without getting any further"
             for (cell, _), n in killed.items()
-            if n >= KILLED_TWICE
+            if n >= KILLED_OFTEN
         }
         return {**often, **reasons}
 

@@ -12,6 +12,7 @@ from typing import Any
 from recbole.config import Config
 from recbole.utils import init_seed
 
+from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.identity import result_settings
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.machine import device_name, environment
@@ -143,6 +144,8 @@ def score_networks(
         processor = device_name(config["device"])
         record.facts.update(seed=config["seed"], device_name=processor, signal=cell.label)
         init_seed(config["seed"], config["reproducibility"])
+        if config["reproducibility"]:
+            be_deterministic(config["device"], strict=True)
         with record.stage("data"):
             _, (train_data, _, _) = load_data(config)
         with record.stage("search"):

@@ -34,7 +34,7 @@ class KeptFit:
     of their own, such as that of S3Rec, keep nothing: an interrupted run starts over.
 
     Args:
-        trainer: The trainer; its file of the best network is written whole or not at all from now on.
+        trainer: The trainer; its file of the best network is written whole or not at all, as `compat` sees to.
         loaders: Those for training and validation, and others whose random state is to be kept.
         keeper: Where the state is.
         diary: Follows the epochs.
@@ -75,7 +75,7 @@ class KeptFit:
             if self.over:
                 trainer.eval_collector.data_collect(self.loaders[0])
                 return trainer.best_valid_result
-            with self._whole_checkpoints(), self._between_epochs(), _numerical_errors():
+            with self._between_epochs(), _numerical_errors():
                 trainer.fit(self.loaders[0], self.loaders[1], **options)
             self.over = True
             self._processes = distributed.from_all(self._of_this_process())
@@ -168,25 +168,6 @@ class KeptFit:
         elif distributed.from_first(self.keeper.due()):
             self._processes = distributed.from_all(self._of_this_process())
             self.keeper.save()
-
-    @contextmanager
-    def _whole_checkpoints(self) -> Iterator[None]:
-        """Let a better network take the place of the best one only when it is written to its end."""
-        trainer, save = self.trainer, self.trainer._save_checkpoint  # noqa: SLF001 - RecBole's own seam
-
-        @functools.wraps(save)
-        def save_whole(epoch: int, verbose: bool = True, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
-            target = Path(kwargs.pop("saved_model_file", trainer.saved_model_file))
-            partial = target.with_name(target.name + ".partial")
-            save(epoch, verbose=False, saved_model_file=str(partial), **kwargs)
-            if distributed.rank() == 0:
-                partial.replace(target)
-            distributed.from_all(None)
-            if verbose:
-                trainer.logger.info("Saving current: %s", target)
-
-        with swapped(trainer, "_save_checkpoint", save_whole):
-            yield
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_nasr import distributed
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
+from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.keeping import Keeper, random_state, set_random_state
 from recbole_nasr.model.settings import average_decay, switch
@@ -49,6 +50,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     """
 
     def __init__(self, config: Any, model: Any) -> None:
+        if config["reproducibility"]:
+            be_deterministic(config["device"], strict=True)
         self.speed = TrainingSpeed(config)
         super().__init__(config, model)
         self.speed.take(model.network)

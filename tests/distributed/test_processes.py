@@ -38,11 +38,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two(place: Path) -> subprocess.CompletedProcess[str]:
     """The finished job; the second process has killed itself at its end."""
+    return torchrun(place, "results.pt")
+
+
+def torchrun(place: Path, *results: str) -> subprocess.CompletedProcess[str]:
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
-            *(str(JOB), str(place / "data"), "results.pt"),
+            *(str(JOB), str(place / "data"), *results),
         ],
         cwd=place,
         env={**os.environ, **paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
@@ -156,6 +160,27 @@ def test_a_lost_process_ends_the_others_with_a_message(
     assert "Signal 9 (SIGKILL)" in two.stderr
     (record,) = (place / "runs" / "toy").glob("*-NASR-lost/run.json")
     assert json.loads(record.read_text())["status"] != "finished"
+
+
+def test_the_same_command_goes_on_with_what_a_lost_process_has_ended_and_gives_the_same_to_the_last_bit(
+    place: Path, two: subprocess.CompletedProcess[str]
+) -> None:
+    again = torchrun(place)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("going on with the unfinished run") == 1
+    assert "epoch 1/3" not in again.stdout
+    found, expected = (content(place, name) for name in ("lost", "shared"))
+    assert found == expected
+    (folder,) = (place / "runs" / "toy").glob("*-NASR-lost")
+    assert not (folder / "resume").exists()
+
+
+def content(place: Path, name: str) -> list[Any]:
+    """Return all that a run has found."""
+    (folder,) = (place / "runs" / "toy").glob(f"*-NASR-{name}")
+    weights = load_checkpoint(folder / "model.pth")["state_dict"].values()
+    ranks = gzip.decompress((folder / "ranks.csv.gz").read_bytes())
+    return [json.loads((folder / "metrics.json").read_text()), ranks, [weight.tolist() for weight in weights]]
 
 
 def test_recboles_models_run_in_two_processes_from_a_notebook_and_count_each_case_once(
