@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from recbole_nasr import distributed
 from recbole_nasr.keeping import random_state, set_random_state
 from recbole_nasr.nets import Supernet
-from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.assessment import Assessor
 from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.next_item import NextItem
@@ -63,8 +60,6 @@ class SearchState:
         objective = OBJECTIVES[settings.objective](supernet, settings, problem.seed)
         objective.acceleration = problem.acceleration
         objective.hold(held_out)
-        if distributed.rank():  # other rows of a batch, other units dropped; nothing else draws from this stream
-            torch.manual_seed(derive_seed(problem.seed, f"search/dropout/process-{distributed.rank()}"))
         return cls(train, supernet, objective, Assessor(problem, supernet, objective))
 
     def progress(self) -> dict[str, Any]:
@@ -76,5 +71,5 @@ class SearchState:
         if saved is None:
             return
         self.supernet.load_state_dict(saved["supernet"])
-        if not distributed.rank():  # the others keep streams of their own
+        if not distributed.rank():  # the others begin a stream of their own with each step
             set_random_state(saved["random"])

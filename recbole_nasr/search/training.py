@@ -53,7 +53,7 @@ class BlockTrainer:
     ) -> None:
         device = supernet.embedding.items.weight.device
         self.supernet, self.prefixes, self.settings, self.objective = supernet, list(prefixes), settings, objective
-        self.index = len(prefixes[0])
+        self.index, self.seed = len(prefixes[0]), seed
         path_rng = random.Random(derive_seed(seed, f"search/paths/{self.index}"))  # noqa: S311
         self.sampler = PathSampler(space, self.index, settings.path_sampling, path_rng)
         self.order_rng = generator(seed, f"search/order/{self.index}", device)
@@ -91,6 +91,11 @@ class BlockTrainer:
             item_seq_len: ``(B,)`` lengths.
             rows: ``(B,)`` which of the sequences given to :meth:`train` they are, if they are any of them.
         """
+        if (
+            distributed.rank()
+        ):  # other rows of a batch, other units dropped; a stream a step, so that none is to be kept
+            stream = f"search/dropout/process-{distributed.rank()}/{self.index}/{self.n_taken}"
+            torch.manual_seed(derive_seed(self.seed, stream))
         paths = self.sampler.draw(self.settings.n_paths)
         prefix = self.prefixes[self.n_taken % len(self.prefixes)]
         self.n_taken += 1

@@ -1,7 +1,9 @@
 """What the tests do in two processes, started by torchrun, and again in one, to compare.
 
-Usage: torchrun --nproc_per_node=2 job.py DATA_PATH RESULTS, and then, to go on with the run whose second process has
-died, torchrun --nproc_per_node=2 job.py DATA_PATH
+Usage: torchrun --nproc_per_node=2 job.py DATA_PATH WHERE [RESULTS]
+
+The second process dies in the ``search`` or the ``training`` of the last run, or ``nowhere``; started again, the job
+goes on with that run. With RESULTS all else is done before.
 """
 
 from __future__ import annotations
@@ -88,14 +90,14 @@ STEPS: dict[str, dict[str, Any]] = {
 """Steps of a search: what they train towards, their rows, and settings."""
 
 LINE = [
-    "--model=NASR",
+    "--model=NASRSearch",
     "--dataset=toy",
     "--device=cpu",
-    "--n_layers=2",
-    "--n_blocks=1",
-    "--architecture=transformer_h2,tcn_d1_2",
-    *(f"--{key}={COMMON[key]}" for key in ("hidden_size", "hidden_dropout_prob", "train_batch_size", "eval_step")),
+    *(f"--{key}={COMMON[key]}" for key in ("hidden_size", "train_batch_size", "eval_step", "epochs")),
+    *(f"--{key}={value}" for key, value in SEARCH.items()),
+    "--hidden_dropout_prob=0.2",
     "--topk=[1,5]",
+    "--checkpoint_interval=0",
 ]
 
 
@@ -166,27 +168,42 @@ def find_another(*args: Any, **kwargs: Any) -> Any:
     return replace(_search(*args, **kwargs), architecture=Architecture.parse("tcn_d1_2/tcn_d1_2"))
 
 
-def die_after_the_second_epoch(_lines: EpochLines, epoch_index: int, _score: float) -> None:
-    """End at once, as when the system runs out of memory."""
-    if epoch_index == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
+def die_after(n: int, owner: Any, name: str) -> None:
+    """Let this process end at once when it has done something ``n`` times, as when the system has no memory left."""
+    original, left = getattr(owner, name), n
 
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal left
+        result, left = original(*args, **kwargs), left - 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, call)
+
+
+DEATHS: dict[str, tuple[int, Any, str]] = {
+    "search": (4, BlockTrainer, "step"),
+    "training": (2, EpochLines, "__call__"),
+}
 
 _search = searching.search
 
 if __name__ == "__main__":
-    data_path, *results = sys.argv[1:]
+    data_path, where, *results = sys.argv[1:]
     sys.argv = sys.argv[:1]
-    line = [*LINE, f"--data_path={data_path}", "--epochs=3", "--checkpoint_interval=0"]
+    line = [*LINE, f"--data_path={data_path}"]
     with joined_processes("cpu", "") as launch:
         if results:
             main([*line, "--run_name=shared"])
             if launch.rank == 1:
                 recbole_trainer.get_local_time = lambda: "another-second"
                 searching.search = find_another
-                EpochLines.__call__ = die_after_the_second_epoch  # type: ignore[method-assign]
             steps = distributed.from_all(all_steps())
             outcomes = distributed.from_all(everything(data_path))
+            searching.search = _search
             if launch.rank == 0:
                 torch.save({"runs": outcomes, "steps": steps}, results[0])
+        if launch.rank == 1 and where in DEATHS:
+            die_after(*DEATHS[where])
         main([*line, "--run_name=lost"])

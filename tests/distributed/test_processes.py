@@ -38,15 +38,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def two(place: Path) -> subprocess.CompletedProcess[str]:
     """The finished job; the second process has killed itself at its end."""
-    return torchrun(place, "results.pt")
+    return torchrun(place, "search", "results.pt")
 
 
-def torchrun(place: Path, *results: str) -> subprocess.CompletedProcess[str]:
+def torchrun(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     return subprocess.run(  # noqa: S603
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
-            *(str(JOB), str(place / "data"), *results),
+            *(str(JOB), str(place / "data"), *words),
         ],
         cwd=place,
         env={**os.environ, **paths, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
@@ -144,7 +144,7 @@ def test_checkpoints_have_one_name_and_load_in_one_process(place: Path, outcomes
 
 
 def test_the_command_line_speaks_and_writes_once(place: Path, two: subprocess.CompletedProcess[str]) -> None:
-    (folder,) = (place / "runs" / "toy").glob("*-NASR-shared")
+    (folder,) = (place / "runs" / "toy").glob("*-NASRSearch-shared")
     assert two.stdout.count(f"writing to {folder.relative_to(place)}") == 1
     assert two.stdout.count("Test results on toy") == 1
     assert len(list((folder / "tensorboard").glob("events*"))) == 1
@@ -158,29 +158,34 @@ def test_a_lost_process_ends_the_others_with_a_message(
 ) -> None:
     assert two.returncode == 1
     assert "Signal 9 (SIGKILL)" in two.stderr
-    (record,) = (place / "runs" / "toy").glob("*-NASR-lost/run.json")
+    (record,) = (place / "runs" / "toy").glob("*-NASRSearch-lost/run.json")
     assert json.loads(record.read_text())["status"] != "finished"
 
 
 def test_the_same_command_goes_on_with_what_a_lost_process_has_ended_and_gives_the_same_to_the_last_bit(
     place: Path, two: subprocess.CompletedProcess[str]
 ) -> None:
-    again = torchrun(place)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout.count("going on with the unfinished run") == 1
-    assert "epoch 1/3" not in again.stdout
+    second, third = torchrun(place, "training"), torchrun(place, "nowhere")
+    assert (second.returncode, third.returncode) == (1, 0), second.stderr + third.stderr
+    for again, stage in ((second, "search: train block 2/2"), (third, "training")):
+        assert again.stdout.count("going on with the unfinished run") == 1
+        assert f" at: {stage} " in again.stdout
+    assert "Block 1:" not in second.stdout
+    assert "epoch 1/3" in second.stdout
+    assert "epoch 1/3" not in third.stdout
     found, expected = (content(place, name) for name in ("lost", "shared"))
     assert found == expected
-    (folder,) = (place / "runs" / "toy").glob("*-NASR-lost")
+    (folder,) = (place / "runs" / "toy").glob("*-NASRSearch-lost")
     assert not (folder / "resume").exists()
 
 
 def content(place: Path, name: str) -> list[Any]:
     """Return all that a run has found."""
-    (folder,) = (place / "runs" / "toy").glob(f"*-NASR-{name}")
+    (folder,) = (place / "runs" / "toy").glob(f"*-NASRSearch-{name}")
     weights = load_checkpoint(folder / "model.pth")["state_dict"].values()
+    texts = [path.read_text() for path in sorted([*folder.glob("ranking/*"), *folder.glob("*e.json")])]
     ranks = gzip.decompress((folder / "ranks.csv.gz").read_bytes())
-    return [json.loads((folder / "metrics.json").read_text()), ranks, [weight.tolist() for weight in weights]]
+    return [json.loads((folder / "metrics.json").read_text()), texts, ranks, [weight.tolist() for weight in weights]]
 
 
 def test_recboles_models_run_in_two_processes_from_a_notebook_and_count_each_case_once(
