@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from recbole_nasr.determinism import SIZES, WORKSPACE, be_deterministic, explained_refusals, restored_determinism
 from recbole_nasr.errors import ConfigError
@@ -66,3 +67,50 @@ def test_an_operation_without_a_deterministic_algorithm_is_refused_in_one_line()
         raise RuntimeError(refusal)
     with pytest.raises(RuntimeError, match="another"), explained_refusals():
         raise RuntimeError("another")
+
+
+Assemble = Callable[..., SimpleNamespace]
+
+
+def trained(assemble: Assemble, model: str, data: Path, **settings: Any) -> tuple[Tensor, dict[str, float]]:
+    """Return all weights and the test metrics after two epochs."""
+    run = assemble(model, data, **settings)
+    run.trainer.fit(run.train, run.valid, saved=False, verbose=False, show_progress=False)
+    run.trainer.eval_collector.data_collect(run.train)
+    test = run.trainer.evaluate(run.test, load_best_model=False)
+    return torch.cat([weight.detach().flatten() for weight in run.model.parameters()]), dict(test)
+
+
+@pytest.mark.parametrize("model", ["NASR", "SASRec"])
+def test_processes_that_load_the_data_change_no_weight_and_no_metric(model: str, toy: Path, assemble: Assemble) -> None:
+    alone, helped = (trained(assemble, model, toy, worker=number) for number in (0, 2))
+    assert torch.equal(alone[0], helped[0])
+    assert alone[1] == helped[1]
+
+
+@pytest.mark.parametrize("model", ["NASR", "SASRec"])
+def test_the_size_of_an_evaluation_batch_changes_no_metric(model: str, toy: Path, assemble: Assemble) -> None:
+    _, expected = trained(assemble, model, toy)
+    for size in (1, 5, 13):
+        _, found = trained(assemble, model, toy, eval_batch_size=size)
+        assert found == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_seed_decides_everything_and_another_decides_otherwise(toy: Path, assemble: Assemble) -> None:
+    first, again, other = (trained(assemble, "NASRSearch", toy, seed=seed)[0] for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert first.shape != other.shape or not torch.equal(first, other)
+
+
+def test_on_several_threads_sums_over_picked_rows_are_the_same_every_time() -> None:
+    rows = torch.randint(3, (40_000,), generator=torch.Generator().manual_seed(1))
+    values = torch.randn(40_000, 8, generator=torch.Generator().manual_seed(2))
+    n_threads = torch.get_num_threads()
+    with restored_determinism():
+        be_deterministic(CPU, strict=True)
+        torch.set_num_threads(2)
+        try:
+            sums = [torch.zeros(3, 8).index_put((rows,), values, accumulate=True) for _ in range(5)]
+        finally:
+            torch.set_num_threads(n_threads)
+    assert all(torch.equal(total, sums[0]) for total in sums)

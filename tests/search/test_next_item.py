@@ -243,3 +243,13 @@ def test_the_rank_of_the_best_item_is_1_and_ties_count_against_it() -> None:
     with torch.no_grad():
         head.output.bias.copy_(torch.tensor([1.0, 3.0, 3.0]))
     assert head.ranks(torch.randn(3, 2), torch.tensor([1, 2, 3])).tolist() == [3, 2, 2]
+
+
+def test_the_order_of_the_paths_changes_no_score_to_the_last_bit(make_sequences: MakeSequences) -> None:
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
+    found = []
+    for paths in (ALL, [ALL[place] for place in order]):
+        _, objective = make()
+        objective.hold(make_sequences(9))
+        found.append(objective.score([()], paths, Progress()).values[0])
+    assert torch.equal(found[1], found[0][order])

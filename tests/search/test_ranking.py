@@ -176,6 +176,12 @@ def test_the_order_of_the_sequences_changes_no_score(make_net: MakeNet, views: t
     torch.testing.assert_close(found.mean(dim=1), expected.mean(dim=1), atol=1e-6, rtol=0)
 
 
+def test_the_order_of_the_paths_changes_no_score(make_net: MakeNet, views: tuple[View, View]) -> None:
+    net, order = make_net(), torch.randperm(16, generator=torch.Generator().manual_seed(1)).tolist()
+    found, expected = rank(net, views, [ALL_16[place] for place in order])[0], rank(net, views, ALL_16)[0]
+    torch.testing.assert_close(found, expected[order], atol=1e-6, rtol=0)
+
+
 @pytest.mark.parametrize("paths_at_a_time", [1, 3, 5])
 def test_holding_fewer_paths_at_a_time_changes_no_score(
     paths_at_a_time: int, make_net: MakeNet, views: tuple[View, View], monkeypatch: pytest.MonkeyPatch
