@@ -8,6 +8,8 @@ import gzip
 import json
 import os
 import signal
+import threading
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from recbole.trainer import Trainer
+from tqdm import tqdm
 
 from recbole_nasr import cli
 from recbole_nasr.checkpoint import load_checkpoint
@@ -105,9 +108,12 @@ def in_a_child(words: Sequence[str], number: int, place: str, n: int = 1, *, aft
     child = os.fork()
     if child == 0:
         code = 99
+        tqdm.set_lock(threading.RLock())  # the one of this process may be held at the moment by a thread it has
         try:
             signal_self(number, place, n, after=after)
             code = main(words)
+        except BaseException:  # or nobody would ever see why
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -227,12 +228,12 @@ def test_without_a_connection_the_message_says_what_to_download_and_where_to_put
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setattr(transfer, "_WAITS_S", ())
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Handler) as server:
-        port = server.server_port  # closed again: nobody listens there
-    url = f"http://127.0.0.1:{port}/ml-1m.zip"
-    monkeypatch.setitem(ARCHIVES, "ml-1m", Archive(url, None, 10))
-    with pytest.raises(DataError, match=f"{url} could not.*refused.*by hand and put ml-1m.zip into {tmp_path}"):
-        fetch("ml-1m", tmp_path)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # ours, so that no other process of the tests gets it, and nobody listens there
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/ml-1m.zip"
+        monkeypatch.setitem(ARCHIVES, "ml-1m", Archive(url, None, 10))
+        with pytest.raises(DataError, match=f"{url} could not.*refused.*by hand and put ml-1m.zip into {tmp_path}"):
+            fetch("ml-1m", tmp_path)
 
 
 def test_a_silent_server_is_given_up(publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
