@@ -193,12 +193,14 @@ def test_killed_again_and_again_a_run_ends_as_if_nothing_had_happened(
 
 def test_with_a_long_interval_the_stages_are_saved(uninterrupted: dict[str, Any], data: Path) -> None:
     kill(SEARCH, "block training", 3)
+    (folders()[0] / ".metrics.json.1a2b3c4d.partial").touch()  # as a kill leaves it in the middle of writing
     kill(SEARCH, "ranking", 2)
     kill(SEARCH, "retraining", 5)
     kill(SEARCH, "evaluation", 5, after=True)
     assert main(SEARCH) == cli.OK
     (folder,) = folders()
     assert outcome(folder) == uninterrupted
+    assert not list(folder.rglob("*.partial"))
 
 
 def test_candidates_that_were_trained_are_not_trained_again(data: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recbole_nasr.errors import ArchitectureError, ConfigError
+from recbole_nasr.errors import ArchitectureError, ConfigError, NewerFileError
 from recbole_nasr.model.settings import (
     cost_limits,
     layer_settings,
@@ -118,6 +118,13 @@ def test_operations_are_checked_against_the_width() -> None:
 def test_a_time_is_seconds_or_what_the_search_of_a_finished_run_took(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps({"seconds": {"search": 10.0, "verification": 2.5, "training": 9.0}}))
     assert strategy_settings({**defaults(search_strategy="random"), "search_time": str(tmp_path)}).seconds == 12.5
+    (tmp_path / "run.json").write_text('{"schema_version": 99}')
+    with pytest.raises(NewerFileError, match="newer version"):
+        strategy_settings({**defaults(search_strategy="random"), "search_time": str(tmp_path)})
+    for damaged in ("[" * 100_000, "{}", '{"seconds": 3}', '{"seconds": {"search": "long"}}'):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(ConfigError, match="`search_time` must be seconds or the folder of a finished run"):
+            strategy_settings({**defaults(search_strategy="random"), "search_time": str(tmp_path)})
     assert strategy_settings({**defaults(search_strategy="random"), "search_time": 7}).seconds == 7
     with pytest.raises(ConfigError, match="seconds or the folder of a finished run"):
         strategy_settings({**defaults(search_strategy="random"), "search_time": "soon"})
