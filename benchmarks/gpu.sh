@@ -40,17 +40,17 @@ study() { # NAME ARGUMENTS...
     shift
     local data=(--dataset=ml)
     [ -n "${DATA:-}" ] && data=(--dataset=ml-1m-seq "--data_path=$DATA")
-    limited 90 "study-$name" "$python" run_nasr.py "--study=$name" "${data[@]}" --device=cuda \
-        "--runs_dir=$results/runs" --time_budget=60s "$@"
+    limited 60 "study-$name" "$python" run_nasr.py "--study=$name" "${data[@]}" --device=cuda \
+        "--runs_dir=$results/runs" --time_budget=45s "$@"
 }
 
 run_step() {
     case $1 in
     tests) limited 180 tests "$python" -m pytest -q -m gpu -p no:cacheprovider tests/gpu ;;
     main) limited 240 main "$python" run_nasr.py --model=NASRSearch --dataset=ml --device=cuda "--runs_dir=$results/runs" ;;
-    speed) bench 420 speed --cap=45 --only=import,search_step,ranking,retraining,evaluation,softmax,data ;;
+    speed) bench 540 speed --cap=150 --only=import,search_step,ranking,retraining,evaluation,softmax,data ;;
     search) bench 300 search --cap=90 --only=search ;;
-    quality) bench 260 quality --cap=220 --only=recbole,quality ;;
+    quality) bench 220 quality --cap=180 --only=recbole,quality ;;
     growth) bench 120 growth --cap=100 --only=growth ;;
     studies)
         study fidelity --n_architectures=24

@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed.figure import save_roofline
+from benchmarks.speed.results import FINISHED
+from benchmarks.speed.sections import ON_REQUEST, sections
 from benchmarks.speed.tables import case_table, growth_table, import_lines, limits_table, machine_lines, roofline_table
 from benchmarks.speed.targets import gpu_targets_table, targets_table
 
+IN_ONE = "The file here was made by one command, one section after the other."
+IN_PARTS = "The file here was put together from runs of single sections (`--only`), some of them at the same time."
 NO_GPU = "There was no GPU: nothing on this page is a claim about one."
 TEMPLATE = Path(__file__).with_name("performance.template.md")
 Results = dict[str, Any]
@@ -34,6 +38,12 @@ def write_page(results: Results, page: Path, gpu: Results | None = None) -> None
     page.write_text(page_text(results, gpu, figure.name), encoding="utf-8")
 
 
+def measured_in_one(results: Results) -> bool:
+    """Return whether a run, with what resumed it, finished every section that runs unasked."""
+    ended = results.get("sections", {})
+    return all(ended.get(name) == FINISHED for name in sections() if name not in ON_REQUEST)
+
+
 def page_text(results: Results, gpu: Results | None, figure: str) -> str:
     """Return the page.
 
@@ -41,7 +51,7 @@ def page_text(results: Results, gpu: Results | None, figure: str) -> str:
         ValueError: If the template asks for something unknown.
     """
 
-    def sections(name: str) -> str:
+    def tables(name: str) -> str:
         found = [case_table(case) for case in results["cases"] if case["section"] == name]
         if gpu:
             found += [case_table(case, "GPU: ") for case in gpu["cases"] if case["section"] == name]
@@ -49,6 +59,7 @@ def page_text(results: Results, gpu: Results | None, figure: str) -> str:
 
     makers: dict[str, Callable[[], str]] = {
         "machine": lambda: machine_lines(results),
+        "runs": lambda: IN_ONE if measured_in_one(results) else IN_PARTS,
         "gpu_machine": lambda: f"GPU: {machine_lines(gpu)}" if gpu else NO_GPU,
         "gpu_targets": lambda: gpu_targets_table(gpu),
         "gpu_limits": lambda: limits_table(gpu) if gpu else "Not measured on a GPU.",
@@ -63,7 +74,7 @@ def page_text(results: Results, gpu: Results | None, figure: str) -> str:
     def fill(match: re.Match[str]) -> str:
         name, argument = match.groups()
         if name == "section":
-            return sections(argument)
+            return tables(argument)
         if name not in makers:
             msg = f"The template asks for {match.group()!r}, but knows {', '.join(makers)} and section:NAME."
             raise ValueError(msg)
