@@ -21,7 +21,7 @@ import torch
 from benchmarks.speed.cases import Case, Effort, measure
 from benchmarks.speed.page import write_page
 from benchmarks.speed.published import Published
-from benchmarks.speed.results import FINISHED, Results, read
+from benchmarks.speed.results import FINISHED, OtherResultsError, Results, read
 from benchmarks.speed.roofline import Roofline, measure_roofline
 from benchmarks.speed.sections import ON_REQUEST, sections
 from benchmarks.speed.setting import Setting
@@ -74,7 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.simplefilter("ignore", FutureWarning)  # RecBole's, of pandas and torch
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler tells the terminal when it starts and stops
     keep_freed_memory()
-    n_wrong = run(options, results)
+    try:
+        n_wrong = run(options, results)
+    except OtherResultsError as error:
+        made.error(str(error))
     if options.page:
         write_page(results.content, options.page, read(options.gpu_json))
     return 1 if n_wrong else 0

@@ -35,6 +35,8 @@ def write_page(results: Results, page: Path, gpu: Results | None = None) -> None
     """
     figure = page.with_name(f"{page.stem}-roofline.svg")
     save_roofline(results, figure)
+    if gpu:
+        save_roofline(gpu, figure.with_stem(f"{figure.stem}-gpu"))
     page.write_text(page_text(results, gpu, figure.name), encoding="utf-8")
 
 
@@ -42,6 +44,11 @@ def measured_in_one(results: Results) -> bool:
     """Return whether a run, with what resumed it, finished every section that runs unasked."""
     ended = results.get("sections", {})
     return all(ended.get(name) == FINISHED for name in sections() if name not in ON_REQUEST)
+
+
+def _gpu_limits(gpu: Results, figure: str) -> str:
+    drawn = Path(figure).with_stem(f"{Path(figure).stem}-gpu").name
+    return f"On the GPU:\n\n{limits_table(gpu)}\n\n![Roofline of the GPU]({drawn})"
 
 
 def page_text(results: Results, gpu: Results | None, figure: str) -> str:
@@ -62,7 +69,7 @@ def page_text(results: Results, gpu: Results | None, figure: str) -> str:
         "runs": lambda: IN_ONE if measured_in_one(results) else IN_PARTS,
         "gpu_machine": lambda: f"GPU: {machine_lines(gpu)}" if gpu else NO_GPU,
         "gpu_targets": lambda: gpu_targets_table(gpu),
-        "gpu_limits": lambda: limits_table(gpu) if gpu else "Not measured on a GPU.",
+        "gpu_limits": lambda: _gpu_limits(gpu, figure) if gpu else "Not measured on a GPU.",
         "roofline": lambda: roofline_table(results, gpu),
         "targets": lambda: targets_table(results),
         "limits": lambda: limits_table(results),

@@ -12,6 +12,10 @@ from benchmarks.speed.sections import sections
 FINISHED = "finished"
 
 
+class OtherResultsError(ValueError):
+    """Results of another machine or scale are not gone on with."""
+
+
 @dataclass
 class Results:
     """Results as they come, written after every case, so that nothing measured is lost.
@@ -40,13 +44,13 @@ class Results:
         """Refuse to go on with the results of another machine or scale.
 
         Raises:
-            ValueError: If they are that.
+            OtherResultsError: If they are that.
         """
         for name, value in facts.items():
             known = self.content.get(name, value)
             if known != value:
                 msg = f"--resume goes on with results of the same {name}, but those in {self.path} have another one."
-                raise ValueError(msg)
+                raise OtherResultsError(msg)
 
     @property
     def ended(self) -> dict[str, str]:
