@@ -17,10 +17,15 @@ from recbole_nasr.studies.request import build_study_request
 from recbole_nasr.studies.signals import signal_key_of
 
 RECORDS = Path(__file__).parents[1] / "docs" / "results" / "runs"
+SLOW, LATER = "--learning_rate=0.001", ("--epochs=20", "--train_batch_size=64", "--search_epochs=2")
 PAGES = {
-    "table2": ("--NASR.epochs=20", "--NASRSearch.epochs=20"),
-    "depth": ("--epochs=10",),
-    "sensitivity": ("--epochs=10",),
+    "table2": (SLOW, "--NASR.epochs=20", "--NASRSearch.epochs=20"),
+    "depth": (SLOW, "--epochs=10"),
+    "sensitivity": (SLOW, "--epochs=10"),
+    "augmentation": (SLOW, "--epochs=10"),
+    "cost": (SLOW, "--epochs=20"),
+    "architectures": ("--seeds=[2020, 2021, 2022]", *LATER),
+    "found": LATER,
 }
 
 
@@ -75,7 +80,8 @@ def test_committed_records_bear_the_names_of_their_own_settings() -> None:
 
 @pytest.mark.parametrize("study", PAGES)
 def test_the_runs_of_a_committed_page_are_found_by_its_command(study: str) -> None:
-    words = [f"--study={study}", *PAGES[study], "--dataset=ml", "--quick", "--learning_rate=0.001", "--device=cpu"]
+    own = RECORDS.parent / f"{study}-ml" / f"{study}.yaml"
+    words = [f"--study={own if own.is_file() else study}", *PAGES[study], "--dataset=ml", "--quick", "--device=cpu"]
     asked = build_study_request(parse_line(words))
     base = {"ml": base_settings(asked, "ml")}
     model, settings = next(iter(base["ml"].items()))
