@@ -74,7 +74,7 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
     lines = []
     for label in labels:
         if len(labels) > 1:
-            lines += ["", f"{label}:", ""]
+            lines += [*([""] if lines else []), f"{label}:", ""]
         lines += _cost([run.record for run in runs if run.label == label and "search" in run.record.seconds], random)
     return lines
 
