@@ -19,9 +19,13 @@ from typing import Any, BinaryIO
 
 import torch
 
-from recbole_nasr.errors import CheckpointError
+from recbole_nasr.documents import check_version
+from recbole_nasr.errors import CheckpointError, NewerFileError
 from recbole_nasr.patching import swapped
 from recbole_nasr.unpickling import RestrictedUnpickler
+
+CHECKPOINT_VERSION = 1
+"""Of what our models write into RecBole's checkpoints, beside the weights."""
 
 _FOLDER_NAME = re.compile(r"(?!\.)[\w.+-]{1,200}")
 _MOST_VALUES = 1_000_000
@@ -124,6 +128,7 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> d
     Raises:
         CheckpointError: If the file is missing or damaged, or names anything but plain values and classes of
             RecBole, this package, ``torch.nn``, or derived from RecBole's by the running program.
+        NewerFileError: If a newer version of this package wrote it.
     """
     path = Path(path)
     _check_archive(path)
@@ -133,12 +138,21 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> d
     try:
         # The open door of weights_only=False leads to `RestrictedUnpickler` only.
         loaded = _torch_load(path, map_location=map_location, pickle_module=module, weights_only=False)
-        return _settle(loaded, path)
-    except CheckpointError:
+        settled = _settle(loaded, path)
+        _check_version(settled, path)
+    except (CheckpointError, NewerFileError):
         raise
     except Exception as error:
         msg = f"The checkpoint {str(path)!r} is damaged or incomplete ({type(error).__name__}: {error})."
         raise CheckpointError(msg) from error
+    return settled
+
+
+def _check_version(loaded: dict[str, Any], path: Path) -> None:
+    """Check the version that our models write beside their weights; RecBole's have none."""
+    other = loaded.get("other_parameter")
+    if isinstance(other, dict) and "schema_version" in other:
+        check_version(other["schema_version"], CHECKPOINT_VERSION, str(path))
 
 
 def load_cache(file: BinaryIO) -> Any:

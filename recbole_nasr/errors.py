@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
+
+LARGEST_INTEGER = 2**31 - 1
+"""No key takes a larger one: what counts or measures anything here is far below, and arrays overflow above."""
 
 
 class NASRError(Exception):
@@ -64,3 +68,18 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     lowered = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), list(lowered), n=1, cutoff=0.6)
     return f" Did you mean {lowered[close[0]]!r}?" if close else ""
+
+
+def is_finite(value: object) -> bool:
+    """Return whether ``value`` is a number of a size that can be computed with.
+
+    Example:
+        >>> is_finite(0.5), is_finite(True), is_finite(float("nan")), is_finite(10**400)
+        (True, False, False, False)
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else abs(value) < _LARGEST
+
+
+_LARGEST = 2**63

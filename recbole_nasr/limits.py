@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
 """The optimisers of RecBole's trainer; for any other name it logs a warning and takes Adam."""
 
 
-def _integer(low: int, high: float = math.inf) -> Callable[[Any], bool]:
+def _integer(low: int, high: int = LARGEST_INTEGER) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _clipping(value: Any) -> bool:
-    return value is None or (isinstance(value, dict) and _finite(value.get("max_norm")) and value["max_norm"] > 0)
+    return value is None or (isinstance(value, dict) and is_finite(value.get("max_norm")) and value["max_norm"] > 0)
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_integer(0, 2**32 - 1), "an integer from 0 to 4294967295"),
-    "epochs": (_integer(1), "an integer of at least 1"),
-    "train_batch_size": (_integer(1), "an integer of at least 1"),
-    "eval_batch_size": (_integer(1), "an integer of at least 1"),
-    "MAX_ITEM_LIST_LENGTH": (_integer(1), "an integer of at least 1"),
-    "stopping_step": (_integer(0), "an integer of at least 0"),
-    "eval_step": (_integer(0), "an integer of at least 0"),
-    "metric_decimal_place": (_integer(0), "an integer of at least 0"),
-    "learning_rate": (lambda value: _finite(value) and value > 0, "a positive number"),
-    "weight_decay": (lambda value: _finite(value) and value >= 0, "a number of at least 0"),
+    "epochs": (_integer(1), "an integer from 1 to 2147483647"),
+    "train_batch_size": (_integer(1), "an integer from 1 to 2147483647"),
+    "eval_batch_size": (_integer(1), "an integer from 1 to 2147483647"),
+    "MAX_ITEM_LIST_LENGTH": (_integer(1), "an integer from 1 to 2147483647"),
+    "stopping_step": (_integer(0), "an integer from 0 to 2147483647"),
+    "eval_step": (_integer(0), "an integer from 0 to 2147483647"),
+    "metric_decimal_place": (_integer(0, 100), "an integer from 0 to 100"),
+    "learning_rate": (lambda value: is_finite(value) and value > 0, "a positive number"),
+    "weight_decay": (lambda value: is_finite(value) and value >= 0, "a number of at least 0"),
     "clip_grad_norm": (_clipping, "empty or a table with a positive max_norm, such as {max_norm: 5.0}"),
     "load_col": (lambda value: value is None or isinstance(value, dict), "empty or a table such as {inter: [...]}"),
     "eval_args": (
@@ -59,7 +54,7 @@ def check_limits(config: Mapping[str, Any] | Any) -> None:
     """
     for key, (holds, rule) in _RULES.items():
         if key in config and not holds(config[key]):
-            msg = f"`{key}` must be {rule}, but is {config[key]!r}."
+            msg = f"`{key}` must be {rule}, but is {config[key]!r:.200}."
             raise ConfigError(msg)
     learner = str(config["learner"]) if "learner" in config else LEARNERS[0]
     if learner.lower() not in LEARNERS:
@@ -67,7 +62,7 @@ def check_limits(config: Mapping[str, Any] | Any) -> None:
         raise ConfigError(msg)
 
 
-def check_measures(settings: Mapping[str, Any]) -> None:
+def check_measures(settings: Mapping[str, Any] | Any) -> None:
     """Check that there is something to measure, and that ``valid_metric`` is text, before RecBole splits it.
 
     Raises:
@@ -77,7 +72,11 @@ def check_measures(settings: Mapping[str, Any]) -> None:
         if settings[key] in (None, "", [], ()):
             msg = f"`{key}` needs at least one entry, but is {settings[key]!r}."
             raise ConfigError(msg)
-    metric = settings.get("valid_metric", "")
+    cuts = settings["topk"] if isinstance(settings["topk"], (list, tuple)) else [settings["topk"]]
+    if not all(map(_integer(1), cuts)):
+        msg = f"`topk` must be integers from 1 to 2147483647, but is {settings['topk']!r:.80}."
+        raise ConfigError(msg)
+    metric = settings["valid_metric"] if "valid_metric" in settings else ""  # noqa: SIM401 - a Config has no get
     if not isinstance(metric, str):
         msg = f"`valid_metric` must be text such as NDCG@10, but is {metric!r}."
         raise ConfigError(msg)

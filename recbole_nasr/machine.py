@@ -63,6 +63,13 @@ def peak_memory() -> int:
     return int(peak if sys.platform == "darwin" else peak * 1024)
 
 
+def peak_gpu_memory() -> dict[str, int]:
+    """Return the most that torch had on the present GPU so far, as a line for a record; empty where it used none."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return {}
+    return {"peak_gpu_memory_bytes": torch.cuda.max_memory_allocated()}
+
+
 def program() -> str:
     """Return how this program is called: ``python run_nasr.py`` in a checkout, ``recbole-nasr`` once installed."""
     return "recbole-nasr" if Path(sys.argv[0]).stem == "recbole-nasr" else "python run_nasr.py"

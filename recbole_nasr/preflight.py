@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,15 +16,25 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole_nasr import defaults
 from recbole_nasr.arguments import STUDY_KEYS, Request, split_key
 from recbole_nasr.configuration import MODELS, check_keys, effective, known_keys
+from recbole_nasr.data.options import PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
 from recbole_nasr.data.report import REPORT_FILE
-from recbole_nasr.errors import ConfigError, DataError, NASRError, did_you_mean
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.limits import check_limits, check_measures
 from recbole_nasr.model.presets import PRESETS, resolve_architecture
-from recbole_nasr.model.settings import cost_limits, search_settings, search_space, strategy_settings, switch
-from recbole_nasr.model.speed_settings import acceleration
+from recbole_nasr.model.settings import (
+    average_decay,
+    cost_limits,
+    layer_settings,
+    search_settings,
+    search_space,
+    strategy_settings,
+    switch,
+)
+from recbole_nasr.model.speed_settings import acceleration, sampled_items
+from recbole_nasr.nets.footprint import check_weights
 from recbole_nasr.ops import load_operations, locate_operations
 from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
@@ -219,12 +229,24 @@ def check_run(
     """
     with _configuration(model, dataset, settings) as config:
         check_keys(config, strict=True)
-        check_limits(config)
-        check_trackers(config)
-        _check_valid_metric(config)
-        _check_network(config)
+        check_values(config)
         _check_dataset(config, checked)
         return effective(config)
+
+
+def check_values(config: Config) -> None:
+    """Check the values of all keys, each by itself and together, as far as that needs no data.
+
+    Raises:
+        NASRError: For the first that cannot be used.
+    """
+    check_measures(config)
+    check_limits(config)
+    check_trackers(config)
+    _check_valid_metric(config)
+    _check_network(config)
+    if _is_prepared(config):
+        PrepareOptions.from_config(config, config["dataset"])
 
 
 def values_in_force(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,15 +273,24 @@ def _check_network(config: Config) -> None:
     if config["model"] in MODELS:
         switch(config, "final_norm")
         switch(config, "mask_history")
-    if config["model"] in MODELS:
         acceleration(config)
+        average_decay(config)
+        sampled_items(config, n_items=LARGEST_INTEGER)
     if config["model"] == "NASR":
-        resolve_architecture(config["architecture"], config)
+        _check_weights(config, resolve_architecture(config["architecture"], config).layers)
     elif config["model"] == "NASRSearch":
-        search_space(config)
+        space = search_space(config)
         search_settings(config)
         strategy_settings(config)
         cost_limits(config)
+        _check_weights(config, space.operations * space.n_layers)
+
+
+def _check_weights(config: Config, layers: Sequence[str]) -> None:
+    """Refuse layers that take more memory than there is, before the data say how many items there are."""
+    settings, device = layer_settings(config), str(config["device"])
+    # Training takes a gradient beside each weight, at the least.
+    check_weights(layers, settings, n_items=1, length=config["MAX_ITEM_LIST_LENGTH"], device=device, copies=2)
 
 
 @contextmanager

@@ -10,17 +10,29 @@ import math
 import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document, write_whole
-from recbole_nasr.errors import ConfigError, StoppedError
-from recbole_nasr.machine import environment, peak_memory
+from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, check_version, read_document, write_whole
+from recbole_nasr.errors import ConfigError, StoppedError, WriteError
+from recbole_nasr.machine import environment, peak_gpu_memory, peak_memory
 
 SCHEMA, SCHEMA_VERSION = RUN_SCHEMA, RUN_VERSION
+
+FILE_VERSIONS = {
+    "settings.yaml": 1,
+    "config.yaml": 1,
+    "items.csv.gz": 1,
+    "ranks.csv.gz": 1,
+    "model.pth": 1,
+    "ranking/block.csv": 1,
+    "candidates.csv": 1,
+    "front.csv": 1,
+}
+"""Version of every kind of file of a run that has no place for one itself; ``run.json`` says it for them."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,9 @@ class RunRecord:
             self.facts["error"] = f"{type(error).__name__}: {error}"
             raise
         finally:
-            self._write(status, started, _now(), command)
+            # On a full disk this cannot be written either, and what must be heard of is what went wrong first.
+            with suppress(WriteError) if status != "finished" else nullcontext():
+                self._write(status, started, _now(), command)
 
     def _before(self) -> dict[str, Any]:
         """Return what the same run has written before it was interrupted; counts the interruption."""
@@ -183,10 +197,29 @@ class RunRecord:
             "finished": finished,
             **self.facts,
             "seconds": self.seconds,
+            "file_versions": FILE_VERSIONS,
             "peak_memory_bytes": peak_memory(),
+            **peak_gpu_memory(),
             "environment": environment(),
         }
         self.folder.write_json("run.json", content)
+
+
+def check_file_versions(facts: Mapping[str, Any], folder: Path) -> None:
+    """Check what ``run.json`` says of the other files of its folder.
+
+    Args:
+        facts: Its content; one that says nothing is of the time when all files were of version 1.
+        folder: The folder.
+
+    Raises:
+        NewerFileError: If one of them is of a newer version.
+        ValueError: If what it says is no version.
+    """
+    said = facts.get("file_versions")
+    for name, version in said.items() if isinstance(said, Mapping) else ():
+        if name in FILE_VERSIONS:
+            check_version(version, FILE_VERSIONS[name], str(folder / name))
 
 
 def _now() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from recbole_nasr.documents import check_version
 from recbole_nasr.errors import ConfigError
 
 # RecBole's rule for floats (recbole/config/configurator.py, `_build_yaml_loader`).
@@ -28,6 +29,10 @@ _FLOAT = re.compile(
 )
 
 
+VERSION = 1
+"""Of the files of settings that this package writes."""
+
+_VERSION_LINE = re.compile(rb"(?:\xef\xbb\xbf)?# recbole-nasr/settings ([1-9]\d{0,8})\r?\n")
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
 
@@ -72,6 +77,7 @@ def read_settings(path: Path | str) -> dict[str, Any]:
     Raises:
         ConfigError: If the file is missing, larger than 1 MiB, not UTF-8, not YAML of plain data, or not a table of
             ``key: value`` lines.
+        NewerFileError: If a newer version of this package wrote it.
     """
     try:
         with Path(path).open("rb") as file:
@@ -82,6 +88,7 @@ def read_settings(path: Path | str) -> dict[str, Any]:
     if len(content) > _MOST_BYTES:
         msg = f"A configuration file has at most 1 MiB, but {path} has more; name another file."
         raise ConfigError(msg)
+    _check_version(content[:100], path)
     try:
         loaded = yaml.load(content.decode("utf-8"), Loader=_Loader)  # noqa: S506 - a SafeLoader
     except RecursionError:
@@ -99,6 +106,18 @@ def read_settings(path: Path | str) -> dict[str, Any]:
     return loaded
 
 
+def _check_version(head: bytes, path: Path | str) -> None:
+    """Check the version in the first line of a file that this package wrote; one of a user's own has none."""
+    found = _VERSION_LINE.match(head)
+    if found:
+        check_version(int(found[1]), VERSION, str(path))
+
+
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Return ``settings``, plain data, as YAML text, keys in order; read back, it gives the same."""
-    return yaml.dump(dict(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    """Return ``settings``, plain data, as YAML text, keys in order; read back, it gives the same.
+
+    Its first line says the version, as a comment: a key would be one of the settings.
+    """
+    return f"# recbole-nasr/settings {VERSION}\n" + yaml.dump(
+        dict(settings), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
+    )

@@ -18,7 +18,7 @@ from recbole_nasr.cli import main
 from recbole_nasr.data.locking import only_process
 from recbole_nasr.documents import write_whole
 from recbole_nasr.errors import WriteError
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.space import Architecture
 
 
@@ -67,6 +67,22 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_one(
             trainer._save_checkpoint(1, verbose=False)
     assert file.read_bytes() == before
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_on_a_full_disk_the_file_that_could_not_be_written_is_named_not_the_record_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = RunRecord(RunFolder(tmp_path), "NASR", "toy", ["run"])
+
+    def run() -> None:
+        with record.running():
+            monkeypatch.setattr(os, "fsync", full)
+            record.folder.write_json("metrics.json", {})
+
+    with pytest.raises(WriteError, match=r"metrics\.json cannot be written"):
+        run()
+    with pytest.raises(WriteError, match=r"run\.json cannot be written"):
+        run()
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EDQUOT])

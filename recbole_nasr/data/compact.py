@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_nasr.data.report import REPORT_FILE, load_report
 from recbole_nasr.data.table import Column
 from recbole_nasr.errors import DataError
 
@@ -61,7 +62,10 @@ def load_compact(folder: Path) -> Compact:
 
     Raises:
         DataError: If a file is missing or damaged.
+        NewerFileError: If the report beside them says that a newer version wrote them.
     """
+    if (folder / REPORT_FILE).is_file():
+        load_report(folder)
     place = folder / FOLDER
     try:
         arrays = {name: _load_array(place / f"{name}.npy", kind) for name, kind in _ARRAYS.items()}

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from recbole_nasr.data.times import UNITS
-from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite
 from recbole_nasr.resources import available, load_yaml
 
 SHORTEST_WINDOW = 4
@@ -111,7 +111,7 @@ def _check(chosen: dict[str, Any]) -> None:
             raise ConfigError(msg)
     for name, holds, rule in _RULES:
         if name in chosen and not holds(chosen[name]):
-            msg = f"{name} must be {rule}, it is {chosen[name]!r}; correct it."
+            msg = f"{name} must be {rule}, it is {chosen[name]!r:.80}; correct it."
             raise ConfigError(msg)
     if chosen["sequence_unit"] == "window" and chosen["window_length"] < chosen["min_window_length"]:
         least, length = chosen["min_window_length"], chosen["window_length"]
@@ -120,15 +120,11 @@ def _check(chosen: dict[str, Any]) -> None:
 
 
 def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST_INTEGER
 
 
 def _are_quantiles(value: Any) -> bool:
-    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(map(_is_number, value)):
+    if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(map(is_finite, value)):
         return False
     return bool(0 < value[0] < value[1] < 1)
 
@@ -138,11 +134,11 @@ _SHORTEST_WHY = "(one item to start from, one each to train, validate and test)"
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("min_window_length", _whole(SHORTEST_WINDOW), f"a whole number, at least {SHORTEST_WINDOW} {_SHORTEST_WHY}"),
     ("window_length", _whole(SHORTEST_WINDOW), f"a whole number, at least {SHORTEST_WINDOW} {_SHORTEST_WHY}"),
-    ("window_stride", _whole(1), "a whole number, at least 1"),
-    ("min_item_interactions", _whole(0), "a whole number, at least 0"),
-    ("min_user_interactions", _whole(0), "a whole number, at least 0"),
-    ("max_undecodable_rows", _whole(0), "a whole number, at least 0"),
-    ("max_end_gap", lambda value: value is None or (_is_number(value) and value >= 0), "empty or seconds, at least 0"),
+    ("window_stride", _whole(1), "a whole number from 1 to 2147483647"),
+    ("min_item_interactions", _whole(0), "a whole number from 0 to 2147483647"),
+    ("min_user_interactions", _whole(0), "a whole number from 0 to 2147483647"),
+    ("max_undecodable_rows", _whole(0), "a whole number from 0 to 2147483647"),
+    ("max_end_gap", lambda value: value is None or (is_finite(value) and value >= 0), "empty or seconds, at least 0"),
     ("filter_until_stable", lambda value: isinstance(value, bool), "True or False"),
     ("time_quantiles", _are_quantiles, "two rising shares between 0 and 1, such as [0.8, 0.9]"),
 )

@@ -16,9 +16,11 @@ from recbole.utils import InputType
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from recbole_nasr.checkpoint import CHECKPOINT_VERSION
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import layer_settings, switch
 from recbole_nasr.nets import HybridNet
+from recbole_nasr.nets.footprint import check_weights
 from recbole_nasr.ops import operations_from
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space import Architecture
@@ -40,7 +42,8 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         with operations_from(config["ops_module"]):
             self.network = self.build_network(self.initial_architecture())
         self.unaveraged: dict[str, Any] | None = None  # what training goes on from, beside the average
-        self.other_parameter_name = ["unaveraged"]  # RecBole keeps such attributes in checkpoints
+        self.schema_version = CHECKPOINT_VERSION
+        self.other_parameter_name = ["unaveraged", "schema_version"]  # RecBole keeps such attributes in checkpoints
 
     @property
     def architecture(self) -> Architecture:
@@ -54,7 +57,14 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         return architecture
 
     def build_network(self, architecture: Architecture) -> HybridNet:
-        """Return a freshly initialised network of ``architecture``; the global random state is left as it was."""
+        """Return a freshly initialised network of ``architecture``; the global random state is left as it was.
+
+        Raises:
+            MemoryLimitError: If its weights alone are more than the device has.
+        """
+        settings, device = layer_settings(self.config), str(self.config["device"])
+        sizes = {"n_items": self.n_items, "length": self.max_seq_length}
+        check_weights(architecture.layers, settings, **sizes, device=device)
         with torch.random.fork_rng(devices=[]):
             # Weights are drawn on the CPU; torch.manual_seed would also seed, and not restore, every GPU.
             torch.default_generator.manual_seed(derive_seed(self.config["seed"], "retrain/weights"))
@@ -62,7 +72,7 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
                 architecture,
                 n_items=self.n_items,
                 max_length=self.max_seq_length,
-                settings=layer_settings(self.config),
+                settings=settings,
                 final_norm=switch(self.config, "final_norm"),
             )
 

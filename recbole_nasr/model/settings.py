@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
-from recbole_nasr.errors import ConfigError
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.ops import LayerSettings, validate_operation
 from recbole_nasr.search.costs import COSTS
@@ -24,7 +24,7 @@ class Settings(Protocol):
 def _read(config: Settings, key: str, kinds: type | tuple[type, ...], rule: str) -> Any:
     value = config[key]
     if not isinstance(value, kinds) or isinstance(value, bool):
-        msg = f"`{key}` must be {rule}, but is {value!r}."
+        msg = f"`{key}` must be {rule}, but is {value!r:.80}."
         raise ConfigError(msg)
     return value
 
@@ -35,11 +35,19 @@ def integer(config: Settings, key: str) -> int:
     Raises:
         ConfigError: If it is anything else.
     """
-    return int(_read(config, key, int, "an integer"))
+    value = int(_read(config, key, int, "an integer"))
+    if abs(value) > LARGEST_INTEGER:
+        msg = f"`{key}` must be an integer of at most {LARGEST_INTEGER}, but is {value!s:.40}."
+        raise ConfigError(msg)
+    return value
 
 
 def _number(config: Settings, key: str) -> float:
-    return float(_read(config, key, (int, float), "a number"))
+    value = _read(config, key, (int, float), "a number")
+    if not is_finite(value):
+        msg = f"`{key}` must be a finite number, but is {value!s:.40}."
+        raise ConfigError(msg)
+    return float(value)
 
 
 def switch(config: Settings, key: str) -> bool:
@@ -186,7 +194,7 @@ def strategy_settings(config: Settings) -> StrategySettings:
 
 def _time_spent(value: Any) -> float | None:
     """Return seconds, or what the search of a finished run took, trainings to choose by included."""
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+    if value is None or is_finite(value):
         return value
     try:
         seconds = read_document(Path(str(value)) / "run.json", RUN_SCHEMA, RUN_VERSION)["seconds"]
@@ -204,7 +212,7 @@ def cost_limits(config: Settings) -> dict[str, float]:
     """
     limits = {name: config[f"max_{name}"] for name in COSTS if config[f"max_{name}"] is not None}
     for name, value in limits.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-            msg = f"`max_{name}` must be a positive number, or empty for no limit, but is {value!r}."
+        if not is_finite(value) or not value > 0:
+            msg = f"`max_{name}` must be a positive number, or empty for no limit, but is {value!r:.80}."
             raise ConfigError(msg)
     return limits

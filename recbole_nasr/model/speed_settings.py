@@ -37,7 +37,7 @@ def sampled_items(config: Settings, n_items: int) -> int:
 
     Args:
         config: The configuration.
-        n_items: Item ids in use, padding (0) included.
+        n_items: Item ids in use, padding (0) included; the largest number there can be before they are known.
 
     Raises:
         ConfigError: If a sample of that size makes no sense.
@@ -47,8 +47,8 @@ def sampled_items(config: Settings, n_items: int) -> int:
     n_sampled = config["n_sampled_items"]
     if not isinstance(n_sampled, int) or isinstance(n_sampled, bool) or not 1 <= n_sampled < n_items - 1:
         msg = (
-            f"`n_sampled_items` must be a number of at least 1 and below the {n_items - 1} items there are, but is "
-            f"{n_sampled!r}; "
+            f"`n_sampled_items` must be an integer of at least 1 and below the {n_items - 1:,} items there are, but is "
+            f"{n_sampled!r:.80}; "
             "leave it empty for the full softmax."
         )
         raise ConfigError(msg)

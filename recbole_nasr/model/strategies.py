@@ -12,6 +12,9 @@ SEARCHING = ("nasr", "evolution")
 TRAINING = ("random", "halving")
 """Strategies that train random networks and need no supernet."""
 
+MOST_NETWORKS = 10_000
+"""That a search proposes for training, of each kind."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StrategySettings:
@@ -46,9 +49,14 @@ class StrategySettings:
             msg = f"`search_strategy` must be one of {', '.join(names)}, but is {self.strategy!r}.{hint}"
             raise ConfigError(msg)
         rules = (
-            (self.verify >= 0, "search_verify", "at least 0", self.verify),
-            (self.verify_ties >= 0, "search_verify_ties", "at least 0", self.verify_ties),
-            (self.verify_random >= 0, "search_verify_random", "at least 0", self.verify_random),
+            (0 <= self.verify <= MOST_NETWORKS, "search_verify", f"in 0..{MOST_NETWORKS}", self.verify),
+            (0 <= self.verify_ties <= MOST_NETWORKS, "search_verify_ties", f"in 0..{MOST_NETWORKS}", self.verify_ties),
+            (
+                0 <= self.verify_random <= MOST_NETWORKS,
+                "search_verify_random",
+                f"in 0..{MOST_NETWORKS}",
+                self.verify_random,
+            ),
             (self.networks >= 1, "search_networks", "at least 1", self.networks),
             (self.seconds is None or self.seconds > 0, "search_time", "positive", self.seconds),
             (self.first_epochs >= 1, "halving_epochs", "at least 1", self.first_epochs),

@@ -1,9 +1,11 @@
-"""Noticing a loss that is not finite without waiting for the device at every step."""
+"""Noticing a loss or a weight that is not finite without waiting for the device at every step."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 EVERY = 50
 """Steps between two looks."""
@@ -43,3 +45,17 @@ class LossWatch:
         self._host.copy_(total, non_blocking=True)
         self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
         self._arrived.record()
+
+
+@torch.no_grad()
+def bad_weight(module: nn.Module) -> str:
+    """Return the name of the first weight of ``module`` with a NaN or an infinity in it; empty if there is none.
+
+    It reads one number for each weight back from the device.
+    """
+    named = [(name, weight.detach()) for name, weight in module.named_parameters() if weight.numel()]
+    if not named:
+        return ""
+    largest = torch._foreach_norm([weight for _, weight in named], math.inf)  # noqa: SLF001 - of all in one call
+    finite = torch.isfinite(torch.stack([one.float() for one in largest])).tolist()
+    return next((name for (name, _), good in zip(named, finite, strict=True) if not good), "")

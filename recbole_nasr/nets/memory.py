@@ -1,11 +1,23 @@
-"""How much memory one kind of stored values may take."""
+"""How much memory there is, how much of it one kind of values may take, and how torch says that it was too little."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
 import torch
 
 HOST_SHARE = 1 << 30
 """Bytes on a CPU."""
+
+_REFUSALS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+
+_CONTAINER = (
+    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+)
+"""Where Linux says how much the processes of a container may take and take, in its two forms."""
 
 
 def memory_share(device: torch.device) -> int:
@@ -13,3 +25,49 @@ def memory_share(device: torch.device) -> int:
     if device.type != "cuda":
         return HOST_SHARE
     return torch.cuda.get_device_properties(device).total_memory // 8
+
+
+def device_memory(device: torch.device) -> tuple[int, int]:
+    """Return the bytes that are free on ``device``, and all that this process may have there."""
+    if device.type == "cuda":
+        free, all_of_it = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), all_of_it
+    memory = psutil.virtual_memory()
+    free, all_of_it = int(memory.available), int(memory.total)
+    for limit, used in _CONTAINER:
+        with suppress(OSError, ValueError):  # not in such a container, or "max"
+            most = int(Path(limit).read_text(encoding="ascii"))
+            all_of_it = min(all_of_it, most)
+            free = min(free, most - int(Path(used).read_text(encoding="ascii")))
+    return max(free, 0), all_of_it
+
+
+def size_text(n_bytes: float) -> str:
+    """Return a size for people.
+
+    Example:
+        >>> size_text(3 << 29)
+        '1.5 GiB'
+    """
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if n_bytes < 1024 or unit == "TiB":
+            break
+        n_bytes /= 1024
+    return f"{n_bytes:,.0f} {unit}" if unit in ("B", "KiB", "MiB") else f"{n_bytes:,.1f} {unit}"
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether ``error`` says that memory did not suffice.
+
+    torch has a class of its own for its GPU allocator; CUDA, its libraries and the allocator of the CPU say it in the
+    text of a ``RuntimeError``.
+    """
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _REFUSALS)
+
+
+def give_back_unused() -> None:
+    """Give memory that a GPU's allocator holds for later back to the device; call it once nothing refers to it."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

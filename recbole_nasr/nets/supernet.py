@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
 from recbole_nasr.nets.next_item import NextItemHead
@@ -26,17 +28,32 @@ class MixedOp(nn.ModuleList):
 
 
 class SupernetBlock(nn.Module):
-    """The mixed layers of one block."""
+    """The mixed layers of one block.
+
+    Attributes:
+        recompute: Keep of each layer its input alone, and run it again for its gradient, with the same dropout: for
+            where memory is short. The numbers are the same.
+    """
 
     def __init__(self, operations: Sequence[str], n_layers: int, settings: LayerSettings) -> None:
         super().__init__()
         self.layers = nn.ModuleList(MixedOp(operations, settings) for _ in range(n_layers))
+        self.recompute = False
 
     def forward(self, hidden: Tensor, path: Path) -> Tensor:
         """Run ``(B, L, D)`` through the operations of ``path``, one per layer."""
         for layer, op in zip(self.layers, path, strict=True):
-            hidden = layer(hidden, op)
+            hidden = self.run(layer, hidden, op)
         return hidden
+
+    def run(self, layer: nn.Module, hidden: Tensor, op: int) -> Tensor:
+        """Run operation ``op`` of one of the layers on ``(B, L, D)``."""
+        output: Tensor = (
+            checkpoint(layer, hidden, op, use_reentrant=False)
+            if self.recompute and torch.is_grad_enabled()
+            else layer(hidden, op)
+        )
+        return output
 
 
 class SiameseBlock(SupernetBlock):

@@ -17,11 +17,11 @@ class LayerSettings:
     """What all operations of one network have in common.
 
     Args:
-        hidden_size: Width ``D`` of the hidden sequence, at least 1.
-        inner_ratio: Width of a feed-forward layer, as a multiple of ``hidden_size``.
-        kernel_size: Taps of a convolution, at least 2.
+        hidden_size: Width ``D`` of the hidden sequence, in ``1..65536``.
+        inner_ratio: Width of a feed-forward layer, as a multiple of ``hidden_size``, in ``1..1024``.
+        kernel_size: Taps of a convolution, in ``2..1024``.
         dropout_prob: Probability of zeroing an element of a gated branch, in ``[0, 1)``.
-        layer_norm_eps: Added to the variance in every LayerNorm.
+        layer_norm_eps: Added to the variance in every LayerNorm, in ``[1e-12, 1]``: in fp32 a smaller one is lost.
         linear_residual: Scale each residual branch by a trainable λ that starts at 0 (Eq. 1 of the
             paper); without it the branch is added as it is.
     """
@@ -35,11 +35,14 @@ class LayerSettings:
 
     def __post_init__(self) -> None:
         rules = (
-            (self.hidden_size >= 1, f"`hidden_size` must be at least 1, but is {self.hidden_size}."),
-            (self.inner_ratio >= 1, f"`inner_ratio` must be at least 1, but is {self.inner_ratio}."),
-            (self.kernel_size >= 2, f"`kernel_size` must be at least 2, but is {self.kernel_size}."),
+            (1 <= self.hidden_size <= 65536, f"`hidden_size` must lie in 1..65536, but is {self.hidden_size}."),
+            (1 <= self.inner_ratio <= 1024, f"`inner_ratio` must lie in 1..1024, but is {self.inner_ratio}."),
+            (2 <= self.kernel_size <= 1024, f"`kernel_size` must lie in 2..1024, but is {self.kernel_size}."),
             (0 <= self.dropout_prob < 1, f"`hidden_dropout_prob` must lie in [0, 1), but is {self.dropout_prob}."),
-            (self.layer_norm_eps > 0, f"`layer_norm_eps` must be positive, but is {self.layer_norm_eps}."),
+            (
+                1e-12 <= self.layer_norm_eps <= 1,
+                f"`layer_norm_eps` must lie in [1e-12, 1], but is {self.layer_norm_eps}.",
+            ),
         )
         broken = [message for holds, message in rules if not holds]
         if broken:

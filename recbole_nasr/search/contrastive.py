@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,25 +77,66 @@ class Contrastive(Objective):
         rows: Tensor | None = None,  # noqa: ARG002 - every step draws new views
     ) -> Tensor:
         """Return the mean over ``paths`` of the distance to their ensemble, each with its own view in each branch."""
-        n_views = 2 * len(paths)  # all drawn at once
-        items, lengths = self._view(item_seq.repeat(n_views, 1), item_seq_len.repeat(n_views), self.rng)
-        views = list(zip(items.chunk(n_views), lengths.chunk(n_views), strict=True))
-        first, second = views[: len(paths)], views[len(paths) :]
+        first, second = self._views_of_paths(item_seq, item_seq_len, len(paths))
         loss = self._towards(first, second, prefix, paths)
         return (loss + self._towards(second, first, prefix, paths)) / 2 if self.settings.symmetric else loss
 
+    def _views_of_paths(self, item_seq: Tensor, item_seq_len: Tensor, n_paths: int) -> tuple[list[View], list[View]]:
+        """Draw a view for each path in either branch, all at once."""
+        n_views = 2 * n_paths
+        items, lengths = self._view(item_seq.repeat(n_views, 1), item_seq_len.repeat(n_views), self.rng)
+        views = list(zip(items.chunk(n_views), lengths.chunk(n_views), strict=True))
+        return views[:n_paths], views[n_paths:]
+
     def _towards(self, shown: list[View], seen: list[View], prefix: Prefix, paths: Sequence[Path]) -> Tensor:
         """Return the distance of what paths predict from views ``seen`` to the ensemble of views ``shown``."""
+        targets = self._targets(shown, prefix, paths)
+        distances = [
+            self._distance(projection, own)
+            for projection, own in zip(self.online.project(seen, prefix, paths), targets, strict=True)
+        ]
+        return torch.stack(distances).mean() / distributed.world_size()  # each process has all rows here
+
+    def _targets(self, shown: list[View], prefix: Prefix, paths: Sequence[Path]) -> Sequence[Tensor]:
         with torch.no_grad():
             projections = self.target.project(shown, prefix, paths)
         leave_one_out = self.settings.leave_one_out
         target = path_ensemble_target(torch.stack(projections).float(), leave_one_out=leave_one_out)
-        targets = target if leave_one_out else [target] * len(paths)
-        distances = [
-            distance(self.online.block.predictor(projection).float(), own).mean()
-            for projection, own in zip(self.online.project(seen, prefix, paths), targets, strict=True)
-        ]
-        return torch.stack(distances).mean() / distributed.world_size()  # each process has all rows here
+        return list(target) if leave_one_out else [target] * len(paths)
+
+    def _distance(self, projection: Tensor, target: Tensor) -> Tensor:
+        return distance(self.online.block.predictor(projection).float(), target).mean()
+
+    def parts(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        prefix: Prefix,
+        paths: Sequence[Path],
+        rows: Tensor | None,  # noqa: ARG002 - every step draws new views
+        n_parts: int,  # noqa: ARG002 - the projector's statistics are those of a path's whole batch
+    ) -> list[Callable[[], Tensor]]:
+        """Return a function for each path and direction; random numbers are drawn in the order of :meth:`loss`."""
+        first, second = self._views_of_paths(item_seq, item_seq_len, len(paths))
+        directions = [(first, second), (second, first)] if self.settings.symmetric else [(first, second)]
+        n_losses = len(directions) * len(paths)
+
+        def one(targets: list[Tensor], direction: tuple[list[View], list[View]], number: int) -> Tensor:
+            shown, seen = direction
+            if not targets:  # the first of this direction
+                targets.extend(self._targets(shown, prefix, paths))
+            (projection,) = self.online.project([seen[number]], prefix, [paths[number]])
+            return self._distance(projection, targets[number]) / n_losses
+
+        losses: list[Callable[[], Tensor]] = []
+        for direction in directions:
+            targets: list[Tensor] = []
+            losses += [partial(one, targets, direction, number) for number in range(len(paths))]
+        return losses
+
+    def most_parts(self, n_rows: int, n_paths: int) -> int:  # noqa: ARG002
+        """Return one for each path and direction."""
+        return n_paths * (1 + self.settings.symmetric)
 
     @property
     def generators(self) -> tuple[torch.Generator, ...]:

@@ -70,6 +70,7 @@ def run_dealt(block: SupernetBlock, hidden: Tensor, deal: Deal) -> Tensor:
     """Return the output of each path, ``(P, B, L, D)``, for its own ``hidden``, of the same shape."""
     for depth, layer in enumerate(block.layers):
         rows = hidden[deal.taken[depth]]  # (n_ops · n_places, B, L, D)
-        outputs = [layer(part.flatten(0, 1), op) for op, part in enumerate(torch.split(rows, deal.n_places))]
+        parts = enumerate(torch.split(rows, deal.n_places))
+        outputs = [block.run(layer, part.flatten(0, 1), op) for op, part in parts]
         hidden = torch.cat(outputs).view(rows.shape)[deal.place[depth]]
     return hidden

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import torch
 from torch import Tensor
 
+from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.graphs import GraphedStep
+from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.search.dealing import Deal
+from recbole_nasr.search.gradients import RECOMPUTING, TOO_LARGE
 from recbole_nasr.search.objective import Objective, Prefix
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.search.skipping import SkippingAdamW
@@ -62,8 +65,10 @@ class DealtSteps:
         self.optimizer = SkippingAdamW(
             always, operations, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
+        self._block = supernet.block(index)
         self._prefix: Prefix = ()
-        self._step = GraphedStep(
+        self._updating = False
+        self._step: Callable[..., Tensor] = GraphedStep(
             self._take,
             "search step",
             generators=objective.generators,
@@ -73,10 +78,32 @@ class DealtSteps:
     def take(
         self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor, prefix: Prefix, paths: Sequence[Path]
     ) -> Tensor:
-        """Take one step with ``paths`` behind ``prefix``; return the loss, detached and still on the device."""
+        """Take one step with ``paths`` behind ``prefix``; return the loss, detached and still on the device.
+
+        Raises:
+            MemoryLimitError: If it does not fit into memory even if every layer is run again for its gradient.
+        """
         deal = Deal.of(paths, self._n_ops).to(item_seq.device)
         self._prefix, self._n_places = prefix, deal.n_places
-        return self._step(item_seq, item_seq_len, rows, *deal.tensors, key=(prefix, deal.n_places))
+        while True:
+            try:
+                return self._step(item_seq, item_seq_len, rows, *deal.tensors, key=(prefix, deal.n_places))
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
+                if self._block.recompute or self._updating:
+                    raise MemoryLimitError(TOO_LARGE) from error
+            self._save_memory()
+
+    def _save_memory(self) -> None:
+        """Keep less of a step from now on, without graphs, which hold memory and cannot run a layer again."""
+        self._block.recompute = True
+        self._step = self._take_as_it_is
+        give_back_unused()
+        _LOG.warning(RECOMPUTING)
+
+    def _take_as_it_is(self, *inputs: Tensor, key: Hashable) -> Tensor:  # noqa: ARG002
+        return self._take(*inputs)
 
     def _take(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor, *dealt: Tensor) -> Tensor:
         deal = Deal(self._n_places, *dealt)
@@ -85,6 +112,8 @@ class DealtSteps:
             loss = self._objective.dealt_loss(item_seq, item_seq_len, self._prefix, deal, rows)
         torch.autograd.backward(loss)
         self.optimizer.unused = deal.unused.flatten()
+        self._updating = True  # what follows cannot be done twice
         self.optimizer.step()
         self._objective.after_step()
+        self._updating = False
         return loss.detach()

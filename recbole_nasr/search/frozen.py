@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_nasr.nets import Supernet
-from recbole_nasr.nets.memory import memory_share
+from recbole_nasr.nets.memory import memory_share, ran_out
 from recbole_nasr.search.augmentation import View
 from recbole_nasr.search.objective import Prefix
 
@@ -56,10 +56,15 @@ class FrozenOutputs:
         if not all(prefixes) or n_bytes > memory_share(table.device) // self.n_shares:
             self._held = {}
             return
-        self._held = {
-            prefix: self._held[prefix] if prefix in self._held else self._outputs(prefix, batch_size)
-            for prefix in prefixes
-        }
+        try:
+            self._held = {
+                prefix: self._held[prefix] if prefix in self._held else self._outputs(prefix, batch_size)
+                for prefix in prefixes
+            }
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
+            self._held = {}  # they are computed whenever they are asked for
 
     def _outputs(self, prefix: Prefix, batch_size: int) -> Tensor:
         before, path = self._held.get(prefix[:-1]), prefix[-1]

@@ -93,18 +93,50 @@ class NextItem(Objective):
         n_rows = item_seq.size(0)
         own = distributed.own_rows(n_rows)
         hidden, targets = self._entering(item_seq[own], item_seq_len[own], prefix, None if rows is None else rows[own])
-        block = self.supernet.block(self.index)
         losses = []
         for path, stretch in zip(paths, _stretches(n_rows, len(paths)), strict=True):
             part = slice(max(stretch.start, own.start) - own.start, min(stretch.stop, own.stop) - own.start)
             if part.start < part.stop:
-                losses.append(self.head.cross_entropy(block(hidden[part], path), targets[part]).sum())
+                losses.append(self._sum(hidden[part], targets[part], path))
         summed = torch.stack(losses).sum() if losses else hidden.new_zeros(())
         return summed / (item_seq_len - 1).clamp_min(0).sum().clamp_min(1)
 
     def trained_paths(self, paths: Sequence[Path], n_rows: int) -> Sequence[Path]:
         """Return the paths that get a row."""
         return paths[:n_rows]
+
+    def _sum(self, hidden: Tensor, targets: Tensor, path: Path) -> Tensor:
+        return self.head.cross_entropy(self.supernet.block(self.index)(hidden, path), targets).sum()
+
+    def parts(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        prefix: Prefix,
+        paths: Sequence[Path],
+        rows: Tensor | None,
+        n_parts: int,
+    ) -> list[Callable[[], Tensor]]:
+        """Return a function for some of the rows of one path: no row of this loss knows of another."""
+        places = torch.arange(item_seq.size(0), device=item_seq.device)
+        n_targets = (item_seq_len - 1).clamp_min(0).sum().clamp_min(1)
+        pieces = math.ceil(n_parts / len(paths))
+
+        def one(chosen: Tensor, path: Path) -> Tensor:
+            own = None if rows is None else rows[chosen]
+            hidden, targets = self._entering(item_seq[chosen], item_seq_len[chosen], prefix, own)
+            return self._sum(hidden, targets, path) / n_targets
+
+        return [
+            partial(one, chosen, path)
+            for share, path in zip(places.tensor_split(len(paths)), paths, strict=True)
+            for chosen in share.tensor_split(pieces)
+            if chosen.size(0)
+        ]
+
+    def most_parts(self, n_rows: int, n_paths: int) -> int:  # noqa: ARG002
+        """Return one for each row."""
+        return n_rows
 
     def _entering(
         self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, rows: Tensor | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from recbole_nasr import distributed
 from recbole_nasr.errors import MemoryLimitError, NumericalError
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.acceleration import Acceleration
+from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.dealing import Deal
 from recbole_nasr.search.sequences import SearchSequences
@@ -109,6 +110,31 @@ class Objective(ABC):
         return paths
 
     @abstractmethod
+    def parts(
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        prefix: Prefix,
+        paths: Sequence[Path],
+        rows: Tensor | None,
+        n_parts: int,
+    ) -> list[Callable[[], Tensor]]:
+        """Return functions whose losses add up to :meth:`loss`, to be called in order, each with a graph of its own.
+
+        Args:
+            item_seq: ``(B, L)`` item ids, right-padded.
+            item_seq_len: ``(B,)`` lengths.
+            prefix: What earlier blocks do.
+            paths: The sampled paths.
+            rows: As in :meth:`loss`.
+            n_parts: How many are wanted, at least 2; at most as many as :meth:`most_parts` says come.
+        """
+
+    @abstractmethod
+    def most_parts(self, n_rows: int, n_paths: int) -> int:
+        """Return the most parts that a step on ``n_rows`` sequences and ``n_paths`` paths can be computed in."""
+
+    @abstractmethod
     def dealt_loss(
         self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, deal: Deal, rows: Tensor | None = None
     ) -> Tensor:
@@ -164,7 +190,7 @@ class Objective(ABC):
         """
 
     def score_within_memory(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
-        """Return what :meth:`score` does, in smaller batches where a GPU runs out of memory; no score depends on them.
+        """Return what :meth:`score` does, in smaller batches where memory does not suffice; no score depends on them.
 
         Raises:
             MemoryLimitError: If one sequence at a time is too much, or several processes share the ranking.
@@ -172,15 +198,17 @@ class Objective(ABC):
         while True:
             try:
                 return self.score(prefixes, paths, progress)
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
                 if self.batch_size == 1 or distributed.world_size() > 1:
                     msg = (
-                        f"A ranking of {self.batch_size} sequences at a time does not fit into the memory of the GPU; "
-                        "lower `search_ranking_batch_size`, `max_enumerated_paths` or `hidden_size`."
+                        f"A ranking of {self.batch_size} sequences at a time does not fit into memory; lower "
+                        "`search_ranking_batch_size`, `max_enumerated_paths` or `hidden_size`."
                     )
                     raise MemoryLimitError(msg) from error
                 self.batch_size = max(1, min(self.batch_size, len(self.group)) // 2)
-            torch.cuda.empty_cache()
+            give_back_unused()
             _LOG.warning("out of memory: the ranking now takes %d sequences at a time.", self.batch_size)
 
 

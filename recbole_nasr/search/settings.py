@@ -25,7 +25,7 @@ class SearchSettings:
         scope: ``block`` trains and chooses block after block, ``whole`` trains all layers at once, then chooses.
         epochs: Passes over the training sequences per block (§4.1.2: 2), at least 1.
         min_steps: Steps per training at the least, at least 0; more epochs are run where data are few.
-        n_paths: Paths sampled per step (§4.1.2: 4), at least 1.
+        n_paths: Paths sampled per step (§4.1.2: 4), in ``1..4096``.
         path_sampling: ``uniform`` and independent (the paper), or ``fair``: every operation of a layer equally often.
         batch_size: Sequences per step (§4.1.5: 256 on MovieLens, 64 on Last.FM), at least 2.
         learning_rate: Initial step size of AdamW (§4.1.5).
@@ -40,14 +40,14 @@ class SearchSettings:
             exponential moving average of the online one with this momentum, below 1 (contrastive).
         leave_one_out: Leave a path out of the ensemble it is compared with (contrastive).
         holdout_ratio: Share of the sequences, whole persons at a time, kept from training to rank paths on.
-        max_enumerated_paths: Blocks with more paths are ranked on a uniform sample of this many.
+        max_enumerated_paths: Blocks with more paths are ranked on a uniform sample of this many, in ``1..2**20``.
         ranking_metric: ``loss``, the objective's own (distance or cross-entropy), or with ``next_item`` also
             ``ndcg@k`` of the last item of each held-out sequence.
-        view_pairs: Stored pairs of views that a score is the mean over, at least 1 (contrastive).
-        report_view_pairs: Further pairs, at least 0, that no choice depends on: with them the report says how far
+        view_pairs: Stored pairs of views that a score is the mean over, in ``1..1024`` (contrastive).
+        report_view_pairs: Further pairs, in ``0..1024``, that no choice depends on: with them the report says how far
             other views would have changed the ranking (contrastive).
         report_sequences: Held-out sequences those are compared on at most, at least 2.
-        beam: Choices of earlier blocks kept open, at least 1; 1 is the paper's greedy choice.
+        beam: Choices of earlier blocks kept open, in ``1..1024``; 1 is the paper's greedy choice.
         choice: How a network is chosen by its scores: ``ranking`` of the paths of every block, or ``evolution``, which
             needs scores of whole networks that do not depend on each other: scope ``whole`` and ``next_item``.
         evolution_networks: Networks that evolution draws or breeds in all, at least 1.
@@ -104,7 +104,7 @@ class SearchSettings:
             self._one_of("search_scope", self.scope, SCOPES),
             (self.epochs >= 1, "search_epochs", "at least 1", self.epochs),
             (self.min_steps >= 0, "search_min_steps", "at least 0", self.min_steps),
-            (self.n_paths >= 1, "search_n_paths", "at least 1", self.n_paths),
+            (1 <= self.n_paths <= 4096, "search_n_paths", "in 1..4096", self.n_paths),
             self._one_of("search_path_sampling", self.path_sampling, SAMPLINGS),
             (self.batch_size >= 2, "search_batch_size", "at least 2 (train_batch_size where empty)", self.batch_size),
             (self.learning_rate > 0, "search_learning_rate", "positive", self.learning_rate),
@@ -113,12 +113,17 @@ class SearchSettings:
             (self.decay_steps >= 1, "search_decay_steps", "at least 1", self.decay_steps),
             (0 <= self.target_momentum < 1, "search_target_momentum", "in [0, 1)", self.target_momentum),
             (0 < self.holdout_ratio < 1, "search_holdout_ratio", "in (0, 1)", self.holdout_ratio),
-            (self.max_enumerated_paths >= 1, "max_enumerated_paths", "at least 1", self.max_enumerated_paths),
+            (
+                1 <= self.max_enumerated_paths <= 1 << 20,
+                "max_enumerated_paths",
+                f"in 1..{1 << 20}",
+                self.max_enumerated_paths,
+            ),
             (self._knows_metric(), "search_ranking_metric", "'loss' or such as 'ndcg@20'", self.ranking_metric),
-            (self.view_pairs >= 1, "search_view_pairs", "at least 1", self.view_pairs),
-            (self.report_view_pairs >= 0, "search_report_view_pairs", "at least 0", self.report_view_pairs),
+            (1 <= self.view_pairs <= 1024, "search_view_pairs", "in 1..1024", self.view_pairs),
+            (0 <= self.report_view_pairs <= 1024, "search_report_view_pairs", "in 0..1024", self.report_view_pairs),
             (self.report_sequences >= 2, "search_report_sequences", "at least 2", self.report_sequences),
-            (self.beam >= 1, "search_beam", "at least 1", self.beam),
+            (1 <= self.beam <= 1024, "search_beam", "in 1..1024", self.beam),
             self._one_of("search_strategy", self.choice, CHOICES),
             (self.evolution_networks >= 1, "evolution_networks", "at least 1", self.evolution_networks),
             (self.evolution_population >= 1, "evolution_population", "at least 1", self.evolution_population),

@@ -15,10 +15,11 @@ from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.fused import FUSED_DEVICES
-from recbole_nasr.nets.losses import LossWatch
+from recbole_nasr.nets.losses import LossWatch, bad_weight
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.search.dealt_steps import DealtSteps, can_deal
+from recbole_nasr.search.gradients import StepGradients
 from recbole_nasr.search.objective import Objective, Prefix
 from recbole_nasr.search.sampling import PathSampler
 from recbole_nasr.search.sequences import SearchSequences
@@ -40,6 +41,7 @@ class BlockTrainer:
 
     Attributes:
         losses: Mean loss of each finished epoch.
+        gradients: Of the steps that are not dealt.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class BlockTrainer:
             module.train().requires_grad_(requires_grad=True)
         objective.start(self.index)
         parameters = self.parameters = [parameter for module in modules for parameter in module.parameters()]
+        self.gradients = StepGradients(objective, supernet.block(self.index), device)
         self.dealt: DealtSteps | None = None
         if can_deal(objective, settings, len(space.operations)):
             self.dealt = DealtSteps(supernet, self.index, objective, settings, parameters)
@@ -103,16 +106,12 @@ class BlockTrainer:
             loss = self.dealt.take(item_seq, item_seq_len, rows, prefix, paths)
             self.schedule.step()
             return loss
-        self.optimizer.zero_grad(set_to_none=True)
-        with self.objective.acceleration.training(item_seq.device):
-            loss = self.objective.loss(item_seq, item_seq_len, prefix, paths, rows)
-        if loss.requires_grad:  # of several processes one may have no row
-            torch.autograd.backward(loss)
+        loss = self.gradients.compute(self.optimizer, item_seq, item_seq_len, prefix, paths, rows)
         distributed.add_up_gradients(self._trained_with(self.objective.trained_paths(paths, item_seq.size(0))))
         self.optimizer.step()
         self.schedule.step()
         self.objective.after_step()
-        return distributed.total(loss.detach())
+        return distributed.total(loss)
 
     def _trained_with(self, paths: Sequence[Path]) -> list[torch.nn.Parameter]:
         """Return the parameters that get a gradient from ``paths``, in an order that all processes share."""
@@ -174,7 +173,9 @@ class BlockTrainer:
                 break  # the mean says so below
             if keeper is not None:
                 keeper.step()
-        self.losses.append(self._mean_loss())
+        mean = self._mean_loss()
+        self._check_weights()
+        self.losses.append(mean)
         self._step_losses = []
         return self.losses[-1]
 
@@ -182,9 +183,10 @@ class BlockTrainer:
         """Return all that decides how the training goes on, but for the weights of the supernet.
 
         Raises:
-            NumericalError: If a loss was not finite: such a state is not worth keeping.
+            NumericalError: If a loss or a weight is not finite: such a state is not worth keeping.
         """
         self._mean_loss()
+        self._check_weights()
         return {
             "losses": self.losses,
             "step_losses": self._step_losses,
@@ -208,6 +210,16 @@ class BlockTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         self.objective.restore(state["objective"])
+
+    def _check_weights(self) -> None:
+        name = bad_weight(self.supernet)
+        if name:
+            msg = (
+                f"The weights of the supernet must be finite, but {name} became NaN or infinite in the training of "
+                f"block {self.index + 1}, epoch {len(self.losses) + 1}, by batch {len(self._step_losses)} of the "
+                "epoch; lower `search_learning_rate`."
+            )
+            raise NumericalError(msg)
 
     def _mean_loss(self) -> float:
         """Return the mean loss of the epoch so far; read back once, so that a step never waits for the device."""

@@ -203,9 +203,11 @@ def _check_place(config: Any) -> None:
 
 def _document(path: Path, schema: str) -> dict[str, Any]:
     try:
-        return read_document(path, schema, runs.SCHEMA_VERSION)
+        content = read_document(path, schema, runs.SCHEMA_VERSION)
+        runs.check_file_versions(content, path.parent)
     except (OSError, ValueError):
         return {}
+    return content
 
 
 def _numbers(value: Any) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from recbole_nasr.ops.registry import operation_class
 
 SCHEMA = "recbole-nasr/architecture"
 SCHEMA_VERSION = 1
-_MAX_LAYERS = 1024
+MAX_LAYERS = 1024
+"""Of an architecture or a search space."""
+
 _MAX_BYTES = 1 << 20
 
 
@@ -46,8 +48,8 @@ class Architecture:
         if not blocks or not all(blocks):
             msg = "An architecture needs at least one block, and every block at least one layer."
             raise ArchitectureError(msg)
-        if len(self.layers) > _MAX_LAYERS:
-            msg = f"An architecture may have at most {_MAX_LAYERS} layers, but got {len(self.layers)}."
+        if len(self.layers) > MAX_LAYERS:
+            msg = f"An architecture may have at most {MAX_LAYERS} layers, but got {len(self.layers)}."
             raise ArchitectureError(msg)
         for name in set(self.layers):
             operation_class(name)
@@ -76,8 +78,8 @@ class Architecture:
             >>> str(Architecture.parse("tcn_d1_2,transformer_h4/transformer_h8").stretched(6))
             'tcn_d1_2,tcn_d1_2,transformer_h4,transformer_h4/transformer_h8,transformer_h8'
         """
-        if n_layers < 1:
-            msg = f"An architecture has at least one layer, but n_layers is {n_layers}."
+        if not 1 <= n_layers <= MAX_LAYERS:
+            msg = f"An architecture has 1 to {MAX_LAYERS} layers, but n_layers is {n_layers}."
             raise ArchitectureError(msg)
         owners = [number for number, block in enumerate(self.blocks) for _ in block]
         old = [place * len(owners) // n_layers for place in range(n_layers)]

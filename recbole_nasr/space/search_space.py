@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from recbole_nasr.errors import ArchitectureError
 from recbole_nasr.ops.registry import operation_class
-from recbole_nasr.space.architecture import Architecture
+from recbole_nasr.space.architecture import MAX_LAYERS, Architecture
 
 Path = tuple[int, ...]
 """One operation index per layer of a block."""
@@ -60,8 +60,12 @@ class SearchSpace:
         """Cut ``n_layers`` into ``n_blocks``, as evenly as they go, longer blocks first; or as listed.
 
         Raises:
-            ArchitectureError: If there are more blocks than layers, or the listed blocks do not add up.
+            ArchitectureError: If there are more than 1,024 layers or more blocks than layers, or the listed blocks do
+                not add up.
         """
+        if n_layers > MAX_LAYERS:
+            msg = f"A search space may have at most {MAX_LAYERS} layers, but `n_layers` is {n_layers}."
+            raise ArchitectureError(msg)
         if layers_per_block is not None:
             if sum(layers_per_block) != n_layers:
                 msg = (

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,22 @@ from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from recbole_nasr.errors import ConfigError
+from recbole_nasr.documents import check_version
+from recbole_nasr.errors import ConfigError, NewerFileError
 from recbole_nasr.studies.plan import identity, refuse_other_settings
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.trials import choice
 
+SCHEMA_VERSION = 1
+"""Of what a study says about itself in its storage; the storage has one of Optuna's own."""
+
 HEARTBEAT_SECONDS = 60
 """A database hears this often from a running trial; one that was silent three times as long counts as killed."""
+
+_TABLES = {"studies", "trials", "version_info"}  # some of Optuna's
 
 _PATIENCE = 60  # seconds that SQLite waits for another process to finish writing
 
@@ -55,11 +63,14 @@ def open_study(asked: StudyRequest) -> optuna.Study:
 
     Raises:
         ConfigError: If the storage cannot be read, or the study was started under other settings.
+        NewerFileError: If a newer version of this package started it.
     """
     address = default_storage(asked)
     try:
         if "://" not in address:
             mend_journal(Path(address))
+        elif address.startswith("sqlite"):
+            check_database(Path(make_url(address).database or ""))
         with quiet_optuna(), study_lock(asked):  # two processes at once would both create the tables
             study = optuna.create_study(
                 storage=_storage(address),
@@ -69,11 +80,16 @@ def open_study(asked: StudyRequest) -> optuna.Study:
                 pruner=_pruner(asked),
                 load_if_exists=True,
             )
+            study.get_trials(deepcopy=False)  # what is damaged is found now, not within the study
         settings = _plain(identity(asked))
         if "settings" not in study.user_attrs:
+            study.set_user_attr("schema_version", SCHEMA_VERSION)
             study.set_user_attr("settings", settings)
+        check_version(study.user_attrs.get("schema_version", 1), SCHEMA_VERSION, address)
         earlier = study.user_attrs["settings"]
-    except (SQLAlchemyError, StorageInternalError, OSError, ImportError, ValueError, KeyError) as error:
+    except NewerFileError:
+        raise
+    except Exception as error:  # Optuna, SQLAlchemy and drivers have no one class for what can be wrong with a file
         raise _fault(address, error) from error
     refuse_other_settings(asked, earlier, settings)
     return study
@@ -102,6 +118,27 @@ def mend_journal(path: Path) -> None:
                 file.truncate(content.rfind(b"\n") + 1)
     finally:
         lock.release()
+
+
+def check_database(path: Path) -> None:
+    """Check that an SQLite file is whole and Optuna's own: Optuna would add its tables to any other.
+
+    Raises:
+        ValueError: If it is not.
+        sqlite3.Error: If it is no database.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE)) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and not tables >= _TABLES:
+            msg = "it is a database of something else, not of Optuna"
+            raise ValueError(msg)
+        (state,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if state != "ok":
+        msg = f"it is damaged ({' '.join(str(state).split()):.60})"
+        raise ValueError(msg)
 
 
 @contextmanager

@@ -42,4 +42,12 @@ class BlockLines:
             ", collapsed" if ranking.collapsed else "",
             f"; about {left:.0f} s of search left" if left >= 1 else "",
         )
+        if ranking.collapsed:
+            _LOG.warning(
+                "Block %d has collapsed: its representation has an effective rank of %.1f of %d, so all paths agree "
+                "and their scores mean nothing. Take another seed, more data, or a lower `search_learning_rate`.",
+                index + 1,
+                ranking.effective_rank,
+                ranking.hidden_size,
+            )
         self._then(index, ranking)

@@ -171,7 +171,9 @@ class Trainings:
         config.final_config_dict = {**self.config.final_config_dict, **own}
         model = NASR(config, self.train_data._dataset).to(config["device"])  # noqa: SLF001 - as RecBole's own trainer
         with swapped(recbole.trainer.trainer, "get_tensorboard", lambda _: _Silent()):
-            return NASRTrainer(config, model)
+            trainer = NASRTrainer(config, model)
+        trainer.announces = False  # the largest of them was announced before
+        return trainer
 
     @contextmanager
     def _order_kept(self) -> Iterator[None]:

@@ -6,14 +6,16 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
+import torch
 from recbole.trainer import Trainer
-from torch import nn
+from torch import Tensor, nn
 
 from recbole_nasr import distributed
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper, plain, random_state, set_random_state
+from recbole_nasr.nets.losses import bad_weight
 from recbole_nasr.patching import swapped
 
 
@@ -25,6 +27,48 @@ class Diary(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """Know what :meth:`state` returned."""
+
+
+class NumberWatch:
+    """Ends a training by RecBole's own loop over batches when a number is not finite, and says where.
+
+    RecBole looks for NaN after every batch, not for infinity, and names neither epoch nor batch; weights it trusts.
+
+    Args:
+        trainer: Whose loss and weights.
+    """
+
+    def __init__(self, trainer: Any) -> None:
+        self._trainer, self._epoch, self._batch = trainer, 0, 0
+
+    def begin(self, epoch_idx: int) -> None:
+        """Begin epoch ``epoch_idx``, counted from 0."""
+        self._epoch, self._batch = epoch_idx + 1, 0
+
+    def see(self, loss: Tensor) -> None:
+        """Take in the loss of a batch, in place of RecBole's own check.
+
+        Raises:
+            NumericalError: If it is not finite.
+        """
+        self._batch += 1
+        if not bool(torch.isfinite(loss).all()):
+            self._refuse(f"The training loss must be finite, but became {loss.detach().sum().item()}")
+
+    def end(self) -> None:
+        """Look at the weights once the epoch is over.
+
+        Raises:
+            NumericalError: If one is not finite.
+        """
+        name = bad_weight(self._trainer.model)
+        if name:
+            self._refuse(f"The weights must be finite, but {name} became NaN or infinite")
+
+    def _refuse(self, what: str) -> NoReturn:
+        place = f", batch {self._batch} of the epoch" if self._batch else ""
+        msg = f"{what} in epoch {self._epoch}{place}; lower `learning_rate`."
+        raise NumericalError(msg)
 
 
 class KeptFit:
@@ -75,7 +119,7 @@ class KeptFit:
             if self.over:
                 trainer.eval_collector.data_collect(self.loaders[0])
                 return trainer.best_valid_result
-            with self._between_epochs(), _numerical_errors():
+            with self._between_epochs():
                 trainer.fit(self.loaders[0], self.loaders[1], **options)
             self.over = True
             self._processes = distributed.from_all(self._of_this_process())
@@ -147,7 +191,7 @@ class KeptFit:
     @contextmanager
     def _between_epochs(self) -> Iterator[None]:
         """Save between two epochs when it is time; not before the first, whose state is still being taken up."""
-        trainer, first = self.trainer, True
+        trainer, first, watch = self.trainer, True, NumberWatch(self.trainer)
         train_epoch = trainer._train_epoch  # noqa: SLF001 - RecBole's own seam between training and validation
 
         @functools.wraps(train_epoch)
@@ -157,9 +201,12 @@ class KeptFit:
             if not first:
                 self._save_if_due()
             first = False
-            return train_epoch(train_data, epoch_idx, *args, **kwargs)
+            watch.begin(epoch_idx)
+            loss = train_epoch(train_data, epoch_idx, *args, **kwargs)
+            watch.end()
+            return loss
 
-        with swapped(trainer, "_train_epoch", epoch):
+        with swapped(trainer, "_train_epoch", epoch), swapped(trainer, "_check_nan", watch.see):
             yield
 
     def _save_if_due(self) -> None:
@@ -168,15 +215,3 @@ class KeptFit:
         elif distributed.from_first(self.keeper.due()):
             self._processes = distributed.from_all(self._of_this_process())
             self.keeper.save()
-
-
-@contextmanager
-def _numerical_errors() -> Iterator[None]:
-    """Turn what RecBole's trainers raise for a loss that is not a number into an error of ours."""
-    try:
-        yield
-    except ValueError as error:
-        if str(error) != "Training loss is nan":
-            raise
-        msg = "The training loss must be finite, but became nan; lower `learning_rate`."
-        raise NumericalError(msg) from error

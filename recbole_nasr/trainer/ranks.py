@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from recbole_nasr import distributed
-from recbole_nasr.errors import ConfigError, NumericalError
+from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.model.nasr import NASR
+from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.trainer.products import ranks_by_parts
+
+_LOG = logging.getLogger("recbole_nasr")
 
 
 def count_ranks(scores: Tensor, targets: Tensor) -> Tensor:
@@ -64,18 +68,50 @@ def full_ranks(model: Any, eval_data: Any, *, device: torch.device | str, mask_h
     size = eval_data.step * n_processes
     ranks = torch.zeros(len(dataset), dtype=torch.int64, device=device)
     n_bad = torch.zeros(1, dtype=torch.int64, device=device)
-    for start in range(number * size, len(dataset), n_processes * size):
-        rows = slice(start, min(start + size, len(dataset)))
+
+    def rank(rows: slice) -> None:
         cases = eval_data.transform(dataset, dataset[rows]).to(device)
         seen = None
         if mask_history:
             seen = dataset.earlier_items(torch.arange(rows.start, rows.stop)).to(device)
         ranks[rows], bad = _ranks(model, cases, cases[dataset.iid_field], seen)
-        n_bad += bad
+        n_bad.add_(bad)
+
+    at_a_time = size
+    for start in range(number * size, len(dataset), n_processes * size):
+        at_a_time = _within_memory(rank, start, min(start + size, len(dataset)), at_a_time)
     if int(distributed.total(n_bad)):
         msg = f"Scores must be finite, but {type(model).__name__} gave NaN or infinite ones; lower `learning_rate`."
         raise NumericalError(msg)
     return distributed.total(ranks).cpu()
+
+
+def _within_memory(work: Callable[[slice], None], start: int, stop: int, at_a_time: int) -> int:
+    """Do ``work`` on the rows from ``start`` to ``stop``, fewer at a time where memory does not suffice.
+
+    Returns:
+        How many at a time from now on.
+
+    Raises:
+        MemoryLimitError: If one row at a time is too much.
+    """
+    while start < stop:
+        end = min(start + at_a_time, stop)
+        try:
+            work(slice(start, end))
+        except RuntimeError as error:
+            if not ran_out(error):
+                raise
+            if end - start == 1:
+                msg = "The evaluation of one case does not fit into memory; lower `hidden_size` or use fewer items."
+                raise MemoryLimitError(msg) from error
+            at_a_time = (end - start) // 2
+        else:
+            start = end
+            continue
+        give_back_unused()
+        _LOG.warning("out of memory: the evaluation now takes %d cases at a time; ranks are the same.", at_a_time)
+    return at_a_time
 
 
 def _ranks(model: Any, cases: Any, targets: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:

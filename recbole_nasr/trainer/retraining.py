@@ -21,13 +21,16 @@ from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.keeping import Keeper, random_state, set_random_state
-from recbole_nasr.model.settings import average_decay, switch
+from recbole_nasr.model.settings import average_decay, layer_settings, switch
 from recbole_nasr.nets.fused import FUSED_DEVICES
-from recbole_nasr.nets.losses import LossWatch
+from recbole_nasr.nets.losses import LossWatch, bad_weight
+from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
+from recbole_nasr.space import Architecture
 from recbole_nasr.trainer.averaging import WeightAverage
 from recbole_nasr.trainer.batches import SequenceBatches
+from recbole_nasr.trainer.memory import MemoryNeed, Shape, announce, training_need
 from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
 from recbole_nasr.trainer.speed import TrainingSpeed
 
@@ -47,7 +50,11 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     Attributes:
         last_ranks: ``(N,)`` ranks of the last evaluation, where it needed no more than ranks.
         keeper: Saves the state between two steps, and has the one to go on from; by default it does nothing.
+        announces: Whether a training that needs much memory says so before.
+        needs: Bytes that each piece of work was estimated to need.
     """
+
+    needs: dict[str, int]
 
     def __init__(self, config: Any, model: Any) -> None:
         if config["reproducibility"]:
@@ -63,6 +70,24 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self._average: WeightAverage | None = None
         self.keeper = Keeper()
         self._losses: list[Tensor] = []  # of the steps of the epoch in progress
+        self.announces, self.needs = True, {}
+
+    def need(self, architecture: Architecture, length: int, n_rows: int) -> MemoryNeed:
+        """Return how much memory training ``architecture`` on ``n_rows`` sequences of ``length`` will need."""
+        return training_need(
+            architecture,
+            layer_settings(self.config),
+            Shape(length, self.model.n_items, self.device),
+            rows=min(self.rows_per_pass, self.config["train_batch_size"], n_rows),
+            targets_per_row=length,
+            eval_rows=min(self.config["eval_batch_size"], n_rows),
+            learner=str(self.learner),
+            averaged=bool(self._average_decay),
+        )
+
+    def _announce(self, need: MemoryNeed) -> None:
+        self.needs[need.work] = need.total
+        announce(need, self.device)
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
         """Build RecBole's optimiser; Adam and AdamW fused, which is faster and never reads a value back."""
@@ -100,8 +125,11 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             try:
                 loss = self._accumulate(item_seq, item_seq_len, targets, n_targets)
                 break
-            except torch.cuda.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not ran_out(error):
+                    raise
                 self._take_smaller_passes(item_seq.size(0), error)
+            give_back_unused()  # only now nothing of the failed pass is left
         distributed.add_up_gradients(self.model.parameters())
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
@@ -129,12 +157,11 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         """
         passed = min(self.rows_per_pass, n_rows)
         if passed == 1 or distributed.world_size() > 1:
-            msg = f"A training step of {passed} rows at a time does not fit into the memory of the GPU; " + (
+            msg = f"A training step of {passed} rows at a time does not fit into the memory of {self.device}; " + (
                 "lower `hidden_size` or `MAX_ITEM_LIST_LENGTH`." if passed == 1 else "lower `train_batch_size`."
             )
             raise MemoryLimitError(msg) from error
         self.rows_per_pass = passed // 2
-        torch.cuda.empty_cache()
         _LOG.warning(
             "out of memory: the rows of a training step now pass %d at a time; the step is the same.",
             self.rows_per_pass,
@@ -180,6 +207,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             return total
         if self._batches is None:
             self._batches = SequenceBatches.from_chunks(dataset.training_chunks(), self.device)
+            if self.announces:
+                self._announce(self.need(self.model.architecture, self._batches.width, len(self._batches)))
         self.speed.learn_items(self.model.network, self._batches)
         order = generator(self.config["seed"], f"retrain/order/{epoch_idx}", self.device)
         batch_size = self.config["train_batch_size"]
@@ -196,7 +225,18 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
                 if watch.see(self._losses[-1]):
                     break
                 self.keeper.step()
-        return self._mean_loss(epoch_idx)
+        mean = self._mean_loss(epoch_idx)
+        self._check_weights(epoch_idx)
+        return mean
+
+    def _check_weights(self, epoch_idx: int) -> None:
+        name = bad_weight(self.model)
+        if name:
+            msg = (
+                f"The weights must be finite, but {name} became NaN or infinite in epoch {epoch_idx + 1}, by batch "
+                f"{len(self._losses)} of the epoch; lower `learning_rate`."
+            )
+            raise NumericalError(msg)
 
     @contextmanager
     def _kept_epoch(self, epoch_idx: int, n_processes: int) -> Iterator[None]:
@@ -204,6 +244,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
 
         def state() -> dict[str, Any]:
             self._mean_loss(epoch_idx)
+            self._check_weights(epoch_idx)
             average = self._average.state() if self._average else None
             return {"losses": self._losses, "random": random_state(), "average": average}
 

@@ -23,6 +23,7 @@ from recbole_nasr.model.settings import (
 )
 from recbole_nasr.model.strategies import SEARCHING
 from recbole_nasr.nets.acceleration import Acceleration
+from recbole_nasr.nets.footprint import layer_weights
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable, measure_costs, network_latency_ms
@@ -32,6 +33,7 @@ from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.block_lines import BlockLines
 from recbole_nasr.trainer.candidates import Trained, Trainings
+from recbole_nasr.trainer.memory import Shape, search_need
 from recbole_nasr.trainer.retraining import NASRTrainer
 from recbole_nasr.trainer.strategies import STRATEGIES
 from recbole_nasr.trainer.verification import Contest, Verification
@@ -88,6 +90,7 @@ class NASRSearchTrainer(NASRTrainer):
         with self.keeper.part("choosing", self.chosen):
             self._know(self.keeper.take("choosing", CHOICE_CLASSES))
             plan, space = strategy_settings(self.config), search_space(self.config)
+            self._announce_both(train_data, space, searches=plan.strategy in SEARCHING)
             if self.costs is None:
                 self.costs = from_first(self._measured(space))
             strategy = STRATEGIES[plan.strategy](plan, space, self.costs, cost_limits(self.config), self.config["seed"])
@@ -106,6 +109,16 @@ class NASRSearchTrainer(NASRTrainer):
                 contest = Contest(plan, trainings, strategy.kept, strategy.left_out, self.trained)
                 self.verification = from_first(contest.run(strategy.candidates(self.search_result)))
             return self.verification.winner.candidate.architecture
+
+    def _announce_both(self, train_data: Any, space: SearchSpace, *, searches: bool) -> None:
+        """Say what search and training will need, the latter of the largest network, before either begins."""
+        layers = layer_settings(self.config)
+        names = {name: layer_weights(name, layers) for name in space.operations}
+        n_rows, length = len(train_data.dataset), self.model.max_seq_length
+        if searches:
+            shape = Shape(length, self.model.n_items, self.device)
+            self._announce(search_need(space, layers, search_settings(self.config), shape, n_rows))
+        self._announce(self.need(space.uniform(max(names, key=lambda name: names[name])), length, n_rows))
 
     def elapsed(self) -> dict[str, float]:
         """Return the wall time of each stage so far, what was lost by interruptions left out."""

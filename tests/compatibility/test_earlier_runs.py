@@ -5,24 +5,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_nasr import load
+from recbole_nasr.arguments import parse_line
+from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.cli import main
 from recbole_nasr.data.compact import load_compact
 from recbole_nasr.data.report import load_report
 from recbole_nasr.documents import check_version
-from recbole_nasr.errors import NASRError, NewerFileError
+from recbole_nasr.errors import CheckpointError, NASRError, NewerFileError
 from recbole_nasr.results import load_ranks
-from recbole_nasr.settings_file import read_settings
+from recbole_nasr.runs import FILE_VERSIONS
+from recbole_nasr.settings_file import read_settings, settings_text
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.record import load_record
+from recbole_nasr.studies.request import build_study_request
+from recbole_nasr.studies.storage import open_study
 
 KEPT = Path(__file__).parent / "v1"
 RUNS = KEPT / "runs" / "mine"
@@ -99,6 +106,60 @@ def test_a_newer_record_or_data_report_is_refused_not_made_again(kept: Path) -> 
         load_record(next(Path("results").iterdir()))
     with pytest.raises(NewerFileError):
         load_report(next(Path("data").iterdir()))
+
+
+def test_run_json_says_the_version_of_the_files_that_cannot(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = kept / NAMES[0] / "run.json"
+    content = json.loads(file.read_text())
+    for name in FILE_VERSIONS:
+        file.write_text(json.dumps({**content, "file_versions": {**FILE_VERSIONS, name: 2, "of the future": 9}}))
+        assert main([f"--recommend={kept / NAMES[0]}", "--items=i0"]) == 2
+        assert f"{name} was written by a newer version" in capsys.readouterr().err
+        assert main(["--list", "--runs_dir=runs"]) == 0
+        assert "of a newer version" in capsys.readouterr().out
+    file.write_text(json.dumps({**content, "file_versions": {**FILE_VERSIONS, "of the future": 9}}))
+    assert main([f"--recommend={kept / NAMES[0]}", "--items=i0", "--device=cpu"]) == 0
+
+
+def test_a_newer_checkpoint_by_itself_is_refused(kept: Path) -> None:
+    path = kept / NAMES[0] / "model.pth"
+    saved = torch.load(path, weights_only=False)
+    for version, expected in ((1, None), (2, NewerFileError), ("two", CheckpointError)):
+        torch.save(
+            {**saved, "other_parameter": {"unaveraged": None, "schema_version": version}}, path, pickle_protocol=4
+        )
+        with pytest.raises(expected, match="schema_version") if expected else contextlib.nullcontext():
+            load_checkpoint(path)
+
+
+def test_a_newer_file_of_settings_is_refused_and_one_of_a_users_own_has_no_version(kept: Path) -> None:
+    path = kept / NAMES[0] / "settings.yaml"
+    written = settings_text({"epochs": 3})
+    assert written.startswith("# recbole-nasr/settings 1\n")
+    for text in (written, written.replace("\n", "\r\n"), "epochs: 3\n", "# recbole-nasr/settings soon\nepochs: 3\n"):
+        path.write_text(text, newline="")
+        assert read_settings(path) == {"epochs": 3}
+    path.write_text(written.replace("settings 1", "settings 2"))
+    with pytest.raises(NewerFileError, match="upgrade recbole-nasr"):
+        read_settings(path)
+
+
+def test_newer_prepared_arrays_are_refused_by_the_report_beside_them(kept: Path) -> None:
+    (folder,) = Path("data").iterdir()
+    load_compact(folder)
+    report = folder / "report.json"
+    report.write_text(json.dumps({**json.loads(report.read_text()), "schema_version": 2}))
+    with pytest.raises(NewerFileError):
+        load_compact(folder)
+
+
+def test_a_study_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    words = ["--study=table2", "--dataset=toy", "--storage=study.log"]
+    study = open_study(build_study_request(parse_line(words)))
+    assert study.user_attrs["schema_version"] == 1
+    study.set_user_attr("schema_version", 2)
+    with pytest.raises(NewerFileError, match=r"study\.log was written by a newer version"):
+        open_study(build_study_request(parse_line(words)))
 
 
 @given(st.one_of(st.integers(), st.floats(), st.booleans(), st.none(), st.text(), st.lists(st.integers())))

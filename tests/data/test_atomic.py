@@ -34,7 +34,8 @@ def test_names_that_pandas_holds_to_be_missing_are_changed() -> None:
 def test_the_list_of_missing_values_is_that_of_pandas() -> None:
     from pandas._libs.parsers import STR_NA_VALUES
 
-    assert set(STR_NA_VALUES) - {""} == atomic._MISSING
+    later = {"None"} if pd.__version__ < "2" else set()
+    assert set(STR_NA_VALUES) - {""} == atomic._MISSING - later
 
 
 def test_an_atomic_file_is_written_in_blocks(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import recbole
 import recbole.model.context_aware_recommender.kd_dagfm as kd_dagfm
 import recbole.model.general_recommender.ldiffrec as ldiffrec
 from recbole.config import Config
@@ -170,3 +172,36 @@ def test_a_file_of_settings_alone_runs_no_operations_of_its_own(toy: Path) -> No
     with pytest.raises(NASRError, match="registers no operation"):  # now it has been run
         check_request(build_request({**line, "ops_module": "evil.py"}))
     assert Path("trace").exists()
+
+
+GUARDED = {
+    "config/configurator.py: eval": "values of keys; the tests above",
+    "config/configurator.py: yaml.load": "RecBole's loader, made safe",
+    "data/dataset/dataset.py: yaml.load": "RecBole's own list of addresses",
+    "data/utils.py: pickle.load": "saved data sets and loaders",
+    "model/context_aware_recommender/kd_dagfm.py: eval": "the teacher",
+    "model/context_aware_recommender/kd_dagfm.py: torch.load": "tensors only, by torch from 2.6 on",
+    "model/general_recommender/convncf.py: torch.load": "the same; no sequential model",
+    "model/general_recommender/ldiffrec.py: np.load": "embeddings",
+    "model/general_recommender/nais.py: torch.load": "tensors only; no sequential model",
+    "model/general_recommender/neumf.py: torch.load": "tensors only; no sequential model",
+    "model/general_recommender/ract.py: torch.load": "tensors only; no sequential model",
+    "model/sequential_recommender/s3rec.py: torch.load": "a checkpoint",
+    "quick_start/quick_start.py: torch.load": "a checkpoint",
+    "trainer/hyper_tuning.py: eval": "choices of a search space",
+    "trainer/trainer.py: torch.load": "a checkpoint",
+}
+"""Where RecBole 1.2 turns text or files into objects, and what comes through there."""
+
+
+def test_there_is_no_other_place_where_recbole_runs_text_or_reads_pickles() -> None:
+    root, found = Path(recbole.__file__).parent, set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                if name in ("eval", "exec", "os.system") or (
+                    name.endswith((".load", ".loads")) and name != "json.loads"
+                ):
+                    found.add(f"{path.relative_to(root).as_posix()}: {name}")
+    assert {place for place in found if not place.endswith("wandb.load")} == set(GUARDED)

@@ -13,7 +13,7 @@ from recbole_nasr.errors import ConfigError
 from recbole_nasr.nets import HybridNet, acceleration, graphs
 from recbole_nasr.nets.acceleration import Acceleration, choose
 from recbole_nasr.nets.graphs import GraphedStep
-from recbole_nasr.nets.losses import LossWatch
+from recbole_nasr.nets.losses import LossWatch, bad_weight
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.space import Architecture
@@ -191,3 +191,16 @@ def test_a_replayed_step_uses_the_values_it_is_given_and_only_those_of_the_host_
     assert float(step(torch.tensor(1.0), key=2.0)) == 2.0  # as captured
     assert [float(step(torch.tensor(float(n)), key=factor)) for n in range(6)] == [0, 3, 6, 9, 12, 15]
     assert [tape.n_replays for tape in tapes] == [4, 3]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_a_weight_that_is_not_finite_is_named_and_a_huge_one_is_none(bad: float) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1))
+    assert bad_weight(net) == ""
+    with torch.no_grad():
+        net[0].weight.fill_(1e38)  # the square of which is infinite
+    assert bad_weight(net) == ""
+    with torch.no_grad():
+        net[1].bias[0] = bad
+    assert bad_weight(net) == "1.bias"
+    assert bad_weight(torch.nn.ReLU()) == ""

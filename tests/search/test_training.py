@@ -207,3 +207,23 @@ def test_a_loss_that_is_not_finite_stops_the_search(make_net: MakeNet, make_sequ
     torch.nn.init.constant_(net.block(0).predictor[-1].bias, torch.nan)
     with pytest.raises(NumericalError, match=r"became nan in the training of block 1, epoch 1, batch 1 of"):
         trainer_of(net).epoch(make_sequences(12), Progress())
+
+
+def test_weights_that_are_not_finite_after_the_last_step_stop_the_search_and_are_not_saved(
+    make_net: MakeNet, make_sequences: MakeSequences
+) -> None:
+    trainer = trainer_of(make_net())
+    step = trainer.step
+
+    def last(*args: Tensor) -> Tensor:
+        loss = step(*args)
+        with torch.no_grad():
+            trainer.supernet.embedding.items.weight[5, 0] = torch.inf
+        return loss
+
+    trainer.step = last  # type: ignore[method-assign]
+    message = r"embedding\.items\.weight became NaN or infinite in the training of block 1, epoch 1, by batch 1 of"
+    with pytest.raises(NumericalError, match=message):
+        trainer.epoch(make_sequences(6), Progress())
+    with pytest.raises(NumericalError, match=message):
+        trainer.state()

@@ -132,5 +132,5 @@ def test_stretching_keeps_the_order_and_the_first_layer(architecture: Architectu
 def test_a_shallower_network_drops_blocks_of_which_nothing_is_left() -> None:
     architecture = Architecture.parse("transformer_h4,transformer_h8/tcn_d1_2/tcn_d1_4,skip")
     assert str(architecture.stretched(2)) == "transformer_h4/tcn_d1_2"
-    with pytest.raises(ArchitectureError, match="at least one layer, but n_layers is 0"):
+    with pytest.raises(ArchitectureError, match="has 1 to 1024 layers, but n_layers is 0"):
         architecture.stretched(0)

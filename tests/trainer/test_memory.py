@@ -1,7 +1,8 @@
-"""A GPU that runs out of memory gets smaller parts of the same work."""
+"""Where memory runs out, the same work is done in smaller parts."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,41 @@ import pytest
 import torch
 
 from recbole_nasr.errors import MemoryLimitError
+from recbole_nasr.model.nasr import NASR
 from recbole_nasr.nets import HybridNet
+from recbole_nasr.nets.memory import ran_out
 from recbole_nasr.search import ranking
 
 Assemble = Callable[..., SimpleNamespace]
+
+REFUSALS = {
+    "torch's class": torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    "its name of today": getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)("out of memory"),
+    "the driver": RuntimeError("CUDA error: out of memory"),
+    "a library": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "the CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    "the CPU on Windows": RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to"),
+}
+"""The ways in which torch says that memory does not suffice; the fifth is what `torch.empty(10**15)` raises."""
+
+
+@pytest.fixture(params=REFUSALS.values(), ids=REFUSALS.keys())
+def refusal(request: pytest.FixtureRequest) -> Exception:
+    """One of :data:`REFUSALS`."""
+    return request.param  # type: ignore[no-any-return]
+
+
+def test_every_way_of_saying_it_is_understood_and_no_other_error_taken_for_it(refusal: Exception) -> None:
+    assert ran_out(refusal)
+    assert ran_out(MemoryError())
+    assert not ran_out(RuntimeError("CUDA error: an illegal memory access was encountered"))
+    assert not ran_out(ValueError("out of memory"))
+
+
+def test_the_allocator_of_this_torch_says_it_in_a_way_that_is_understood() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15)
+    assert ran_out(caught.value)
 
 
 def gradients(run: SimpleNamespace) -> list[torch.Tensor]:
@@ -42,8 +74,56 @@ def test_a_step_of_which_one_row_does_not_fit_is_refused(
     assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_rows(monkeypatch, 0)
-    with pytest.raises(MemoryLimitError, match="1 rows at a time does not fit into the memory of the GPU; lower `hid"):
+    with pytest.raises(MemoryLimitError, match="1 rows at a time does not fit into the memory of cpu; lower `hid"):
         gradients(assemble("NASR", toy))
+
+
+def test_an_evaluation_that_does_not_fit_takes_fewer_cases_at_a_time_and_ranks_the_same(
+    refusal: Exception, assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = assemble("NASR", toy, eval_batch_size=7)
+    expected = run.trainer.evaluate(run.valid, load_best_model=False), run.trainer.last_ranks.tolist()
+    forward, sizes = NASR.forward, []
+
+    def limited(self: NASR, item_seq: torch.Tensor, length: torch.Tensor) -> torch.Tensor:
+        if item_seq.size(0) > 2:
+            raise refusal
+        sizes.append(item_seq.size(0))
+        return forward(self, item_seq, length)
+
+    monkeypatch.setattr(NASR, "forward", limited)
+    with caplog.at_level(logging.WARNING, "recbole_nasr"):
+        found = run.trainer.evaluate(run.valid, load_best_model=False), run.trainer.last_ranks.tolist()
+    assert found == expected
+    assert sizes == [1] * 12  # of 7 cases 3, of 3 one
+    assert "out of memory: the evaluation now takes 3 cases at a time; ranks are the same." in caplog.messages
+
+
+def test_another_error_of_an_evaluation_is_not_taken_for_one_of_memory(
+    assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = assemble("NASR", toy)
+
+    def broken(*_: Any) -> None:
+        msg = "mat1 and mat2 shapes cannot be multiplied"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(NASR, "forward", broken)
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        run.trainer.evaluate(run.valid, load_best_model=False)
+
+
+def test_a_case_that_does_not_fit_alone_is_refused(
+    assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = assemble("NASR", toy)
+
+    def refuse(*_: Any) -> None:
+        raise torch.cuda.OutOfMemoryError
+
+    monkeypatch.setattr(NASR, "forward", refuse)
+    with pytest.raises(MemoryLimitError, match="one case does not fit into memory; lower `hidden_size`"):
+        run.trainer.evaluate(run.valid, load_best_model=False)
 
 
 def limit_rows(monkeypatch: pytest.MonkeyPatch, fits: int) -> None:

@@ -1,0 +1,100 @@
+"""Compares the memory that a run was estimated to need with the most that its process had.
+
+    python benchmarks/reliability/memory.py --out=FILE
+
+Each size is run in a process of its own, by the command line, on made-up sequences. Beside it the same data are run
+with the smallest possible network: what that process takes (Python, torch, RecBole and the data) is no part of an
+estimate.
+On a GPU the peak is that of torch's allocator, and nothing is taken off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"n_items": 2_000, "length": 30, "hidden_size": 64, "n_layers": 8, "n_blocks": 2},
+    "wide": {"n_items": 20_000, "length": 50, "hidden_size": 256, "n_layers": 4, "n_blocks": 2},
+    "many items": {"n_items": 300_000, "length": 30, "hidden_size": 64, "n_layers": 4, "n_blocks": 2},
+}
+LEAST = {"hidden_size": 8, "n_layers": 1, "n_blocks": 1, "train_batch_size": 2, "eval_batch_size": 2}
+LEAST |= {"candidate_ops": "[transformer_h2]", "search_n_paths": 1, "search_batch_size": 2}
+N_SEQUENCES = 300
+
+
+def write_data(folder: Path, n_items: int, length: int) -> None:
+    """Write ``events.csv``: as many users as :data:`N_SEQUENCES`, and every item at least once."""
+    rng = random.Random(2020)  # noqa: S311
+    items = [*range(n_items), *(rng.randrange(n_items) for _ in range(N_SEQUENCES * (length + 2)))]
+    per_user = max(length + 2, len(items) // N_SEQUENCES)
+    rows = (f"u{number // per_user},i{item},{number}" for number, item in enumerate(items))
+    (folder / "events.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+
+
+def run(folder: Path, model: str, name: str, length: int, **settings: Any) -> dict[str, Any]:
+    """Run ``model`` once; return its ``run.json``."""
+    words = {"epochs": 1, "search_epochs": 1, "window_length": length, "run_name": name, **settings}
+    if model == "NASR":
+        words = {key: value for key, value in words.items() if not key.startswith(("search_", "candidate"))}
+        words["architecture"] = "sasrec-1" if name == "least" else "nextitnet-1"
+        if name == "least":
+            words["architecture"] = "transformer_h2"
+    command = [sys.executable, str(ROOT / "run_nasr.py"), f"--model={model}", "--dataset=made", "--source=events.csv"]
+    command += [f"--{key}={value}" for key, value in words.items()]
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    (place,) = (folder / "runs" / "made").glob(f"*-{model}-{name}")
+    found: dict[str, Any] = json.loads((place / "run.json").read_text())
+    return found
+
+
+def measure(name: str, model: str) -> dict[str, Any]:
+    """Return estimate and peak of one size, in bytes."""
+    size = dict(SIZES[name])
+    n_items, length = size.pop("n_items"), size.pop("length")
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        write_data(folder, n_items, length)
+        least = run(folder, model, "least", length, **LEAST)
+        found = run(folder, model, name.replace(" ", "-"), length, **size)
+    on_gpu = found["device"] != "cpu"
+    peak = found["peak_gpu_memory_bytes"] if on_gpu else found["peak_memory_bytes"] - least["peak_memory_bytes"]
+    estimate = max(found["estimated_memory_bytes"].values())
+    return {
+        "size": name,
+        "model": model,
+        **SIZES[name],
+        "device": found["device_name"],
+        "estimates": found["estimated_memory_bytes"],
+        "peak": peak,
+        "estimate_over_peak": round(estimate / peak, 3),
+    }
+
+
+def main() -> None:
+    """Measure every size and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--sizes", nargs="*", default=list(SIZES))
+    options = parser.parse_args()
+    found = []
+    for name in options.sizes:
+        for model in ("NASR", "NASRSearch"):
+            found.append(measure(name, model))
+            print(json.dumps(found[-1]), flush=True)  # noqa: T201
+    content = {"torch": torch.__version__, "sequences": N_SEQUENCES, "sizes": found}
+    options.out.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
