@@ -71,7 +71,7 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
     labels = dict.fromkeys(run.label for run in runs if "search" in run.record.seconds)
     if not labels or not random:
         return ["Too few runs have finished to compare costs."]
-    lines = []
+    lines: list[str] = []
     for label in labels:
         if len(labels) > 1:
             lines += [*([""] if lines else []), f"{label}:", ""]

@@ -142,7 +142,7 @@ def test_models_of_recbole_and_ours_are_known() -> None:
         (["--checkpoint_dir=x"], "SASRec", ConfigError, "goes into its own folder"),
         (["--nproc=2"], "NASR", ConfigError, "torchrun"),
         (["--metrics=['NDGC']"], "SASRec", ConfigError, "no metric named 'NDGC'"),
-        (["--topk=0"], "SASRec", ConfigError, "topk must be a positive integer"),
+        (["--topk=0"], "SASRec", ConfigError, "`topk` must be integers from 1"),
         (["--valid_metric=MRR@5"], "SASRec", ConfigError, "`valid_metric` must be one of"),
         (["--architecture=sasrec-1"], "SASRec", ConfigError, "`architecture` is for --model=NASR"),
         (["--mask_history=true"], "NASR,SASRec", ConfigError, "`mask_history` is not known"),
