@@ -212,7 +212,7 @@ def _refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
         yield
     except NASRError:
         raise
-    except (ValueError, RuntimeError) as error:  # also torch, when a network does not fit into memory
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:  # pandas 1.5 has them all
         logging.getLogger().exception(what)
         msg = f"{what}: {error}"
         raise error_class(msg) from error
