@@ -111,6 +111,15 @@ class _Method:
         self.owner, self.name = owner, name
 
 
+def _attribute(owner: Any = None, name: str = "") -> Any:
+    """Return the member of an enumeration, which early releases of Python 3.11 write as an attribute; else a method."""
+    if isinstance(owner, type) and issubclass(owner, enum.Enum):
+        if name not in owner.__members__:
+            raise _refusal(owner.__qualname__, str(name))
+        return owner.__members__[name]
+    return _Method(owner, name)
+
+
 class _Logger:
     """A logger that the file names; looked up at the end."""
 
@@ -148,7 +157,7 @@ _torch_load = torch.load
 
 _GETATTR = ("builtins", "getattr")
 _REPLACED = {
-    _GETATTR: _Method,
+    _GETATTR: _attribute,
     ("logging", "getLogger"): _Logger,
     ("torch.storage", "_load_from_bytes"): _load_storage,
     _ENCODE: _encode,

@@ -112,6 +112,9 @@ ATTACKS: dict[str, bytes] = {
     "another member for an enumeration": built(
         named("recbole.utils.enum_type", "ModelType"), pickle.NONE + ATTRIBUTES + pickle.TUPLE2
     ),
+    "a method of an enumeration in place of a member": called(
+        named("builtins", "getattr"), named("recbole.utils.enum_type", "ModelType"), text("mro")
+    ),
     "another default for a function": built(
         named("torch._utils", "_rebuild_tensor_v2"),
         pickle.NONE + table(text("__defaults__"), pickle.NONE) + pickle.TUPLE2,
@@ -182,6 +185,10 @@ def test_the_pieces_of_the_attacks_are_read_where_they_are_harmless() -> None:
     assert type(load(MODEL)) is SASRec
     assert load(called(named("_codecs", "encode"), text("x"), text("latin1"))) == b"x"
     assert load(called(named("builtins", "int"), text("9"))) == 9
+    # How early releases of Python 3.11 write a member of an enumeration; the others call the class with its value.
+    kind = named("recbole.utils.enum_type", "ModelType")
+    assert load(called(named("builtins", "getattr"), kind, text("SEQUENTIAL"))) is ModelType.SEQUENTIAL
+    assert load(called(kind, number(ModelType.SEQUENTIAL.value))) is ModelType.SEQUENTIAL
     assert load(table(text("a"), number(1))) == {"a": 1}
 
 

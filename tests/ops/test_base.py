@@ -11,9 +11,9 @@ from recbole_nasr.ops.base import GatedResidual, dropout
 @pytest.mark.parametrize(
     ("broken", "rule"),
     [
-        ({"hidden_size": 0}, "`hidden_size` must be at least 1, but is 0"),
+        ({"hidden_size": 0}, r"`hidden_size` must lie in 1\.\.65536, but is 0"),
         ({"inner_ratio": 0}, "`inner_ratio`"),
-        ({"kernel_size": 1}, "`kernel_size` must be at least 2"),
+        ({"kernel_size": 1}, "`kernel_size` must lie in 2"),
         ({"dropout_prob": 1.0}, r"`hidden_dropout_prob` must lie in \[0, 1\)"),
         ({"dropout_prob": float("nan")}, "`hidden_dropout_prob`"),
         ({"layer_norm_eps": 0.0}, "`layer_norm_eps`"),
