@@ -158,6 +158,7 @@ _torch_load = torch.load
 _GETATTR = ("builtins", "getattr")
 _REPLACED = {
     _GETATTR: _attribute,
+    ("__builtin__", "getattr"): _attribute,  # its name in protocol 2, which torch.save writes
     ("logging", "getLogger"): _Logger,
     ("torch.storage", "_load_from_bytes"): _load_storage,
     _ENCODE: _encode,
