@@ -84,7 +84,7 @@ class _WritesDown:
             file.write(f"{os.getpid()} {cell.key}\n")
         if not self.has_run:  # both have taken a trial before either finishes one; the rest goes to whoever comes first
             self.has_run = True
-            self.barrier.wait(timeout=PATIENCE_S)
+            self.barrier.wait(timeout=60)
         return record_of(cell), False
 
 
@@ -163,6 +163,7 @@ def test_a_killed_process_counts_as_dead_before_its_parent_takes_note() -> None:
 def test_two_processes_share_a_study_and_run_nothing_twice(
     storage: str, ask: Callable[..., StudyRequest], cells: list[Cell]
 ) -> None:
+    _start(open_study, ask("table2", storage)).join(PATIENCE_S)
     barrier = multiprocessing.get_context("fork").Barrier(2)
     workers = [_start(_train, ask("table2", storage), cells, _WritesDown(barrier)) for _ in range(2)]
     for worker in workers:
