@@ -66,12 +66,13 @@ def open_study(asked: StudyRequest) -> optuna.Study:
         NewerFileError: If a newer version of this package started it.
     """
     address = default_storage(asked)
+    settings = _plain(identity(asked))
     try:
-        if "://" not in address:
-            mend_journal(Path(address))
-        elif address.startswith("sqlite"):
-            check_database(Path(make_url(address).database or ""))
-        with quiet_optuna(), study_lock(asked):  # two processes at once would both create the tables
+        with quiet_optuna(), study_lock(asked):  # who comes second finds all tables and settings, or none
+            if "://" not in address:
+                mend_journal(Path(address))
+            elif address.startswith("sqlite"):
+                check_database(Path(make_url(address).database or ""))
             study = optuna.create_study(
                 storage=_storage(address),
                 study_name=f"{asked.name} on {asked.request.dataset}",
@@ -81,10 +82,9 @@ def open_study(asked: StudyRequest) -> optuna.Study:
                 load_if_exists=True,
             )
             study.get_trials(deepcopy=False)  # what is damaged is found now, not within the study
-        settings = _plain(identity(asked))
-        if "settings" not in study.user_attrs:
-            study.set_user_attr("schema_version", SCHEMA_VERSION)
-            study.set_user_attr("settings", settings)
+            if "settings" not in study.user_attrs:
+                study.set_user_attr("schema_version", SCHEMA_VERSION)
+                study.set_user_attr("settings", settings)
         check_version(study.user_attrs.get("schema_version", 1), SCHEMA_VERSION, address)
         earlier = study.user_attrs["settings"]
     except NewerFileError:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import Timeout
 from optuna.trial import TrialState
 
 from recbole_nasr.errors import ConfigError
@@ -16,7 +17,7 @@ from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.running import Draw
-from recbole_nasr.studies.storage import open_study
+from recbole_nasr.studies.storage import open_study, study_lock
 from recbole_nasr.studies.trials import Follower, is_dead, this_process
 
 from .conftest import Worker, record_of
@@ -84,7 +85,7 @@ class _WritesDown:
             file.write(f"{os.getpid()} {cell.key}\n")
         if not self.has_run:  # both have taken a trial before either finishes one; the rest goes to whoever comes first
             self.has_run = True
-            self.barrier.wait(timeout=60)
+            self.barrier.wait(timeout=PATIENCE_S)
         return record_of(cell), False
 
 
@@ -159,11 +160,26 @@ def test_a_killed_process_counts_as_dead_before_its_parent_takes_note() -> None:
     assert not is_dead(this_process())
 
 
+def test_a_storage_is_checked_and_set_up_by_one_process_at_a_time(
+    ask: Callable[..., StudyRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A database that another process is still filling with tables looks like one of something else.
+    asked, checked = ask("table2", SQLITE), []
+
+    def check(path: Path) -> None:
+        with pytest.raises(Timeout):
+            study_lock(asked).acquire(timeout=0)
+        checked.append(path.name)
+
+    monkeypatch.setattr("recbole_nasr.studies.storage.check_database", check)
+    assert "settings" in open_study(asked).user_attrs
+    assert len(checked) == 1
+
+
 @pytest.mark.parametrize("storage", [SQLITE, "--storage=study.log"], ids=["SQLite", "journal file"])
 def test_two_processes_share_a_study_and_run_nothing_twice(
     storage: str, ask: Callable[..., StudyRequest], cells: list[Cell]
 ) -> None:
-    _start(open_study, ask("table2", storage)).join(PATIENCE_S)
     barrier = multiprocessing.get_context("fork").Barrier(2)
     workers = [_start(_train, ask("table2", storage), cells, _WritesDown(barrier)) for _ in range(2)]
     for worker in workers:
