@@ -21,12 +21,12 @@ def _clipping(value: Any) -> bool:
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "seed": (_integer(0, 2**32 - 1), "an integer from 0 to 4294967295"),
-    "epochs": (_integer(1), "an integer from 1 to 2147483647"),
-    "train_batch_size": (_integer(1), "an integer from 1 to 2147483647"),
-    "eval_batch_size": (_integer(1), "an integer from 1 to 2147483647"),
-    "MAX_ITEM_LIST_LENGTH": (_integer(1), "an integer from 1 to 2147483647"),
-    "stopping_step": (_integer(0), "an integer from 0 to 2147483647"),
-    "eval_step": (_integer(0), "an integer from 0 to 2147483647"),
+    "epochs": (_integer(1), f"an integer from 1 to {LARGEST_INTEGER}"),
+    "train_batch_size": (_integer(1), f"an integer from 1 to {LARGEST_INTEGER}"),
+    "eval_batch_size": (_integer(1), f"an integer from 1 to {LARGEST_INTEGER}"),
+    "MAX_ITEM_LIST_LENGTH": (_integer(1), f"an integer from 1 to {LARGEST_INTEGER}"),
+    "stopping_step": (_integer(0), f"an integer from 0 to {LARGEST_INTEGER}"),
+    "eval_step": (_integer(0), f"an integer from 0 to {LARGEST_INTEGER}"),
     "metric_decimal_place": (_integer(0, 100), "an integer from 0 to 100"),
     "learning_rate": (lambda value: is_finite(value) and value > 0, "a positive number"),
     "weight_decay": (lambda value: is_finite(value) and value >= 0, "a number of at least 0"),
@@ -74,7 +74,7 @@ def check_measures(settings: Mapping[str, Any] | Any) -> None:
             raise ConfigError(msg)
     cuts = settings["topk"] if isinstance(settings["topk"], (list, tuple)) else [settings["topk"]]
     if not all(map(_integer(1), cuts)):
-        msg = f"`topk` must be integers from 1 to 2147483647, but is {settings['topk']!r:.80}."
+        msg = f"`topk` must be integers from 1 to {LARGEST_INTEGER}, but is {settings['topk']!r:.80}."
         raise ConfigError(msg)
     metric = settings["valid_metric"] if "valid_metric" in settings else ""  # noqa: SIM401 - a Config has no get
     if not isinstance(metric, str):

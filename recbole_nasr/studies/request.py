@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.arguments import STUDY_KEYS, Request, build_request, split_key
-from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean
 from recbole_nasr.studies.definition import StudyDefinition
 
 PRUNERS = ("median", "hyperband", "none")
@@ -151,9 +151,11 @@ def _check_settings(definition: StudyDefinition, request: Request) -> None:
 
 def _seeds(value: Any, key: str = "seeds") -> tuple[int, ...]:
     seeds = value if isinstance(value, (list, tuple)) else [value]
-    good = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed < 2**31 for seed in seeds)
+    good = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= LARGEST_INTEGER for seed in seeds)
     if not seeds or not good or len(set(seeds)) < len(seeds):
-        msg = f"`--{key}` must be different integers from 0 to 2147483647, such as [2020, 2021], but is {value!r}."
+        msg = (
+            f"`--{key}` must be different integers from 0 to {LARGEST_INTEGER}, such as [2020, 2021], but is {value!r}."
+        )
         raise ConfigError(msg)
     return tuple(seeds)
 
