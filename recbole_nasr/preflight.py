@@ -272,6 +272,7 @@ def _check_network(config: Config) -> None:
     """Resolve architecture, space and search settings of our models, as they will when they are built."""
     if config["model"] in MODELS:
         switch(config, "final_norm")
+        switch(config, "tie_embeddings")
         switch(config, "mask_history")
         acceleration(config)
         average_decay(config)

@@ -26,6 +26,7 @@ def register() -> None:
     _hook_config()
     _hook_preparation()
     _register_worker()
+    _hook_flops()
 
 
 def _register_models() -> None:
@@ -184,3 +185,22 @@ def _register_worker() -> None:
 
     module.run = package.run = quick_start.run
     module.run_recboles = package.run_recboles = quick_start.run_recboles
+
+
+def _hook_flops() -> None:
+    """Let ``run_recbole``'s FLOPs (quick_start.py:141) include a tied softmax layer, for which thop has no rule."""
+    import recbole.quick_start.quick_start as module
+
+    from recbole_nasr.nets import TiedOutput
+
+    def counting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def get_flops(*args: Any, **kwargs: Any) -> Any:
+            from thop.profile import register_hooks
+            from torch import nn
+
+            register_hooks.setdefault(TiedOutput, register_hooks[nn.Linear])
+            return original(*args, **kwargs)
+
+        return get_flops
+
+    wrap(module, "get_flops", counting)

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.checkpoint import CHECKPOINT_VERSION
 from recbole_nasr.model.presets import resolve_architecture
-from recbole_nasr.model.settings import layer_settings, switch
+from recbole_nasr.model.settings import layer_settings, switch, tied_embeddings
 from recbole_nasr.nets import HybridNet
 from recbole_nasr.nets.footprint import check_weights
 from recbole_nasr.ops import operations_from
@@ -64,7 +64,8 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         """
         settings, device = layer_settings(self.config), str(self.config["device"])
         sizes = {"n_items": self.n_items, "length": self.max_seq_length}
-        check_weights(architecture.layers, settings, **sizes, device=device)
+        tied = tied_embeddings(self.config)
+        check_weights(architecture.layers, settings, **sizes, device=device, tied=tied)
         with torch.random.fork_rng(devices=[]):
             # Weights are drawn on the CPU; torch.manual_seed would also seed, and not restore, every GPU.
             torch.default_generator.manual_seed(derive_seed(self.config["seed"], "retrain/weights"))
@@ -74,6 +75,7 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
                 max_length=self.max_seq_length,
                 settings=settings,
                 final_norm=switch(self.config, "final_norm"),
+                tie_embeddings=tied,
             )
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:

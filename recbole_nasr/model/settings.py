@@ -90,6 +90,15 @@ def layer_settings(config: Settings) -> LayerSettings:
     )
 
 
+def tied_embeddings(config: Settings) -> bool:
+    """Return whether the softmax layer is the item embedding; a checkpoint from before there was the key says nothing.
+
+    Raises:
+        ConfigError: If the value is neither True nor False.
+    """
+    return config["tie_embeddings"] is not None and switch(config, "tie_embeddings")
+
+
 def average_decay(config: Settings) -> float:
     """Return the decay of the average over training steps, 0 for none.
 

@@ -3,6 +3,7 @@
 from recbole_nasr.nets.embedding import SequenceEmbedding
 from recbole_nasr.nets.hybrid import HybridNet
 from recbole_nasr.nets.next_item import NextItemHead, last_real
+from recbole_nasr.nets.output import TiedOutput
 from recbole_nasr.nets.siamese import Predictor, Projector, masked_mean, per_path
 from recbole_nasr.nets.supernet import MixedOp, Supernet
 
@@ -14,6 +15,7 @@ __all__ = [
     "Projector",
     "SequenceEmbedding",
     "Supernet",
+    "TiedOutput",
     "last_real",
     "masked_mean",
     "per_path",

@@ -115,9 +115,12 @@ def _bytes_of(module: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
 
 
-def network_weights(layers: Iterable[str], settings: LayerSettings, n_items: int, max_length: int) -> int:
+def network_weights(
+    layers: Iterable[str], settings: LayerSettings, n_items: int, max_length: int, *, tied: bool = False
+) -> int:
     """Return the bytes of the weights of the network with these layers, embedding and softmax layer included."""
-    ends = (2 * n_items + max_length) * settings.hidden_size + n_items
+    tables = 1 if tied else 2  # of the items: a tied softmax layer has none of its own
+    ends = (tables * n_items + max_length) * settings.hidden_size + n_items
     return FLOAT * ends + sum(layer_weights(name, settings) for name in layers)
 
 
@@ -134,14 +137,21 @@ def rows_in_network(architecture: Architecture, settings: LayerSettings, length:
 
 
 def check_weights(
-    layers: Iterable[str], settings: LayerSettings, *, n_items: int, length: int, device: str, copies: int = 1
+    layers: Iterable[str],
+    settings: LayerSettings,
+    *,
+    n_items: int,
+    length: int,
+    device: str,
+    copies: int = 1,
+    tied: bool = False,
 ) -> None:
     """Refuse a network whose weights alone, ``copies`` times, are more than the device has, before they are made.
 
     Raises:
         MemoryLimitError: If they are.
     """
-    weights = copies * network_weights(layers, settings, n_items, length)
+    weights = copies * network_weights(layers, settings, n_items, length, tied=tied)
     _, all_of_it = device_memory(torch.device(device))
     if weights > all_of_it:
         msg = (

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
+from recbole_nasr.nets.output import TiedOutput
 from recbole_nasr.nets.softmax import ExactSoftmax, SoftmaxLoss
 from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.space import Architecture
@@ -30,6 +31,7 @@ class HybridNet(nn.Module):
         settings: Width, dropout and so on; defaults to the paper's.
         final_norm: Put a LayerNorm before the softmax layer. Off is Eq. 3 to the letter, where a stack of
             convolutions alone has no normalisation on its residual stream and trains badly.
+        tie_embeddings: Let the softmax layer share the weights of the item embedding. Off is the paper (§2.2.3).
 
     Attributes:
         softmax: What the loss is computed by: the full softmax, unless a sampled one is put in its place.
@@ -43,6 +45,7 @@ class HybridNet(nn.Module):
         max_length: int,
         settings: LayerSettings | None = None,
         final_norm: bool = True,
+        tie_embeddings: bool = False,
     ) -> None:
         super().__init__()
         settings = settings or LayerSettings()
@@ -52,7 +55,11 @@ class HybridNet(nn.Module):
         self.layers = nn.Sequential(*(build_operation(name, settings) for name in architecture.layers))
         self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps) if final_norm else nn.Identity()
         self.softmax: SoftmaxLoss = ExactSoftmax()
-        self.output = nn.Linear(settings.hidden_size, n_items - 1)  # untied (§2.2.3); item i is row i - 1
+        self.output: nn.Linear | TiedOutput  # item i is row i - 1
+        if tie_embeddings:
+            self.output = TiedOutput(self.embedding.items)
+        else:
+            self.output = nn.Linear(settings.hidden_size, n_items - 1)
         self.layers.apply(initialise)
         self.output.apply(initialise)
 

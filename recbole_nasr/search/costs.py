@@ -64,6 +64,7 @@ def measure_costs(
     n_items: int,
     max_length: int,
     final_norm: bool = True,
+    tie_embeddings: bool = False,
     device: torch.device | str = "cpu",
 ) -> CostTable:
     """Count and measure what each of ``operations`` costs; the global random state is left as it was.
@@ -74,6 +75,7 @@ def measure_costs(
         n_items: Item ids in use, padding included.
         max_length: Length of the sequence that a recommendation is made from.
         final_norm: Whether the networks end in a LayerNorm.
+        tie_embeddings: Whether their softmax layer is the item embedding.
         device: Where to measure.
     """
     rows = []
@@ -89,6 +91,7 @@ def measure_costs(
             max_length=max_length,
             settings=settings,
             final_norm=final_norm,
+            tie_embeddings=tie_embeddings,
         ).to(device)
     whole = (
         n_parameters(network),

@@ -99,6 +99,7 @@ def training_need(
     eval_rows: int,
     learner: str = "adam",
     averaged: bool = True,
+    tied: bool = False,
 ) -> MemoryNeed:
     """Return what training a network will need, its evaluations included.
 
@@ -111,8 +112,9 @@ def training_need(
         eval_rows: Sequences of an evaluation.
         learner: RecBole's name of the optimiser.
         averaged: Whether a running average of the weights is kept.
+        tied: Whether the softmax layer is the item embedding.
     """
-    weights = network_weights(architecture.layers, settings, shape.n_items, shape.length)
+    weights = network_weights(architecture.layers, settings, shape.n_items, shape.length, tied=tied)
     weights *= 2 + _MOMENTS.get(learner.lower(), 2) + 2 * averaged
     _check_weights("training", weights, shape.device)
     row = rows_in_network(architecture, settings, shape.length, shape.name)

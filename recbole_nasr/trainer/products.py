@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from recbole_nasr.nets import TiedOutput
+
 CPU_ITEMS = 32_768
 """Items at a time on a CPU: most catalogues then take one product; of 256 cases they are 32 MiB."""
 
@@ -24,7 +26,12 @@ def items_at_a_time(n_rows: int, device: torch.device) -> int:
 
 
 def ranks_by_parts(
-    hidden: Tensor, output: nn.Linear, targets: Tensor, *, seen: Tensor | None = None, n_items: int | None = None
+    hidden: Tensor,
+    output: nn.Linear | TiedOutput,
+    targets: Tensor,
+    *,
+    seen: Tensor | None = None,
+    n_items: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the 1-based rank of each row's target among all items, ties counted against it.
 
@@ -63,7 +70,9 @@ def ranks_by_parts(
     return ranks, bad
 
 
-def _parts(hidden: Tensor, output: nn.Linear, size: int, seen: Tensor | None) -> Callable[[int], tuple[Tensor, Tensor]]:
+def _parts(
+    hidden: Tensor, output: nn.Linear | TiedOutput, size: int, seen: Tensor | None
+) -> Callable[[int], tuple[Tensor, Tensor]]:
     """Return a function from the first row of a part to its scores, and whether all were finite."""
     columns = None if seen is None else seen - 1  # padding becomes -1, which is in no part
 

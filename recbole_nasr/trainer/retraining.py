@@ -21,7 +21,7 @@ from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.keeping import Keeper, random_state, set_random_state
-from recbole_nasr.model.settings import average_decay, layer_settings, switch
+from recbole_nasr.model.settings import average_decay, layer_settings, switch, tied_embeddings
 from recbole_nasr.nets.fused import FUSED_DEVICES
 from recbole_nasr.nets.losses import LossWatch, bad_weight
 from recbole_nasr.nets.memory import give_back_unused, ran_out
@@ -83,6 +83,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             eval_rows=min(self.config["eval_batch_size"], n_rows),
             learner=str(self.learner),
             averaged=bool(self._average_decay),
+            tied=tied_embeddings(self.config),
         )
 
     def _announce(self, need: MemoryNeed) -> None:

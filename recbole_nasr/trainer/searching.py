@@ -20,6 +20,7 @@ from recbole_nasr.model.settings import (
     search_space,
     strategy_settings,
     switch,
+    tied_embeddings,
 )
 from recbole_nasr.model.strategies import SEARCHING
 from recbole_nasr.nets.acceleration import Acceleration
@@ -156,6 +157,7 @@ class NASRSearchTrainer(NASRTrainer):
             n_items=self.model.n_items,
             max_length=self.model.max_seq_length,
             final_norm=switch(self.config, "final_norm"),
+            tie_embeddings=tied_embeddings(self.config),
             device=self.device,
         )
 

@@ -1,0 +1,38 @@
+"""The softmax layer that shares its weights with the item embedding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+
+class TiedOutput(nn.Module):
+    """Scores item ``i`` as ``h · E_i + b_i`` with its own embedding ``E_i``, so only the bias is a weight of its own.
+
+    It stands where a ``torch.nn.Linear`` over the items does and reads the same: ``weight`` and ``bias``,
+    ``in_features`` and ``out_features``, item ``i`` in row ``i - 1``. Padding has no row: its embedding stays zero.
+    Embeddings are drawn small (standard deviation 0.02), so that all items start nearly equal, as they do with a layer
+    of its own.
+
+    Note:
+        Press and Wolf (EACL 2017). SASRec (Kang and McAuley, ICDM 2018) ties, without a bias; NASR (§2.2.3) does not.
+
+    Args:
+        items: The item embedding; row 0 is padding.
+    """
+
+    def __init__(self, items: nn.Embedding) -> None:
+        super().__init__()
+        self.in_features, self.out_features = items.embedding_dim, items.num_embeddings - 1
+        self.bias = nn.Parameter(torch.zeros(self.out_features))
+        self._items = (items,)  # in a tuple: as a part of this module, the table would be in a checkpoint twice
+
+    @property
+    def weight(self) -> Tensor:
+        """The rows of the item embedding but padding's, ``(V, D)``: a view, so gradients reach the embedding."""
+        return self._items[0].weight[1:]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the logits ``(..., V)`` of ``hidden (..., D)``."""
+        return F.linear(hidden, self.weight, self.bias)
