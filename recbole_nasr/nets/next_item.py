@@ -13,8 +13,8 @@ from recbole_nasr.ops import LayerSettings
 class NextItemHead(nn.Module):
     """LayerNorm and an untied softmax layer over the items: what stands at the end of the retrained network.
 
-    It is never tied to the item embedding, not even where the retrained network's will be (``tie_embeddings``): the
-    embedding is frozen after block 0, and a frozen head would have every later block bend its output back to the input.
+    It is not tied to the item embedding, not even where that of the retrained network will be (``tie_embeddings``): the
+    embedding is frozen after block 0, and a head frozen with it would judge later blocks by what the first one left.
 
     Args:
         n_items: Item ids in use, padding (0) included; item ``i`` is row ``i - 1`` of the softmax layer.

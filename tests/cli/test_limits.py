@@ -70,7 +70,7 @@ def test_the_command_line_checks_the_recipe_of_every_model(toy: Path, model: str
         check_request(build_request(line))
 
 
-@pytest.mark.parametrize("key", ["mask_history", "final_norm", "linear_residual"])
+@pytest.mark.parametrize("key", ["mask_history", "final_norm", "linear_residual", "tie_embeddings"])
 def test_a_switch_set_to_no_is_refused_because_text_counts_as_true(toy: Path, key: str) -> None:
     line = parse_line(["--model=NASR", "--dataset=toy", f"--data_path={toy}", f"--{key}=no"])
     with pytest.raises(ConfigError, match=f"`{key}` must be True or False, but is 'no'"):

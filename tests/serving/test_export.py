@@ -36,18 +36,26 @@ def every_operation() -> set[str]:
     return {name for space in spaces for name in space} | {"gru4rec"}
 
 
-def network_of(operations: set[str], *, exclude_seen: bool = True, length: int = LENGTH) -> TopKNetwork:
+def network_of(
+    operations: set[str], *, exclude_seen: bool = True, length: int = LENGTH, tied: bool = False
+) -> TopKNetwork:
     torch.manual_seed(0)
     architecture = Architecture((tuple(sorted(operations)),))
-    net = HybridNet(architecture, n_items=N_ITEMS, max_length=length, settings=LayerSettings(hidden_size=8))
+    net = HybridNet(
+        architecture,
+        n_items=N_ITEMS,
+        max_length=length,
+        settings=LayerSettings(hidden_size=8),
+        tie_embeddings=tied,
+    )
     with torch.no_grad():
         for weight in net.parameters():
             weight.add_(torch.randn_like(weight) * 0.3)  # gates open, embeddings apart
     return TopKNetwork(net, k=5, exclude_seen=exclude_seen).eval()
 
 
-def check_parity(operations: set[str], file_format: str, folder: Path) -> None:
-    network = network_of(operations)
+def check_parity(operations: set[str], file_format: str, folder: Path, *, tied: bool = False) -> None:
+    network = network_of(operations, tied=tied)
     run = file_runner(write_network(network, file_format, LENGTH, folder))
     text = checked_parity(eager_runner(network), run, LENGTH, N_ITEMS).text()
     assert text.startswith("parity: 257 random histories, the same items in 257, ")
@@ -65,6 +73,13 @@ def test_an_onnx_file_gives_what_the_network_gives_for_every_operation(recurrent
     need_onnx()
     operations = every_operation()
     check_parity(operations & RECURRENT if recurrent else operations - RECURRENT, "onnx", tmp_path)
+
+
+@pytest.mark.parametrize("file_format", ["torch", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_a_file_gives_what_a_network_with_a_tied_softmax_layer_gives(file_format: str, tmp_path: Path) -> None:
+    if file_format == "onnx":
+        need_onnx()
+    check_parity({"skip", "ffn"}, file_format, tmp_path, tied=True)
 
 
 def test_sequences_beyond_the_plain_attention_are_exported_too(tmp_path: Path) -> None:

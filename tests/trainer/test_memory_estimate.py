@@ -81,12 +81,13 @@ def test_what_long_rows_take_is_told_from_shorter_ones(name: str, monkeypatch: p
     assert told.held == pytest.approx(measured.held, rel=0.05)
 
 
-def test_the_estimate_of_a_training_is_near_what_its_step_takes() -> None:
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_estimate_of_a_training_is_near_what_its_step_takes(tied: bool) -> None:
     rows, length, n_items = 64, 30, 3000
     architecture = Architecture.parse(",".join(NAMES * 2))
     items, lengths = torch.ones(rows, length, dtype=torch.long), torch.full((rows,), length)
     with LiveBytes() as live:
-        net = HybridNet(architecture, n_items=n_items, max_length=length, settings=WIDE)
+        net = HybridNet(architecture, n_items=n_items, max_length=length, settings=WIDE, tie_embeddings=tied)
         optimizer = torch.optim.Adam(net.parameters(), fused=True)
         for _ in range(2):
             optimizer.zero_grad(set_to_none=True)
@@ -100,6 +101,7 @@ def test_the_estimate_of_a_training_is_near_what_its_step_takes() -> None:
         targets_per_row=length,
         eval_rows=1,
         averaged=False,
+        tied=tied,
     )
     assert need.total == pytest.approx(estimates.ALLOCATOR["cpu"] * live.peak, rel=0.25)
 

@@ -104,7 +104,9 @@ def test_a_loss_that_is_not_finite_ends_an_epoch_early(
     assert len(calls) == 3
 
 
-@pytest.mark.parametrize("how", [{}, {"clip_grad_norm": {"max_norm": 0.5}, "n_sampled_items": 4}])
+@pytest.mark.parametrize(
+    "how", [{}, {"clip_grad_norm": {"max_norm": 0.5}, "n_sampled_items": 4}, {"tie_embeddings": True}]
+)
 def test_replayed_training_steps_learn_to_the_last_bit_what_steps_that_are_run_do(
     how: dict[str, object], assemble: Assemble, toy: Path, tapes: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
