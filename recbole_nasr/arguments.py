@@ -71,6 +71,7 @@ STUDY_KEYS = (
     "retry_failed",
     "n_architectures",
     "search_seeds",
+    "n_trainings",
 )
 """Keys that only mean something beside ``--study``."""
 

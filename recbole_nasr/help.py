@@ -48,7 +48,7 @@ What to run
                   the same command goes on where the last one stopped, also in several processes;
                   --seeds=[1,2] --n_trials=20 --time_budget=2h --storage=URL --results=FOLDER
                   --target=DATASET (transfer) --space={{...}} --pruner=median (tune)
-                  --n_architectures=24 --search_seeds=[1,2] (fidelity)
+                  --n_architectures=24 --search_seeds=[1,2] (fidelity) --n_trainings=3 (searches)
   --device        auto (a GPU where there is one), cpu or cuda; a certain card with --gpu_id=1
 
 Where results go

@@ -117,4 +117,4 @@ def _screen_table(runs: Sequence[FinishedRun]) -> str:
         step = 1000 * mean_sd([run.record.step_seconds for run in row.runs])[0]
         means = [f"{row.mean_sd('test', name)[0]:.4f}" for name in metrics]
         lines.append([row.name, row.dataset, str(len(row.runs)), *means, f"{step:.1f} ms"])
-    return "Test results, means over seeds\n\n" + aligned(lines, separator="  ")
+    return "Test results, means over runs\n\n" + aligned(lines, separator="  ")

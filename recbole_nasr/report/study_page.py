@@ -110,10 +110,10 @@ def _results(asked: StudyRequest, rows: Sequence[Row], found: Sequence[Differenc
 
 
 def _explanation(rows: Sequence[Row], *, bold: bool) -> str:
-    seeds = sorted({len(row.runs) for row in rows})
-    shown = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    counts = sorted({len(row.runs) for row in rows})
+    shown = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     text = (
-        f"Test metrics, mean ± standard deviation over {shown} seed{'s' * (seeds[-1] > 1)}; every run chose its epoch "
+        f"Test metrics, mean ± standard deviation over {shown} run{'s' * (counts[-1] > 1)}; every run chose its epoch "
         "by validation and was tested once, ranking all items."
     )
     rule = (
@@ -178,7 +178,7 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
     first = f"`{compare}={asked.definition.varied[compare][0]}`" if compare else found[0].reference
     other = "the row that differs from it in this alone" if compare else "the other row"
     note = (
-        f"{first} minus {other}, on the same test cases, each averaged over its seeds: mean with its 95 % bootstrap "
+        f"{first} minus {other}, on the same test cases, each averaged over its runs: mean with its 95 % bootstrap "
         "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "
         f"{len(found)} comparisons. Cases are resampled, seeds are not: what those change is in ± above."
     )

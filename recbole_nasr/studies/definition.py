@@ -54,6 +54,7 @@ class StudyDefinition:
         seeds: Of every run.
         n_trials: Trials of `tune`.
         n_architectures: Networks that `fidelity` samples.
+        n_trainings: Trainings of each network that a search finds: its own, and further ones with seeds of their own.
         search_seeds: Of every search signal of `fidelity`.
         early_epochs: Epochs after which `fidelity` asks how the validation score already ranks networks.
         reference: Label that the others are compared with.
@@ -76,6 +77,7 @@ class StudyDefinition:
     seeds: tuple[int, ...] = (2020, 2021, 2022)
     n_trials: int = 0
     n_architectures: int = 0
+    n_trainings: int = 1
     search_seeds: tuple[int, ...] = ()
     early_epochs: tuple[int, ...] = ()
     reference: str = ""

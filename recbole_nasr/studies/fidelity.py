@@ -22,14 +22,11 @@ from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.fidelity_tables import FidelityTable, build_table
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import ResultRecord
-from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.request import TRAINED, StudyRequest
 from recbole_nasr.studies.running import Runner
 from recbole_nasr.studies.signals import SignalRecord, find_signal, find_signals, score_networks, signal_key
 from recbole_nasr.studies.tables import FinishedRun
 from recbole_nasr.studies.trials import Follower, cell_of
-
-TRAINED = "NASR"
-"""Model whose rows are networks trained alone; all other rows of the study are signals."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,10 @@ from typing import Any
 from recbole_nasr import preflight
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.studies.definition import Run
-from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
+
+_SEED_STEP = 1000
+"""From the seed of a search to that of each further training of what it found."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Cell:
         seed: RecBole's ``seed``.
         point: What the study varies, as ``{key: value}``.
         needs: Key of the run whose architecture it takes over; empty where it has its own.
+        training: Which training of that architecture it is, where a search found it: 2, 3, and so on.
     """
 
     label: str
@@ -33,11 +37,13 @@ class Cell:
     seed: int
     point: dict[str, Any] = field(default_factory=dict)
     needs: str = ""
+    training: int = 1
 
     @property
     def key(self) -> str:
         """Its name within the study."""
-        return cell_key(self.label, self.dataset, self.point, self.seed)
+        again = f", training {self.training}" if self.training > 1 else ""
+        return cell_key(self.label, self.dataset, self.point, self.seed) + again
 
     def given(self, architecture: str = "") -> dict[str, Any]:
         """Return the complete settings of the run; ``architecture`` is that of the run it needs."""
@@ -92,12 +98,24 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
                 settings = {**base[dataset][run.model], **defaults, **run.settings, **point}
                 preflight.check_run(run.model, dataset, settings, checked)
                 seeds = definition.seeds_of(run, asked.seeds)
-                cells += [
+                row = [
                     Cell(run.label, run.model, dataset, settings, seed, point, _need(asked, run, dataset, seed))
                     for seed in seeds
                 ]
+                cells += row
+                if run.model == SEARCHED and asked.n_trainings > 1:
+                    known = preflight.check_run(TRAINED, dataset, base[dataset][TRAINED], checked)
+                    recipe = {key: value for key, value in settings.items() if key in known}
+                    numbers = range(2, asked.n_trainings + 1)
+                    cells += [_trained_again(cell, recipe, number) for number in numbers for cell in row]
     order = {seed: number for number, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
     return sorted(cells, key=lambda cell: order[cell.seed])
+
+
+def _trained_again(found: Cell, settings: dict[str, Any], number: int) -> Cell:
+    """Return training ``number`` of the network that the run ``found`` searches."""
+    seed = found.seed + (number - 1) * _SEED_STEP
+    return replace(found, model=TRAINED, settings=settings, seed=seed, needs=found.key, training=number)
 
 
 def _need(asked: StudyRequest, run: Run, dataset: str, seed: int) -> str:

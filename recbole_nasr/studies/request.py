@@ -12,6 +12,9 @@ from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean
 from recbole_nasr.studies.definition import StudyDefinition
 
 PRUNERS = ("median", "hyperband", "none")
+SEARCHED, TRAINED = "NASRSearch", "NASR"
+"""Model that searches a network, and the one that trains a network that is given."""
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
@@ -34,6 +37,7 @@ class StudyRequest:
         own_space: Whether the user has given the space of `tune`.
         n_architectures: Networks that `fidelity` samples.
         search_seeds: Of every search signal of `fidelity`.
+        n_trainings: Trainings of each network that a search finds.
     """
 
     definition: StudyDefinition
@@ -49,6 +53,7 @@ class StudyRequest:
     own_space: bool = False
     n_architectures: int = 0
     search_seeds: tuple[int, ...] = ()
+    n_trainings: int = 1
 
     @property
     def name(self) -> str:
@@ -84,7 +89,10 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         msg = f"`--model` is for --study=tune; {name} has its own rows: {', '.join(_labels(definition))}."
         raise ConfigError(msg)
     fidelity = bool(definition.search_seeds)
-    request = build_request({**given, "model": list(dict.fromkeys(run.model for run in definition.runs))})
+    n_trainings = _count(own.get("n_trainings", definition.n_trainings), "n_trainings") or 1
+    _check_trainings(definition, n_trainings, asked="n_trainings" in own)
+    models = [run.model for run in definition.runs] + [TRAINED] * (n_trainings > 1)
+    request = build_request({**given, "model": list(dict.fromkeys(models))})
     _check_settings(definition, request)
     if own.get("target") == request.dataset:
         msg = f"`--target` must be another data set than --dataset, but both are {request.dataset!r}."
@@ -103,6 +111,7 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         own_space="space" in own,
         n_architectures=_count(own.get("n_architectures", definition.n_architectures or None), "n_architectures") or 0,
         search_seeds=_seeds(own.get("search_seeds", definition.search_seeds), "search_seeds") if fidelity else (),
+        n_trainings=n_trainings,
     )
 
 
@@ -116,6 +125,17 @@ def _check_own(name: str, own: dict[str, Any]) -> None:
             raise ConfigError(msg)
     if name == "transfer" and not own.get("target"):
         msg = "`--study=transfer` needs a second data set; for instance --target=lastfm."
+        raise ConfigError(msg)
+
+
+def _check_trainings(definition: StudyDefinition, n_trainings: int, *, asked: bool) -> None:
+    """Refuse to train again what a study finds where it searches nothing."""
+    searches = any(run.model == SEARCHED for run in definition.runs) and not definition.search_seeds
+    if asked and not searches:
+        msg = f"`--n_trainings` is for studies that train what they search, not for {definition.name}; drop it."
+        raise ConfigError(msg)
+    if n_trainings > 1 and not searches:
+        msg = f"The study {definition.name} has n_trainings {n_trainings}, but no row of the model {SEARCHED}."
         raise ConfigError(msg)
 
 

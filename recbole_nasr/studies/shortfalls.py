@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.request import SEARCHED, StudyRequest
 from recbole_nasr.studies.tables import FinishedRun, rows_of
 
 REQUIREMENTS: dict[str, str] = {
@@ -29,6 +29,7 @@ REQUIREMENTS: dict[str, str] = {
 _FEWEST_SEEDS = {"E3": 5, "E6": 3}
 _TRIALS = 20
 _RANDOM = 10
+_TRAININGS = 3
 _DATASETS = 4
 _DEEPEST = 32
 
@@ -86,10 +87,14 @@ def _random(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
 
 
 def _searches(runs: Sequence[FinishedRun]) -> str:
-    searches = [row for row in rows_of(runs) if row.runs[0].record.model == "NASRSearch"]
-    n = min((len(row.runs) for row in searches), default=0)
-    few = f"{n} search{'es' * (n != 1)} per row; " if n < _FEWEST_SEEDS["E3"] else ""
-    return few + "each network found was trained once"
+    rows = [[run.record.model for run in row.runs] for row in rows_of(runs)]
+    searched = [(models.count(SEARCHED), len(models)) for models in rows if SEARCHED in models]
+    n = min((searches for searches, _ in searched), default=0)
+    times = min((trained // searches for searches, trained in searched), default=0)
+    few = [f"{n} search{'es' * (n != 1)} per row"] if n < _FEWEST_SEEDS["E3"] else []
+    if times < _TRAININGS:
+        few.append(f"each network found was trained {'once' if times == 1 else f'{times} times'}")
+    return "; ".join(few)
 
 
 def _statistics(runs: Sequence[FinishedRun], *, compared: bool) -> str:

@@ -64,3 +64,41 @@ def test_the_user_may_change_what_is_only_a_default_of_a_row(toy: Path, ask: Cal
     assert (epochs()[row], epochs()[plain]) == (20, 1)
     assert epochs("--epochs=3")[row] == 3
     assert epochs("--NASR.epochs=3")[row] == 20
+
+
+def test_what_a_search_finds_is_trained_again_with_seeds_of_its_own_in_the_recipe_of_its_row(
+    toy: Path, ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    search = "    S: {model: NASRSearch, settings: {search_epochs: 1, hidden_dropout_prob: 0.3}}\n"
+    (tmp_path / "mine.yaml").write_text(OWN + search + "seeds: [1, 1001]\n")
+    asked = ask("mine.yaml", "--data_path=data", "--device=cpu", "--n_trainings=3", "--NASR.learning_rate=0.5")
+    cells = build_plan(asked, {"toy": base_settings(asked, "toy")})
+    again = [cell for cell in cells if cell.training > 1]
+    assert [(cell.training, cell.seed, cell.needs) for cell in again] == [
+        (2, 1001, "S on toy, seed=1"),
+        (2, 2001, "S on toy, seed=1001"),
+        (3, 2001, "S on toy, seed=1"),
+        (3, 3001, "S on toy, seed=1001"),
+    ]
+    assert len({cell.key for cell in cells}) == len(cells) == 8  # also where a search has the seed of a training
+    found = again[0].given("transformer_h4/tcn_d1_2")
+    assert (again[0].label, again[0].model, found["architecture"]) == ("S", "NASR", "transformer_h4/tcn_d1_2")
+    assert found["hidden_dropout_prob"] == 0.3
+    assert "search_epochs" not in found
+    assert "learning_rate" not in found  # what is given to NASR alone is not for what NASRSearch has found
+
+
+@pytest.mark.parametrize(
+    ("study", "part"), [("depth", "for studies that train what they search"), ("fidelity", "drop")]
+)
+def test_trainings_are_refused_where_nothing_is_found(study: str, part: str, ask: Callable[..., StudyRequest]) -> None:
+    with pytest.raises(ConfigError, match=part):
+        ask(study, "--n_trainings=2")
+
+
+def test_a_study_of_ones_own_that_searches_nothing_has_no_further_trainings(
+    ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(OWN + "n_trainings: 2\n")
+    with pytest.raises(ConfigError, match="no row of the model NASRSearch"):
+        ask("mine.yaml")

@@ -36,6 +36,13 @@ def test_few_random_networks_and_few_searches_are_named(short: Callable[..., dic
     assert found["E3"] == "1 search per row; each network found was trained once"
 
 
+def test_three_trainings_of_what_five_searches_found_meet_the_demand(short: Callable[..., dict[str, str]]) -> None:
+    searches = [run(seed=seed) for seed in range(5)]
+    again = [FinishedRun("NASR", "toy", {}, record_of(Cell("NASR", "NASR", "toy", {}, seed))) for seed in range(9, 19)]
+    assert "E3" not in short("table2", [*searches, *again])
+    assert short("table2", [*searches, *again[:9]])["E3"] == "each network found was trained 2 times"
+
+
 def test_ten_random_networks_and_the_best_of_them_meet_the_demand(short: Callable[..., dict[str, str]]) -> None:
     assert "E2" not in short("cost", [run(), *(run("Random", seed) for seed in range(10))])
 
