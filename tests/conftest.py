@@ -90,13 +90,24 @@ def toy(write_inter: Callable[..., Path]) -> Path:
 
 
 class _NoSynchronisation(TorchDispatchMode):
-    """Refuses what makes the host wait for a GPU: reading a value back, or a result whose size it decides."""
+    """Refuses what makes the host wait for a GPU: reading a value back, or a result whose size it decides.
+
+    Also what waits there once torch is told to be deterministic, as it is by default: it then writes tensors to places
+    by `index_put_`, which reads the range of the indices back (`_scatter_via_index_put` and `wrapIndexOnce` in ATen).
+    """
 
     refused = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2")
+    refused_if_deterministic = ("scatter_add", "index_add", "index_copy", "put")
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         name = func.overloadpacket.__name__
         assert name not in self.refused, f"{func} waits for the device"
+        writes_tensor = name.rstrip("_") == "scatter" and isinstance(args[3], torch.Tensor)
+        writes_sum = name.startswith("scatter_reduce") and args[4] in ("sum", "mean")
+        # The gradient of picked rows is an `index_put` only while a mode like this one looks on.
+        puts = name == "index_put_" or (name == "index_put" and args[3:] != (True,))
+        refused = writes_tensor or writes_sum or puts or name.rstrip("_") in self.refused_if_deterministic
+        assert not refused, f"{func} waits for the device if it is to be deterministic"
         if name.startswith("index") and len(args) > 1 and isinstance(args[1], (list, tuple)):
             masks = [index for index in args[1] if index is not None and index.dtype in (torch.bool, torch.uint8)]
             assert not masks, f"{func} with a mask waits for the device"

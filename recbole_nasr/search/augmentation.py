@@ -55,9 +55,10 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, 
     keys = torch.where(_positions(item_seq) < item_seq_len.unsqueeze(1), keys, 2.0)  # padding sorts last
     most = _most_destroyed(item_seq, ratio)
     chosen = torch.arange(most, device=item_seq.device) < _destroyed(item_seq_len, ratio).unsqueeze(1)
-    lowest = _lowest(keys, most)
-    changed = torch.where(chosen, mask_token, item_seq.gather(1, lowest))
-    return item_seq.scatter(1, lowest, changed), item_seq_len
+    # What is not masked goes to a column of its own. One number is written: where torch is to be deterministic, a GPU
+    # would wait for tensors to be written to places.
+    places = torch.where(chosen, _lowest(keys, most), item_seq.size(1))
+    return F.pad(item_seq, (0, 1)).scatter_(1, places, mask_token)[:, :-1], item_seq_len
 
 
 def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001
@@ -79,13 +80,15 @@ def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: in
     """Shuffle a random contiguous span of ``max(1, round(ratio * length))`` items of each row."""
     span = _destroyed(item_seq_len, ratio)
     start = _uniform_below((item_seq_len - span + 1).clamp_min(1), generator)
-    steps = torch.arange(_most_destroyed(item_seq, ratio), device=item_seq.device)
-    inside = steps < span.unsqueeze(1)
+    most = _most_destroyed(item_seq, ratio)
+    inside = torch.arange(most, device=item_seq.device) < span.unsqueeze(1)
     keys = torch.rand(inside.shape, generator=generator, device=item_seq.device)
     order = torch.where(inside, keys, 2.0).argsort(dim=1)  # what is no part of a row's span sorts last
-    places = torch.where(inside, start.unsqueeze(1) + steps, item_seq.size(1))  # such go to a column of their own
-    items = F.pad(item_seq, (0, 1))
-    return items.scatter(1, places, items.gather(1, places.gather(1, order)))[:, :-1], item_seq_len
+    steps = _positions(item_seq)
+    offset = steps - start.unsqueeze(1)
+    shuffled = start.unsqueeze(1) + order.gather(1, offset.clamp(0, most - 1))
+    source = torch.where((offset >= 0) & (offset < span.unsqueeze(1)), shuffled, steps)
+    return item_seq.gather(1, source), item_seq_len
 
 
 AUGMENTATIONS: dict[str, Callable[[Tensor, Tensor, float, int, torch.Generator], View]] = {

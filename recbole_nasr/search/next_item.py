@@ -21,7 +21,7 @@ from recbole_nasr.search.objective import Objective, PathScores, Prefix, check_f
 from recbole_nasr.search.ranking import run_paths
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
-from recbole_nasr.search.stacked import PathGroup, StackedPaths, states_at_a_time
+from recbole_nasr.search.stacked import PathGroup, StackedPaths, in_order, states_at_a_time
 from recbole_nasr.space import Path
 
 Examples = tuple[Tensor, Tensor, Tensor]
@@ -200,9 +200,11 @@ class NextItem(Objective):
                 length, targets = (tensor[rows] for tensor in self.examples[1:])
                 for number, prefix in enumerate(prefixes):
                     own = values[number * len(paths) : (number + 1) * len(paths), rows]
+                    found = []
                     for group, outputs in run(self.held_out.rows(prefix, rows)):
-                        own.index_copy_(0, group.on_device, self._values(outputs, length, targets))
+                        found.append((group, self._values(outputs, length, targets)))
                         last[rows] += self.head.norm(_last_real(outputs, length)).sum(dim=0)
+                    own.copy_(in_order(found))
                     progress.advance(len(paths) * length.size(0) * distributed.world_size())
         values, last = distributed.total(values).cpu(), distributed.total(last)
         check_finite(values, paths, len(prefixes[0]))

@@ -28,7 +28,7 @@ from recbole_nasr.search.branch import Branch
 from recbole_nasr.search.ensemble import distance, path_ensemble_target
 from recbole_nasr.search.frozen import FrozenOutputs
 from recbole_nasr.search.objective import Prefix, check_finite, evaluation_mode
-from recbole_nasr.search.stacked import StackedPaths, states_at_a_time
+from recbole_nasr.search.stacked import StackedPaths, in_order, states_at_a_time
 from recbole_nasr.space import Path
 
 
@@ -87,8 +87,8 @@ class _Run:
                 for index, output in run_paths(self.branch.block, hidden, paths):
                     features[index, rows] = masked_mean(output, lengths)
             else:
-                for group, outputs in plan.run(self.branch.block, hidden):
-                    features[:, rows].index_copy_(0, group.on_device, _masked_means(outputs, lengths))
+                outputs = plan.run(self.branch.block, hidden)
+                features[:, rows] = in_order((group, _masked_means(made, lengths)) for group, made in outputs)
             self.progress.advance(len(paths) * lengths.size(0))
         return features
 

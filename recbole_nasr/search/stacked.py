@@ -8,7 +8,7 @@ computes; on a CPU the stack falls out of the caches.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -113,6 +113,17 @@ class StackedPaths:
                 yield stage.paths, made
             else:
                 yield from self._run(block, stage.then, made, depth + 1)
+
+
+def in_order(found: Iterable[tuple[PathGroup, Tensor]]) -> Tensor:
+    """Return the values ``(S, ...)`` of all groups in the order of their paths, ``(P, ...)``.
+
+    They are picked, not written to their places: for that a GPU waits where torch is to be deterministic.
+    """
+    groups, values = zip(*found, strict=True)
+    if len(groups) == 1:
+        return values[0][groups[0].on_device.argsort()]
+    return torch.cat(values)[torch.cat([group.on_device for group in groups]).argsort()]
 
 
 def states_at_a_time(device: torch.device, n_rows: int, length: int, width: int) -> int:
