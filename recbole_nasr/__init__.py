@@ -11,10 +11,14 @@ Example:
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from recbole_nasr import compat
+
+# torch reads this once, at the first product on a GPU, and without it refuses all products of a reproducible run.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # `python -m recbole_nasr.doctor` must start where RecBole does not; it takes these two steps itself.
 if not any(word.endswith("recbole_nasr.doctor") for word in sys.orig_argv):

@@ -5,6 +5,7 @@ On a CPU that concerns sums over picked rows, which several threads otherwise ad
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,14 +19,16 @@ WORKSPACE, SIZES = "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 """Without workspaces of fixed size cuBLAS adds up in an order that depends on what else runs; NVIDIA names two sizes
 that are safe, of which this one is the faster."""
 
+_LOG = logging.getLogger("recbole_nasr")
+
 _REFUSAL = "does not have a deterministic implementation"  # torch has no error class of its own for it
 
 
 def be_deterministic(device: torch.device, *, strict: bool) -> None:
     """Let torch compute deterministically from now on.
 
-    For a GPU to be called before the first product there, when cuBLAS reads its setting; one that the user has made
-    stands.
+    The setting of cuBLAS is made when this package is imported; one that the user has made stands. Where products were
+    computed on a GPU before, torch would refuse all that follow, so that it is only told to warn, which is said.
 
     Args:
         device: Where the run computes.
@@ -38,6 +41,27 @@ def be_deterministic(device: torch.device, *, strict: bool) -> None:
         torch.backends.cudnn.deterministic = True
     filling.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # for debugging, and slow
     torch.use_deterministic_algorithms(mode=True, warn_only=not strict)
+    if strict and device.type == "cuda" and not _products_allowed(device):
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        _LOG.warning(
+            "reproducibility: the GPU was used before recbole_nasr was imported, so that cuBLAS may round otherwise in "
+            "another run; import it first, or set %s=%s.",
+            WORKSPACE,
+            SIZES,
+        )
+
+
+def _products_allowed(device: torch.device) -> bool:
+    if not torch.cuda.is_available():
+        return True
+    one = torch.ones(1, 1, device=device)
+    try:
+        torch.mm(one, one)
+    except RuntimeError as error:
+        if WORKSPACE not in str(error):
+            raise
+        return False
+    return True
 
 
 @contextmanager
@@ -46,9 +70,11 @@ def restored_determinism() -> Iterator[None]:
     mode = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     filled = filling.fill_uninitialized_memory  # type: ignore[attr-defined]
+    of_cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     try:
         yield
     finally:
+        torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = of_cudnn
         torch.use_deterministic_algorithms(mode=mode, warn_only=warn_only)
         filling.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 

@@ -36,7 +36,28 @@ def test_on_a_gpu_torch_cudnn_and_cublas_are_told_to_be_deterministic_and_put_ba
         assert not torch.backends.cudnn.benchmark
         assert not torch.utils.deterministic.fill_uninitialized_memory
     assert setting() == (False, False)
+    assert not torch.backends.cudnn.deterministic
     assert torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_cublas_has_its_setting_as_soon_as_the_package_is_imported() -> None:
+    assert os.environ[WORKSPACE]
+
+
+def test_a_gpu_that_computed_products_before_is_deterministic_but_for_cublas_and_that_is_said(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        msg = f"... this operation is not deterministic because it uses CuBLAS ... {WORKSPACE}=:4096:8 ..."
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "mm", refused)
+    with restored_determinism(), caplog.at_level("WARNING", logger="recbole_nasr"):
+        be_deterministic(CUDA, strict=True)
+        assert setting() == (True, True)
+    assert "reproducibility: the GPU was used before recbole_nasr was imported" in caplog.text
 
 
 def test_what_the_user_has_told_cublas_stands_and_a_cpu_needs_no_cublas(monkeypatch: pytest.MonkeyPatch) -> None:
