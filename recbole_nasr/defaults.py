@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import recbole
 import torch
 from recbole.utils import get_model
 
+from recbole_nasr.compat.devices import VISIBLE
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.settings_file import read_settings
 
@@ -83,6 +85,9 @@ def device_settings(device: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             msg = "`device` is cuda, but `use_gpu` is False; drop one of the two."
             raise ConfigError(msg)
         return {"gpu_id": "", "use_gpu": False}
+    if str(settings.get("gpu_id", "")):
+        # As RecBole does, but before torch is asked for GPUs: from then on others cannot be shown to this process.
+        os.environ[VISIBLE] = str(settings["gpu_id"])
     if asked and not torch.cuda.is_available():
         msg = f"{asked[0]} asks for a GPU, but torch {torch.__version__} sees none here; use --device=cpu."
         raise ConfigError(msg)

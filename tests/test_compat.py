@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 import types
 import zipfile
@@ -83,6 +84,22 @@ def test_the_line_that_a_repair_mends_is_in_the_installed_recbole(repair: compat
     moved = 0 if recbole.__version__ == repair.versions[-1] else 5  # the numbers are those of 1.2.1
     nearby = lines[max(0, repair.line - 1 - moved) : repair.line + moved]
     assert any(repair.text in line for line in nearby)
+
+
+def test_the_gpus_that_a_process_was_given_are_those_of_a_run_unless_it_names_others(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def visible_to(**settings: Any) -> str:
+        config = Config("SASRec", "toy", config_dict={"data_path": str(toy), "train_neg_sample_args": None, **settings})
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == config["gpu_id"]
+        return str(config["gpu_id"])
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert [visible_to(), visible_to(gpu_id="1"), visible_to()] == ["2,3", "1", "2,3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_to() == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert [visible_to(), visible_to(gpu_id=""), visible_to()] == ["0", "", "0"]
 
 
 def test_the_page_on_recbole_names_every_repair() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 
+from recbole_nasr.compat.devices import keep_visible_devices
 from recbole_nasr.compat.evaluation import (
     find_teacher_by_name,
     read_config_files_as_data,
@@ -41,6 +42,7 @@ __all__ = [
     "keep_anomaly_detection",
     "keep_counts_in_collector",
     "keep_ksr_in_single_precision",
+    "keep_visible_devices",
     "modernise_exhaustive_search",
     "read_config_files_as_data",
     "read_embeddings_as_numbers",
@@ -77,6 +79,7 @@ REPAIRS = (
     modernise_exhaustive_search,
     keep_ksr_in_single_precision,
     skip_refused_flops,
+    keep_visible_devices,
 )
 """All repairs, in the order in which they are made: RecBole imports only after the first."""
 

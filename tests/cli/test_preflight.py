@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,16 @@ def test_a_gpu_asked_for_where_there_is_none_is_refused(tmp_path: Path, words: l
     (tmp_path / "gpu.yaml").write_text("gpu_id: 0\n")
     with pytest.raises(ConfigError, match="asks for a GPU"):
         check(*words)
+
+
+def test_the_gpu_that_is_named_is_shown_to_the_process_before_torch_looks_for_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen.append(os.environ.get("CUDA_VISIBLE_DEVICES")) or True)
+    assert defaults.device_settings("auto", {"gpu_id": 1}) == {"gpu_id": "1"}
+    assert seen == ["1"]
 
 
 @pytest.mark.parametrize(
