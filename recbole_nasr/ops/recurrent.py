@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from recbole_nasr.ops.base import LayerSettings, Operation
@@ -27,6 +28,13 @@ class RecurrentOperation(Operation):
         return 2 * 6 * length * settings.hidden_size**2
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Map ``(B, L, D)`` to ``(B, L, D)``."""
+        """Map ``(B, L, D)`` to ``(B, L, D)``, also in bf16 training in the precision of the weights.
+
+        Under autocast torch hands cuDNN fp16, whatever type was asked for, in which small gradients are lost.
+        """
+        kind = hidden.device.type
+        if torch.is_autocast_enabled(kind):
+            with torch.autocast(kind, enabled=False):
+                return self.forward(hidden.to(next(self.recurrence.parameters()).dtype))
         output: Tensor = self.recurrence(hidden)[0]
         return output

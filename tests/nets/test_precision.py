@@ -94,6 +94,16 @@ def test_a_network_of_the_papers_operations_in_bf16_has_its_loss_within_a_thousa
     assert relative(found, exact) < 1e-3
 
 
+@pytest.mark.parametrize("name", ["gru", "gru4rec"])
+def test_a_recurrence_is_never_computed_in_half_precision_which_a_gpu_would_make_fp16(name: str) -> None:
+    layer = build_operation(name, SETTINGS)
+    hidden = torch.randn(2, 5, 64)
+    with Acceleration("bf16").training(torch.device("cpu")):
+        found = layer(hidden)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, layer(hidden))
+
+
 def test_paths_rank_alike_in_bf16_which_no_ranking_here_uses() -> None:
     torch.manual_seed(0)
     names = ("transformer_h4", "transformer_h8", "tcn_d1_2", "tcn_d1_4")
