@@ -46,9 +46,9 @@ study() { # NAME ARGUMENTS...
 
 run_step() {
     case $1 in
-    tests) limited 180 tests "$python" -m pytest -q -m gpu -p no:cacheprovider tests/gpu ;;
+    tests) limited 300 tests "$python" -m pytest -q -m gpu -p no:cacheprovider tests/gpu ;;
     main) limited 240 main "$python" run_nasr.py --model=NASRSearch --dataset=ml --device=cuda "--runs_dir=$results/runs" ;;
-    speed) bench 540 speed --cap=150 --only=import,search_step,ranking,retraining,evaluation,softmax,data ;;
+    speed) bench 420 speed --cap=150 --only=import,search_step,ranking,retraining,evaluation,softmax,data ;;
     search) bench 300 search --cap=90 --only=search ;;
     quality) bench 220 quality --cap=180 --only=recbole,quality ;;
     growth) bench 120 growth --cap=100 --only=growth ;;

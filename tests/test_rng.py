@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_nasr.keeping import random_state, set_random_state
 from recbole_nasr.rng import derive_seed, generator
 
 
@@ -26,3 +28,14 @@ def test_drawing_from_a_stream_leaves_the_global_state() -> None:
     before = torch.get_rng_state()
     torch.rand(5, generator=generator(1, "a"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_state_of_more_gpus_than_there_are_now_is_taken_up_as_far_as_they_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    state, taken = {**random_state(), "cuda": ["first", "second", "third"]}, []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda one, number: taken.append((one, number)))
+    set_random_state(state)
+    assert taken == [("first", 0), ("second", 1)]

@@ -25,5 +25,6 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for number, one in enumerate(state["cuda"][:n_gpus]):  # the machine may show other GPUs now
+        torch.cuda.set_rng_state(one, number)

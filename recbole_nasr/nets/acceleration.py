@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import logging
 import os
@@ -17,6 +18,8 @@ from recbole_nasr.errors import ConfigError
 from recbole_nasr.ops import Operation
 
 _LOG = logging.getLogger("recbole_nasr")
+
+_TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 VARIANTS = 64
@@ -57,13 +60,19 @@ class Acceleration:
 
     @contextmanager
     def products(self) -> Iterator[None]:
-        """Multiply fp32 matrices as chosen, in TF32 or exactly, and put torch back as it was."""
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("high" if self.precision == "tf32" else "highest")
+        """Multiply fp32 matrices as chosen, in TF32 or exactly, and put torch back as it was.
+
+        cuDNN, which runs convolutions and recurrent layers, has a switch of its own, and torch sets that to TF32.
+        """
+        before, before_in_cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        fast = self.precision == "tf32"
+        torch.set_float32_matmul_precision("high" if fast else "highest")
+        torch.backends.cudnn.allow_tf32 = fast
         try:
             yield
         finally:
             torch.set_float32_matmul_precision(before)
+            torch.backends.cudnn.allow_tf32 = before_in_cudnn
 
     def compile_operations(self, network: nn.Module) -> None:
         """Compile every operation of the package in ``network``, in place; those of users stay as they are.
@@ -141,10 +150,7 @@ def _backend(device: torch.device, asked: object) -> str:
         raise ConfigError(msg)
     backend = asked if isinstance(asked, str) and asked != "auto" else "inductor"
     lacks = _lack_of_compiler(device) if backend == "inductor" else ""
-    try:
-        torch.compile(_nothing, backend=backend)  # refuses unknown backends and Python versions
-    except Exception as error:  # torch has several classes of its own for it
-        lacks = str(error).strip().splitlines()[0]
+    lacks = lacks or _failure_to_compile(backend, str(device))
     if not lacks:
         return backend
     if asked == "auto":
@@ -154,11 +160,29 @@ def _backend(device: torch.device, asked: object) -> str:
     raise ConfigError(msg)
 
 
-def _nothing() -> None:
-    """Stand for something to compile."""
+@functools.lru_cache(maxsize=16)
+def _failure_to_compile(backend: str, device: str) -> str:
+    """Return why torch cannot compile with ``backend``, empty if it can; for a GPU by compiling something small.
+
+    Triton builds its launchers with a C compiler and the headers of Python, and knows no old GPUs: what is missing it
+    says only then.
+    """
+    try:
+        compiled = torch.compile(_small, backend=backend)  # refuses unknown backends and Python versions
+        if torch.device(device).type == "cuda":
+            compiled(torch.ones(8, device=device))
+    except Exception as error:  # torch has several classes of its own for it
+        return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return ""
+
+
+def _small(values: torch.Tensor) -> torch.Tensor:
+    return (2 * values).relu()
 
 
 def _lack_of_compiler(device: torch.device) -> str:
+    if device.type == "cuda" and _TORCH < (2, 5):
+        return f"torch {torch.__version__} compiles the same operation anew in every layer"
     if device.type == "cuda":
         return "" if importlib.util.find_spec("triton") else "triton is not installed"
     compilers = (os.environ.get("CXX", ""), "g++", "clang++")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
@@ -16,6 +17,10 @@ _LOG = logging.getLogger("recbole_nasr")
 
 WARM_UP = 3
 """Steps that run as they are before one is captured; they count like any other."""
+
+
+_BROKEN: list[torch.cuda.CUDAGraph] = []
+"""Captures that broke off, kept for good: torch's allocator goes on asking them for which streams they hold memory."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,6 @@ class GraphedStep:
         self._n_warm: dict[Hashable, int] = {}
         self._enabled = torch.cuda.is_available()
         self._pool: Any = None
-        self._broken: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, *inputs: Tensor, key: Hashable = None) -> Tensor:
         """Return what the function returns for ``inputs``.
@@ -71,6 +75,16 @@ class GraphedStep:
         """
         if not self._enabled or not _on_gpu(inputs[0]):
             return self._function(*inputs)
+        with torch.cuda.device(inputs[0].get_device()):  # streams are those of the present device
+            return self._warmed_up_or_replayed(inputs, key)
+
+    def release(self) -> None:
+        """Give back the memory of what was captured; a later call begins anew."""
+        self._captured.clear()
+        self._n_warm.clear()
+        self._pool = None
+
+    def _warmed_up_or_replayed(self, inputs: tuple[Tensor, ...], key: Hashable) -> Tensor:
         shapes = key, tuple((tensor.shape, tensor.dtype) for tensor in inputs)
         captured = self._captured.get(shapes)
         if captured is not None:
@@ -82,11 +96,11 @@ class GraphedStep:
             if n_warm == WARM_UP:
                 with waiting_refused():
                     return self._aside(inputs)
-            self._captured[shapes] = self._capture(inputs)
+            captured = self._captured[shapes] = self._capture(inputs)
+            return captured.replay(inputs)
         except RuntimeError as error:
             self._give_up(error)
-            return self._function(*inputs)
-        return self._captured[shapes].replay(inputs)
+        return self._function(*inputs)  # only now nothing of the failed attempt is left
 
     def _give_up(self, error: RuntimeError) -> None:
         if self._required:
@@ -94,10 +108,12 @@ class GraphedStep:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         _LOG.warning("cuda_graphs: off for the %s, which could not be captured: %s", self._name, reason)
         self._enabled = False
+        self.release()
 
     def _aside(self, inputs: Sequence[Tensor]) -> Tensor:
         """Run the function on another stream than the present one, which waits for it."""
-        present, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        present = torch.cuda.current_stream()
+        aside = _side_stream(present.device)
         aside.wait_stream(present)
         with torch.cuda.stream(aside):
             output = self._function(*inputs)
@@ -111,10 +127,10 @@ class GraphedStep:
         graph = self._new_graph()
         try:
             # A capture that breaks off would leave its own stream the present one.
-            with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, pool=self._pool):
+            with torch.cuda.stream(torch.cuda.current_stream()), self._recording(graph, self._pool):
                 output = self._function(*held)
         except RuntimeError:
-            self._broken = graph  # the allocator of torch may still ask for it
+            _BROKEN.append(graph)
             self._free_generators(held[0].device)
             raise
         # Graphs are replayed one after the other and leave nothing for each other, so they may share their memory.
@@ -133,8 +149,24 @@ class GraphedStep:
         They would refuse to draw for good ("Offset increment outside graph capture encountered unexpectedly").
         """
         torch.cuda.synchronize(device)
-        with torch.cuda.graph(self._new_graph()):
+        with self._recording(self._new_graph()):
             torch.zeros(1, device=device)
+
+    @staticmethod
+    def _recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> torch.cuda.graph:
+        stream = _side_stream(torch.cuda.current_stream().device)  # torch's own is one of the first device used
+        return torch.cuda.graph(graph, pool=pool, stream=stream)
+
+
+def being_captured(tensor: Tensor) -> bool:
+    """Return whether what is done with ``tensor`` is recorded rather than run."""
+    return _on_gpu(tensor) and torch.cuda.is_current_stream_capturing()
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of ``device`` that steps are warmed up and captured on; libraries keep memory for each."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def _on_gpu(tensor: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 HOST_SHARE = 1 << 30
 """Bytes on a CPU."""
 
-_REFUSALS = ("out of memory", "can't allocate memory", "not enough memory", "STATUS_ALLOC_FAILED")
+_REFUSALS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 
 _CONTAINER = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -30,7 +31,7 @@ def memory_share(device: torch.device) -> int:
 def device_memory(device: torch.device) -> tuple[int, int]:
     """Return the bytes that are free on ``device``, and all that this process may have there."""
     if device.type == "cuda":
-        free, all_of_it = torch.cuda.mem_get_info(device)
+        free, all_of_it = torch.cuda.mem_get_info(device if device.index is not None else None)  # torch 2.4 insists
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), all_of_it
     memory = psutil.virtual_memory()
     free, all_of_it = int(memory.available), int(memory.total)
@@ -70,4 +71,5 @@ def ran_out(error: BaseException) -> bool:
 def give_back_unused() -> None:
     """Give memory that a GPU's allocator holds for later back to the device; call it once nothing refers to it."""
     if torch.cuda.is_available():
+        gc.collect()  # what was captured of an earlier training may still be referred to in a circle
         torch.cuda.empty_cache()

@@ -90,6 +90,7 @@ class BlockwiseSearch:
         with self.keeper.part("block", trainer.state):
             trainer.restore(self.keeper.take("block"))
             losses = trainer.train(state.train, f"search: train block {index + 1}/{n_blocks}", self.keeper)
+            trainer.release()
             rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{index}"))  # noqa: S311
             paths = self.space.candidate_paths(index, settings.max_enumerated_paths, rng)
             for prefix in prefixes:

@@ -68,12 +68,13 @@ class DealtSteps:
         self._block = supernet.block(index)
         self._prefix: Prefix = ()
         self._updating = False
-        self._step: Callable[..., Tensor] = GraphedStep(
+        self._graphed = GraphedStep(
             self._take,
             "search step",
             generators=objective.generators,
             required=objective.acceleration.required,
         )
+        self._step: Callable[..., Tensor] = self._graphed
 
     def take(
         self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor, prefix: Prefix, paths: Sequence[Path]
@@ -95,10 +96,16 @@ class DealtSteps:
                     raise MemoryLimitError(TOO_LARGE) from error
             self._save_memory()
 
+    def release(self) -> None:
+        """Give back what captured steps hold, gradients among it, once the block is trained."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self._graphed.release()
+
     def _save_memory(self) -> None:
         """Keep less of a step from now on, without graphs, which hold memory and cannot run a layer again."""
         self._block.recompute = True
         self._step = self._take_as_it_is
+        self.release()
         give_back_unused()
         _LOG.warning(RECOMPUTING)
 
@@ -107,6 +114,7 @@ class DealtSteps:
 
     def _take(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor, *dealt: Tensor) -> Tensor:
         deal = Deal(self._n_places, *dealt)
+        self._updating = False
         self.optimizer.zero_grad(set_to_none=True)
         with self._objective.acceleration.training(item_seq.device):
             loss = self._objective.dealt_loss(item_seq, item_seq_len, self._prefix, deal, rows)

@@ -87,6 +87,7 @@ def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], *, trained:
     if trained:
         trainer = BlockTrainer(state.supernet, [()], one_block, problem.settings, problem.seed, state.objective)
         trainer.train(state.train, "search: train the supernet")
+        trainer.release()
     else:
         _open_gates(state.supernet)
         state.objective.start(0)

@@ -211,6 +211,11 @@ class BlockTrainer:
         self.schedule.load_state_dict(state["schedule"])
         self.objective.restore(state["objective"])
 
+    def release(self) -> None:
+        """Give back the memory that only steps need; a later step begins anew."""
+        if self.dealt is not None:
+            self.dealt.release()
+
     def _check_weights(self) -> None:
         name = bad_weight(self.supernet)
         if name:

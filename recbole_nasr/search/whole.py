@@ -72,6 +72,7 @@ class WholeSearch:
         with self.keeper.part("block", trainer.state):
             trainer.restore(self.keeper.take("block"))
             self.losses = trainer.train(self.state.train, "search: train the supernet", self.keeper)
+            trainer.release()
             self.keeper.stage("search: rank random networks")
             self.network = self._start()
         self.keeper.stage("search: sweep 1, rank block 1")

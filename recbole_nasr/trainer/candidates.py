@@ -141,6 +141,7 @@ class Trainings:
                 stopped = True
             except NumericalError as error:
                 failure = str(error)
+            trainer.release()  # the next candidate needs the memory
         scores = watch.scores
         best = trainer.best_valid_score if scores and not failure else float("nan")
         return Trained(

@@ -23,6 +23,7 @@ from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.keeping import Keeper, random_state, set_random_state
 from recbole_nasr.model.settings import average_decay, layer_settings, switch, tied_embeddings
 from recbole_nasr.nets.fused import FUSED_DEVICES
+from recbole_nasr.nets.graphs import being_captured
 from recbole_nasr.nets.losses import LossWatch, bad_weight
 from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.progress import Progress, open_progress
@@ -127,7 +128,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
                 loss = self._accumulate(item_seq, item_seq_len, targets, n_targets)
                 break
             except RuntimeError as error:
-                if not ran_out(error):
+                if not ran_out(error) or being_captured(item_seq):  # then the capture is given up, and the step run
                     raise
                 self._take_smaller_passes(item_seq.size(0), error)
             give_back_unused()  # only now nothing of the failed pass is left
@@ -319,6 +320,16 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         result = self.evaluator.evaluate(struct)
         self.wandblogger.log_eval_metrics(result, head="eval")
         return result
+
+    def release(self) -> None:
+        """Give back the memory that only steps need, captured ones and gradients; a later step begins anew."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.speed.release()
+
+    def resume_checkpoint(self, resume_file: Any) -> None:
+        """Take up training from a checkpoint, with a new state of the optimiser that no captured step knows."""
+        super().resume_checkpoint(resume_file)
+        self.release()
 
     def _load_best(self, path: str) -> None:
         checkpoint = load_checkpoint(path, self.device)

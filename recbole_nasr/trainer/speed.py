@@ -50,6 +50,11 @@ class TrainingSpeed:
         if self._n_sampled and not isinstance(network.softmax, SampledSoftmax):  # a captured step reads the first one
             network.softmax = SampledSoftmax(batches.target_counts(network.n_items)[1:], self._n_sampled)
 
+    def release(self) -> None:
+        """Give back the memory of captured steps; a later step begins anew."""
+        if self._graphed is not None:
+            self._graphed.release()
+
     def step(self, function: Callable[..., Tensor], optimizer: torch.optim.Optimizer, *batch: Tensor) -> Tensor:
         """Return the loss of one step, made by ``function`` of ``batch`` or by what was captured of it."""
         if not self.acceleration.graphs:

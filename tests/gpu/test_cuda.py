@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
+from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.nets import HybridNet, Supernet
 from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.graphs import GraphedStep
-from recbole_nasr.ops import LayerSettings
+from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress
 from recbole_nasr.search import SearchSequences, SearchSettings
@@ -54,7 +55,7 @@ def test_scores_of_the_same_weights_agree_with_the_cpu(name: str) -> None:
         Architecture.parse(f"{name},{name}"), n_items=40, max_length=12, settings=LayerSettings(hidden_size=16)
     )
     item_seq, lengths = sequences()
-    with torch.no_grad():
+    with torch.no_grad(), Acceleration().products():  # cuDNN's own default is TF32
         expected = opened(net).scores(item_seq, lengths)
         found = net.cuda().scores(item_seq.cuda(), lengths.cuda()).cpu()
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
@@ -70,7 +71,22 @@ def test_path_scores_of_the_same_weights_agree_with_the_cpu() -> None:
     torch.testing.assert_close(found.mean(dim=1), expected.mean(dim=1), atol=1e-4, rtol=1e-4)
 
 
-def test_a_search_step_never_waits_for_the_device(no_waiting: Callable[[], None]) -> None:
+@pytest.mark.parametrize("name", ["gru", "gru4rec"])
+def test_a_recurrence_is_not_computed_in_fp16_where_bf16_was_asked_for(name: str) -> None:
+    layer = build_operation(name, LayerSettings(hidden_size=16)).cuda()
+    hidden = torch.randn(2, 5, 16, device="cuda")
+    with Acceleration().products():
+        expected = layer.eval()(hidden)
+        with Acceleration("bf16").training(torch.device("cuda")):
+            found = layer(hidden)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+def test_a_search_step_never_waits_for_the_device(reproducible: bool, no_waiting: Callable[[], None]) -> None:
+    if reproducible:
+        be_deterministic(torch.device("cuda"), strict=True)
     net = Supernet(SPACE, n_items=40, max_length=12, settings=LayerSettings(hidden_size=16)).cuda()
     settings = SearchSettings(augmentations=("mask", "crop", "reorder"))
     trainer = BlockTrainer(net, [()], SPACE, settings, 1, Contrastive(net, settings, 1))
@@ -118,7 +134,11 @@ def test_a_captured_training_step_learns_what_a_plain_one_does(
         torch.testing.assert_close(value, expected, atol=most_apart(1e-3, n_steps), rtol=0, msg=name)
 
 
-HOW: list[dict[str, Any]] = [{}, {"path_sampling": "fair", "symmetric": True, "target_momentum": 0.9}]
+ALL_VIEWS = ("mask", "crop", "reorder")
+HOW: list[dict[str, Any]] = [
+    {},
+    {"path_sampling": "fair", "symmetric": True, "target_momentum": 0.9, "augmentations": ALL_VIEWS},
+]
 
 
 def trained_both_ways(backend: str, **how: Any) -> list[BlockTrainer]:
@@ -140,9 +160,13 @@ def trained_both_ways(backend: str, **how: Any) -> list[BlockTrainer]:
     return trainers
 
 
-@pytest.mark.parametrize("backend", ["", "inductor"])
+@pytest.mark.parametrize(("backend", "reproducible"), [("", False), ("", True), ("inductor", False)])
 @pytest.mark.parametrize("how", HOW)
-def test_captured_search_steps_have_the_losses_and_gradients_of_plain_ones(how: dict[str, Any], backend: str) -> None:
+def test_captured_search_steps_have_the_losses_and_gradients_of_plain_ones(
+    how: dict[str, Any], backend: str, reproducible: bool
+) -> None:
+    if reproducible:  # RecBole's default, with other kernels for what is picked and added up
+        be_deterministic(torch.device("cuda"), strict=True)
     plain, captured = trained_both_ways(backend, learning_rate=1e-9, **how)  # weights stay as they are
     assert captured.losses == pytest.approx(plain.losses, rel=1e-5)
     if "path_sampling" in how:  # one graph: the gradients are those of its last step
@@ -175,6 +199,38 @@ def test_a_step_that_waits_runs_uncaptured_and_goes_on_drawing(wait: Callable[[A
     assert [record.message.split(":")[0] for record in caplog.records] == ["cuda_graphs"]
     other = GraphedStep(lambda x: torch.nn.functional.dropout(x).sum(), "step", required=True)
     assert len({float(other(torch.ones(100, device="cuda"))) for _ in range(8)}) > 1  # torch is in order
+
+
+def test_a_capture_that_runs_out_of_memory_is_given_up_and_torch_goes_on_drawing() -> None:
+    def function(x: torch.Tensor) -> torch.Tensor:
+        dropped = torch.nn.functional.dropout(x)
+        if torch.cuda.is_current_stream_capturing():
+            raise torch.cuda.OutOfMemoryError
+        return dropped.sum()
+
+    step = GraphedStep(function, "step")
+    assert len({float(step(torch.ones(1000, device="cuda"))) for _ in range(8)}) > 1
+    other = GraphedStep(lambda x: torch.nn.functional.dropout(x).sum(), "step", required=True)
+    assert len({float(other(torch.ones(1000, device="cuda"))) for _ in range(8)}) > 1
+
+
+def test_memory_of_captured_steps_is_given_back() -> None:
+    step = GraphedStep(lambda x: (x @ x).relu().sum(), "step", required=True)
+    values = torch.ones(2048, 2048, device="cuda")
+    for _ in range(6):
+        step(values)
+    held = torch.cuda.memory_allocated()
+    step.release()
+    assert torch.cuda.memory_allocated() <= held - values.nbytes  # its copy of the input
+    assert float(step(values)) == 2048.0**3
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_step_on_another_gpu_than_the_present_one_is_captured_there() -> None:
+    weight = torch.zeros((), device="cuda:1")
+    step = GraphedStep(lambda x: weight.add_(x).clone(), "step", required=True)
+    found = [float(step(torch.ones((), device="cuda:1"))) for _ in range(8)]
+    assert found == [float(number) for number in range(1, 9)]
 
 
 def test_a_search_draws_new_views_whenever_a_step_is_replayed() -> None:
@@ -215,11 +271,11 @@ def test_stacked_scores_by_the_next_item_agree_with_the_cpu(metric: str) -> None
     torch.testing.assert_close(found[1], found[0], atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("half_precision", [False, True])
+@pytest.mark.parametrize("how", [{"precision": "fp32", "compile": False}, {}, {"reproducibility": False}])
 def test_search_training_and_evaluation_give_finite_metrics(
-    half_precision: bool, assemble: Callable[..., SimpleNamespace], toy: Path
+    how: dict[str, Any], assemble: Callable[..., SimpleNamespace], toy: Path
 ) -> None:
-    run = assemble("NASRSearch", toy, gpu_id="0", enable_amp=half_precision)
+    run = assemble("NASRSearch", toy, gpu_id="0", **how)
     assert run.model.network.output.weight.is_cuda
     score, _ = run.trainer.fit(run.train, run.valid)
     assert run.trainer.search_result.architecture == run.model.architecture

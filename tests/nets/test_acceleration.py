@@ -19,6 +19,7 @@ from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.space import Architecture
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
+NO_GPU = "Torch not compiled with CUDA enabled"
 ALL = "transformer_h2,transformer_h4,tcn_d1_2,tcn_d1_4"
 
 
@@ -30,6 +31,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old GPU")
         monkeypatch.setattr(acceleration.importlib.util, "find_spec", lambda _: triton)
+        found = acceleration._failure_to_compile
+        monkeypatch.setattr(
+            acceleration,
+            "_failure_to_compile",
+            lambda backend, device: "" if device == "cuda" else found(backend, device),
+        )
 
     return pretend
 
@@ -80,6 +87,31 @@ def test_what_cannot_be_had_is_refused(device: torch.device, asked: dict[str, An
         choose(device, **asked)
 
 
+def test_what_a_gpu_fails_to_compile_leaves_compiling_out_and_is_an_error_where_it_was_asked_for(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu()
+    monkeypatch.setattr(acceleration, "_failure_to_compile", lambda backend, device: f"{backend} on {device}: no gcc")
+    with caplog.at_level(logging.INFO):
+        assert not choose(GPU).backend
+    assert [record.getMessage() for record in caplog.records] == ["compile: off, since inductor on cuda: no gcc"]
+    with pytest.raises(ConfigError, match="`compile: True` cannot be had: inductor on cuda: no gcc"):
+        choose(GPU, compiled=True)
+
+
+def test_whether_a_gpu_can_compile_is_found_by_compiling_for_it() -> None:
+    assert acceleration._failure_to_compile("eager", "cpu") == ""
+    assert acceleration._failure_to_compile("eager", "cuda") == ("" if torch.cuda.is_available() else NO_GPU)
+
+
+def test_early_torch_which_would_compile_every_layer_for_itself_compiles_nothing_on_a_gpu(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu()
+    monkeypatch.setattr(acceleration, "_TORCH", (2, 4))
+    assert not choose(GPU).backend
+
+
 def test_compiling_on_a_cpu_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(acceleration.shutil, "which", lambda _: None)
     with pytest.raises(ConfigError, match="there is no C\\+\\+ compiler"):
@@ -88,10 +120,11 @@ def test_compiling_on_a_cpu_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize(("precision", "inside"), [("fp32", "highest"), ("tf32", "high"), ("bf16", "highest")])
 def test_products_are_exact_but_with_tf32_and_torch_is_put_back(precision: str, inside: str) -> None:
-    before = torch.get_float32_matmul_precision()
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     with Acceleration(precision).products():
         assert torch.get_float32_matmul_precision() == inside
-    assert torch.get_float32_matmul_precision() == before
+        assert torch.backends.cudnn.allow_tf32 == (precision == "tf32")
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
 
 
 def test_a_weight_used_without_gradient_first_still_gets_one_in_half_precision() -> None:
@@ -191,6 +224,14 @@ def test_a_replayed_step_uses_the_values_it_is_given_and_only_those_of_the_host_
     assert float(step(torch.tensor(1.0), key=2.0)) == 2.0  # as captured
     assert [float(step(torch.tensor(float(n)), key=factor)) for n in range(6)] == [0, 3, 6, 9, 12, 15]
     assert [tape.n_replays for tape in tapes] == [4, 3]
+
+
+def test_what_was_captured_can_be_given_back_and_a_later_step_is_captured_anew(tapes: list[Any]) -> None:
+    step = GraphedStep(lambda x: 2 * x, "step")
+    for _ in range(2):
+        assert [float(step(torch.tensor(float(n)))) for n in range(6)] == [0, 2, 4, 6, 8, 10]
+        step.release()
+    assert [tape.n_replays for tape in tapes] == [3, 3]
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])

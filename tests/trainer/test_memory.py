@@ -14,8 +14,9 @@ import torch
 from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.model.nasr import NASR
 from recbole_nasr.nets import HybridNet
-from recbole_nasr.nets.memory import ran_out
+from recbole_nasr.nets.memory import device_memory, ran_out
 from recbole_nasr.search import ranking
+from recbole_nasr.trainer import retraining
 
 Assemble = Callable[..., SimpleNamespace]
 
@@ -24,10 +25,11 @@ REFUSALS = {
     "its name of today": getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)("out of memory"),
     "the driver": RuntimeError("CUDA error: out of memory"),
     "a library": RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    "cuDNN": RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     "the CPU": RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory"),
     "the CPU on Windows": RuntimeError("[enforce fail] data. DefaultCPUAllocator: not enough memory: you tried to"),
 }
-"""The ways in which torch says that memory does not suffice; the fifth is what `torch.empty(10**15)` raises."""
+"""The ways in which torch says that memory does not suffice; the sixth is what `torch.empty(10**15)` raises."""
 
 
 @pytest.fixture(params=REFUSALS.values(), ids=REFUSALS.keys())
@@ -76,6 +78,29 @@ def test_a_step_of_which_one_row_does_not_fit_is_refused(
     limit_rows(monkeypatch, 0)
     with pytest.raises(MemoryLimitError, match="1 rows at a time does not fit into the memory of cpu; lower `hid"):
         gradients(assemble("NASR", toy))
+
+
+def test_a_capture_that_does_not_fit_is_given_up_rather_than_begun_again_within(
+    assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit_rows(monkeypatch, 3)
+    monkeypatch.setattr(retraining, "being_captured", lambda _: True)
+    run = assemble("NASR", toy)
+    before = run.trainer.rows_per_pass
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        gradients(run)
+    assert run.trainer.rows_per_pass == before
+
+
+def test_the_memory_of_the_present_gpu_is_asked_for_without_a_number_which_early_torch_cannot_do_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: asked.append(device) or (5, 9))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 3)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 1)
+    assert device_memory(torch.device("cuda")) == device_memory(torch.device("cuda:1")) == (7, 9)
+    assert asked == [None, torch.device("cuda:1")]
 
 
 def test_an_evaluation_that_does_not_fit_takes_fewer_cases_at_a_time_and_ranks_the_same(
