@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from recbole_nasr import preflight
+from recbole_nasr import preflight, run_checks
 from recbole_nasr.arguments import Request, build_request, join_compared, parse_line
 from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
@@ -119,7 +119,7 @@ def _run(request: Request, command: list[str]) -> None:
         warnings.simplefilter("ignore")  # RecBole's own, while no log file takes them
         planned = preflight.plan(request)
         with first_process_first(), shown_on_screen():
-            prepared = preflight.prepare_data(planned[0].model, request.dataset, planned[0].settings)
+            prepared = run_checks.prepare_data(planned[0].model, request.dataset, planned[0].settings)
     if prepared:
         show(prepared + "\n")
     if request.prepare:
@@ -136,7 +136,7 @@ def _run(request: Request, command: list[str]) -> None:
 
 
 def _key(run: preflight.PlannedRun, request: Request) -> str:
-    values = preflight.values_in_force(run.model, request.dataset, run.settings)
+    values = run_checks.values_in_force(run.model, request.dataset, run.settings)
     name = "-".join(filter(None, (run.name, request.run_name)))
     return run_key(run.model, request.dataset, values, name=name, n_processes=world_size())
 

@@ -1,45 +1,22 @@
-"""Everything that can be wrong with a command, found before any training starts."""
+"""The runs that a command stands for, and everything that can be wrong with it, before any training starts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import recbole.model.sequential_recommender
-from recbole.config import Config
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_nasr import defaults
 from recbole_nasr.arguments import STUDY_KEYS, Request, split_key
-from recbole_nasr.configuration import MODELS, check_keys, effective, known_keys
-from recbole_nasr.data.options import PrepareOptions
-from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
-from recbole_nasr.data.report import REPORT_FILE
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
-from recbole_nasr.interactions import check_interactions
-from recbole_nasr.isolation import bare_command_line, restored_visible_devices
-from recbole_nasr.limits import check_limits, check_measures
-from recbole_nasr.model.presets import PRESETS, resolve_architecture
-from recbole_nasr.model.settings import (
-    average_decay,
-    cost_limits,
-    layer_settings,
-    search_settings,
-    search_space,
-    strategy_settings,
-    switch,
-)
-from recbole_nasr.model.speed_settings import acceleration, sampled_items
-from recbole_nasr.nets.footprint import check_weights
+from recbole_nasr.configuration import MODELS, known_keys
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.limits import check_measures
+from recbole_nasr.model.presets import PRESETS
 from recbole_nasr.ops import load_operations, locate_operations
-from recbole_nasr.pipeline import preparation_text
-from recbole_nasr.registration import known_datasets
-from recbole_nasr.settings_file import settings_text
-from recbole_nasr.trackers import check_trackers
+from recbole_nasr.run_checks import check_run, configuration_of
 
 _TORCHRUN = "several processes are started with torchrun, see docs/distributed.md"
 
@@ -158,7 +135,7 @@ def _check_combination(request: Request) -> None:
 
 def _known_keys(model: str, request: Request) -> set[str]:
     source = {key: request.settings[key] for key in ("source",) if key in request.settings}  # it brings keys of its own
-    with _configuration(model, request.dataset, {**defaults.full_softmax(model, {}), **source}) as config:
+    with configuration_of(model, request.dataset, {**defaults.full_softmax(model, {}), **source}) as config:
         return known_keys(config)
 
 
@@ -208,140 +185,3 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
     check_measures(chosen)
     chosen.setdefault("valid_metric", defaults.valid_metric(chosen))
     return chosen
-
-
-def check_run(
-    model: str, dataset: str, settings: Mapping[str, Any], checked: set[tuple[object, ...]]
-) -> dict[str, Any]:
-    """Check the complete settings of one run.
-
-    Args:
-        model: Name of the model.
-        dataset: Name of the data set.
-        settings: What the run will be given.
-        checked: Files that need not be read again; what is read now is added.
-
-    Returns:
-        Every value in force, as plain data.
-
-    Raises:
-        NASRError: For the first thing that is wrong.
-    """
-    with _configuration(model, dataset, settings) as config:
-        check_keys(config, strict=True)
-        check_values(config)
-        _check_dataset(config, checked)
-        return effective(config)
-
-
-def check_values(config: Config) -> None:
-    """Check the values of all keys, each by itself and together, as far as that needs no data.
-
-    Raises:
-        NASRError: For the first that cannot be used.
-    """
-    check_measures(config)
-    check_limits(config)
-    check_trackers(config)
-    _check_valid_metric(config)
-    _check_network(config)
-    if _is_prepared(config):
-        PrepareOptions.from_config(config, config["dataset"])
-
-
-def values_in_force(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every value that a run with checked ``settings`` will have, as plain data."""
-    with _configuration(model, dataset, settings) as config:
-        return effective(config)
-
-
-def prepare_data(model: str, dataset: str, settings: Mapping[str, Any]) -> str:
-    """Prepare a data set that this package makes, before any run needs it; return what to tell the user.
-
-    Raises:
-        DataError: If its source cannot be read or nothing is left of it.
-    """
-    with _configuration(model, dataset, settings) as config:
-        folder = Path(config["data_path"])
-        if _is_prepared(config):
-            folder = ensure_prepared(config)
-        return preparation_text(folder)
-
-
-def _check_network(config: Config) -> None:
-    """Resolve architecture, space and search settings of our models, as they will when they are built."""
-    if config["model"] in MODELS:
-        switch(config, "final_norm")
-        switch(config, "tie_embeddings")
-        switch(config, "mask_history")
-        acceleration(config)
-        average_decay(config)
-        sampled_items(config, n_items=LARGEST_INTEGER)
-    if config["model"] == "NASR":
-        _check_weights(config, resolve_architecture(config["architecture"], config).layers)
-    elif config["model"] == "NASRSearch":
-        space = search_space(config)
-        search_settings(config)
-        strategy_settings(config)
-        cost_limits(config)
-        _check_weights(config, space.operations * space.n_layers)
-
-
-def _check_weights(config: Config, layers: Sequence[str]) -> None:
-    """Refuse layers that take more memory than there is, before the data say how many items there are."""
-    settings, device = layer_settings(config), str(config["device"])
-    # Training takes a gradient beside each weight, at the least.
-    check_weights(layers, settings, n_items=1, length=config["MAX_ITEM_LIST_LENGTH"], device=device, copies=2)
-
-
-@contextmanager
-def _configuration(model: str, dataset: str, settings: Mapping[str, Any]) -> Iterator[Config]:
-    """Build RecBole's configuration the way a run will, and make what it refuses one clear line."""
-    with TemporaryDirectory() as folder, bare_command_line(), restored_visible_devices():
-        file = Path(folder) / "settings.yaml"
-        file.write_text(settings_text(settings), encoding="utf-8")
-        try:
-            config = Config(model=model, dataset=dataset, config_file_list=[str(file)])
-        except NASRError:
-            raise
-        except (ValueError, TypeError, KeyError, NotImplementedError, RuntimeError) as error:
-            msg = f"RecBole refuses the configuration of {model}: {error}"
-            raise ConfigError(msg) from error
-        yield config
-
-
-def _check_valid_metric(config: Config) -> None:
-    measured = [f"{metric}@{k}" for metric in config["metrics"] for k in config["topk"]]
-    if config["valid_metric"].lower() not in (name.lower() for name in measured):
-        names = ", ".join(measured)
-        msg = f"`valid_metric` must be one of the metrics measured, {names}, but is {config['valid_metric']}."
-        raise ConfigError(msg)
-
-
-def _is_prepared(config: Config) -> bool:
-    """Return whether the data are prepared here; those of a user's own folder of that name are not."""
-    folder, name = Path(config["data_path"]), config["dataset"]
-    return is_prepared_dataset(name, config) and (not folder.is_dir() or (folder / REPORT_FILE).is_file())
-
-
-def _check_dataset(config: Config, checked: set[tuple[object, ...]]) -> None:
-    """Check that there are data, and that a user's files can be read; what is in ``checked`` is not read again."""
-    folder, name = Path(config["data_path"]), config["dataset"]
-    if _is_prepared(config):
-        return
-    if not folder.is_dir():
-        if name in known_datasets():
-            return  # downloaded when the run loads it
-        own = [path.name for path in folder.parent.glob("*") if (path / f"{path.name}.inter").is_file()]
-        msg = (
-            f"There is no data set {name!r}: no file {folder / f'{name}.inter'}, and no data set that comes "
-            f"with this package or RecBole.{did_you_mean(name, [*own, *known_datasets()])}"
-        )
-        raise DataError(msg)
-    files = [f"{name}.{part}.inter" for part in config["benchmark_filename"] or ()] or [f"{name}.inter"]
-    reading = [config[key] for key in ("field_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
-    for file in files:
-        check = (folder / file, not config["benchmark_filename"], *reading)
-        if check not in checked:
-            check_interactions(folder / file, config, with_time=not config["benchmark_filename"])
-            checked.add(check)

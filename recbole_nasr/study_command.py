@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from recbole_nasr import preflight
+from recbole_nasr import run_checks
 from recbole_nasr.console import show, shown_on_screen
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.launch import Launch
@@ -50,7 +50,7 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
     with shown_on_screen():
         for dataset, settings in base.items():
             model = next(iter(settings))
-            prepared = preflight.prepare_data(model, dataset, settings[model])
+            prepared = run_checks.prepare_data(model, dataset, settings[model])
             if prepared:
                 show(prepared + "\n")
     runner = Runner(asked, command, partial(save_report, command=command))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_nasr import defaults, preflight
+from recbole_nasr import defaults, run_checks
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.identity import BASELINE_FILE, baseline, naming_settings
 from recbole_nasr.studies.plan import base_settings, build_plan
@@ -55,7 +55,7 @@ def test_a_new_setting_keeps_the_names_of_runs_and_a_changed_default_renames(mon
 @pytest.mark.parametrize("dataset", ["toy", "ml", "lastfm", "own"])
 def test_every_setting_has_a_baseline(model: str, dataset: str, toy: Path) -> None:
     own = {"source": str(toy / "toy" / "toy.inter")} if dataset == "own" else {}
-    settings = preflight.values_in_force(model, dataset, {**defaults.EVALUATION, "valid_metric": "NDCG@20", **own})
+    settings = run_checks.values_in_force(model, dataset, {**defaults.EVALUATION, "valid_metric": "NDCG@20", **own})
     told = {"model", "dataset", *(("load_col", "normalize_all") if own else ())}  # the data themselves say the last two
     missing = naming_settings(model, dataset, settings).keys() - told
     assert missing == set(), (
@@ -85,10 +85,10 @@ def test_the_runs_of_a_committed_page_are_found_by_its_command(study: str) -> No
     asked = build_study_request(parse_line(words))
     base = {"ml": base_settings(asked, "ml")}
     model, settings = next(iter(base["ml"].items()))
-    preflight.prepare_data(model, "ml", settings)
+    run_checks.prepare_data(model, "ml", settings)
     missing = []
     for cell in build_plan(asked, base):
-        effective = preflight.check_run(cell.model, cell.dataset, cell.given(), set())
+        effective = run_checks.check_run(cell.model, cell.dataset, cell.given(), set())
         key = result_key(cell.model, cell.dataset, effective)
         if find_record(cell.model, key, cell.seed, [RECORDS]) is None:
             missing.append(cell.key)
@@ -100,8 +100,8 @@ def test_the_content_of_the_source_names_a_run_and_its_place_does_not(
 ) -> None:
     def key(source: Path) -> str:
         given = {"source": str(source), "data_path": str(tmp_path / "prepared")}
-        preflight.prepare_data("NASR", "mine", given)
-        return result_key("NASR", "mine", preflight.values_in_force("NASR", "mine", given))
+        run_checks.prepare_data("NASR", "mine", given)
+        return result_key("NASR", "mine", run_checks.values_in_force("NASR", "mine", given))
 
     source = toy / "toy" / "toy.inter"
     elsewhere = tmp_path / "elsewhere.inter"

@@ -30,7 +30,7 @@ from typing import Any
 import yaml
 
 import recbole_nasr  # noqa: F401  (repairs RecBole before it is imported)
-from recbole_nasr import preflight
+from recbole_nasr import preflight, run_checks
 from recbole_nasr.arguments import build_request
 from recbole_nasr.cli import main as run_command
 from recbole_nasr.configuration_page import FILES, keys_of
@@ -139,13 +139,13 @@ def checked_values() -> Iterator[Callable[[str, Any], str]]:
             if kind not in configurations:
                 del line[key]
                 (run,) = preflight.plan(build_request(line))
-                made = preflight._configuration(run.model, "mine", run.settings)  # noqa: SLF001
+                made = run_checks.configuration_of(run.model, "mine", run.settings)
                 configurations[kind] = stack.enter_context(made)
             trial = copy.copy(configurations[kind])
             as_read = [value] if key == "topk" and type(value) is int else value  # RecBole makes a list of it
             trial.final_config_dict = {**trial.final_config_dict, key: as_read}
             try:
-                preflight.check_values(trial)
+                run_checks.check_values(trial)
             except NASRError as error:
                 return str(error)
             return ""

@@ -59,6 +59,16 @@ class Acceleration:
             yield
 
     @contextmanager
+    def training_by_default(self, device: torch.device) -> Iterator[None]:
+        """Make bf16 what an autocast stands for that names no type, as that of RecBole's own loop; a GPU's is fp16."""
+        before = torch.get_autocast_dtype(device.type)
+        torch.set_autocast_dtype(device.type, torch.bfloat16)
+        try:
+            yield
+        finally:
+            torch.set_autocast_dtype(device.type, before)
+
+    @contextmanager
     def products(self) -> Iterator[None]:
         """Multiply fp32 matrices as chosen, in TF32 or exactly, and put torch back as it was.
 

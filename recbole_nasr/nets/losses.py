@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from recbole_nasr.errors import NumericalError
+
 EVERY = 50
 """Steps between two looks."""
 
@@ -59,3 +61,44 @@ def bad_weight(module: nn.Module) -> str:
     largest = torch._foreach_norm([weight for _, weight in named], math.inf)  # noqa: SLF001 - of all in one call
     finite = torch.isfinite(torch.stack([one.float() for one in largest])).tolist()
     return next((name for (name, _), good in zip(named, finite, strict=True) if not good), "")
+
+
+def finite_mean(losses: Tensor, what: str, when: str, key: str) -> float:
+    """Return the mean of the losses of an epoch's steps, ``(N,)``; reads back once.
+
+    Args:
+        losses: In the order of the batches.
+        what: What they are, for the message.
+        when: Which epoch it was.
+        key: Of the learning rate.
+
+    Raises:
+        NumericalError: If one is not finite.
+    """
+    mean = float(losses.mean())
+    if not math.isfinite(mean):
+        bad = int((~torch.isfinite(losses)).nonzero()[0])
+        msg = (
+            f"{what} must be finite, but became {float(losses[bad])} in {when}, batch {bad + 1} of the epoch; "
+            f"lower `{key}`."
+        )
+        raise NumericalError(msg)
+    return mean
+
+
+def check_weights_finite(module: nn.Module, what: str, when: str, key: str) -> None:
+    """Refuse a NaN or an infinity in a weight of ``module``; see :func:`bad_weight`.
+
+    Args:
+        module: Whose weights.
+        what: What they are, for the message.
+        when: When it was noticed.
+        key: Of the learning rate.
+
+    Raises:
+        NumericalError: If there is one.
+    """
+    name = bad_weight(module)
+    if name:
+        msg = f"{what} must be finite, but {name} became NaN or infinite in {when}; lower `{key}`."
+        raise NumericalError(msg)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from recbole_nasr import distributed
-from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.fused import FUSED_DEVICES
-from recbole_nasr.nets.losses import LossWatch, bad_weight
+from recbole_nasr.nets.losses import LossWatch, check_weights_finite, finite_mean
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.search.dealt_steps import DealtSteps, can_deal
@@ -217,27 +216,14 @@ class BlockTrainer:
             self.dealt.release()
 
     def _check_weights(self) -> None:
-        name = bad_weight(self.supernet)
-        if name:
-            msg = (
-                f"The weights of the supernet must be finite, but {name} became NaN or infinite in the training of "
-                f"block {self.index + 1}, epoch {len(self.losses) + 1}, by batch {len(self._step_losses)} of the "
-                "epoch; lower `search_learning_rate`."
-            )
-            raise NumericalError(msg)
+        when = f"{self._when()}, by batch {len(self._step_losses)} of the epoch"
+        check_weights_finite(self.supernet, "The weights of the supernet", when, "search_learning_rate")
 
     def _mean_loss(self) -> float:
         """Return the mean loss of the epoch so far; read back once, so that a step never waits for the device."""
         if not self._step_losses:
             return 0.0
-        values = torch.stack(self._step_losses)
-        mean = float(values.mean())
-        if not math.isfinite(mean):
-            bad = int((~torch.isfinite(values)).nonzero()[0])
-            msg = (
-                f"The search loss must be finite, but became {float(values[bad])} in the training of block "
-                f"{self.index + 1}, epoch {len(self.losses) + 1}, batch {bad + 1} of the epoch; "
-                "lower `search_learning_rate`."
-            )
-            raise NumericalError(msg)
-        return mean
+        return finite_mean(torch.stack(self._step_losses), "The search loss", self._when(), "search_learning_rate")
+
+    def _when(self) -> str:
+        return f"the training of block {self.index + 1}, epoch {len(self.losses) + 1}"

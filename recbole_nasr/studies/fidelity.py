@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_nasr import preflight
+from recbole_nasr import run_checks
 from recbole_nasr.model.settings import search_settings, search_space
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.search import check_all_ranked
@@ -54,19 +54,19 @@ def build_fidelity_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dic
     """
     dataset = asked.request.dataset
     known, checked = base[dataset], set[tuple[object, ...]]()
-    space = search_space(preflight.check_run(TRAINED, dataset, known[TRAINED], checked))
+    space = search_space(run_checks.check_run(TRAINED, dataset, known[TRAINED], checked))
     sample = stratified_sample(space, asked.n_architectures)
     signals, trainings = [], []
     for run in asked.definition.runs:
         if run.model == TRAINED:
             for network in sample:
                 settings = {**known[TRAINED], "architecture": str(network.architecture)}
-                preflight.check_run(TRAINED, dataset, settings, checked)
+                run_checks.check_run(TRAINED, dataset, settings, checked)
                 point = {"network": network.name}
                 trainings += [Cell(run.label, TRAINED, dataset, settings, seed, point) for seed in asked.seeds]
         else:
             settings = {**known[run.model], **run.settings}
-            check_all_ranked(space, search_settings(preflight.check_run(run.model, dataset, settings, checked)))
+            check_all_ranked(space, search_settings(run_checks.check_run(run.model, dataset, settings, checked)))
             signals += [Cell(run.label, run.model, dataset, settings, seed) for seed in asked.search_seeds]
     order = {seed: number for number, seed in enumerate(asked.search_seeds)}
     signals.sort(key=lambda cell: order[cell.seed])
@@ -92,7 +92,7 @@ class FidelityRunner:
         if cell.model == TRAINED:
             return self.trainings(cell, architecture, on_validation)
         asked, given = self.trainings.asked, cell.given()
-        effective = preflight.check_run(cell.model, cell.dataset, given, set())
+        effective = run_checks.check_run(cell.model, cell.dataset, given, set())
         untrained = cell.label in self._untrained()
         key = signal_key(cell.dataset, effective, untrained=untrained)
         folders = self.trainings.record_folders(cell.dataset)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from recbole_nasr import preflight
+from recbole_nasr import preflight, run_checks
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.studies.definition import Run
 from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
@@ -96,7 +96,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
             defaults = {key: value for key, value in run.defaults.items() if key not in given}
             for point in definition.points():
                 settings = {**base[dataset][run.model], **defaults, **run.settings, **point}
-                preflight.check_run(run.model, dataset, settings, checked)
+                run_checks.check_run(run.model, dataset, settings, checked)
                 seeds = definition.seeds_of(run, asked.seeds)
                 row = [
                     Cell(run.label, run.model, dataset, settings, seed, point, _need(asked, run, dataset, seed))
@@ -104,7 +104,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
                 ]
                 cells += row
                 if run.model == SEARCHED and asked.n_trainings > 1:
-                    known = preflight.check_run(TRAINED, dataset, base[dataset][TRAINED], checked)
+                    known = run_checks.check_run(TRAINED, dataset, base[dataset][TRAINED], checked)
                     recipe = {key: value for key, value in settings.items() if key in known}
                     numbers = range(2, asked.n_trainings + 1)
                     cells += [_trained_again(cell, recipe, number) for number in numbers for cell in row]

@@ -10,7 +10,7 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from recbole_nasr import preflight
+from recbole_nasr import run_checks
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.identity import run_key
 from recbole_nasr.pipeline import run_model
@@ -55,7 +55,7 @@ class Runner:
             NASRError: If the settings cannot be used, or the run stops.
         """
         given = cell.given(architecture)
-        effective = preflight.check_run(cell.model, cell.dataset, given, set())
+        effective = run_checks.check_run(cell.model, cell.dataset, given, set())
         key = result_key(cell.model, cell.dataset, effective)
         found = find_record(cell.model, key, cell.seed, self.record_folders(cell.dataset))
         if found is not None:
@@ -138,7 +138,7 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
     """
     definition = asked.definition
     (run,) = definition.runs
-    known = preflight.check_run(run.model, asked.request.dataset, settings, set())
+    known = run_checks.check_run(run.model, asked.request.dataset, settings, set())
     for key, values in definition.space.items():
         if asked.own_space and key not in known:
             msg = f"`--space` has {key!r}, which is not a key of {run.model}.{did_you_mean(key, known)}"

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 import torch
 from recbole.trainer import Trainer
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from recbole_nasr import distributed
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper, plain, random_state, set_random_state
-from recbole_nasr.nets.losses import bad_weight
+from recbole_nasr.nets.losses import check_weights_finite
 from recbole_nasr.patching import swapped
 
 
@@ -53,7 +53,9 @@ class NumberWatch:
         """
         self._batch += 1
         if not bool(torch.isfinite(loss).all()):
-            self._refuse(f"The training loss must be finite, but became {loss.detach().sum().item()}")
+            number = loss.detach().sum().item()
+            msg = f"The training loss must be finite, but became {number} in {self._when()}; lower `learning_rate`."
+            raise NumericalError(msg)
 
     def end(self) -> None:
         """Look at the weights once the epoch is over.
@@ -61,14 +63,10 @@ class NumberWatch:
         Raises:
             NumericalError: If one is not finite.
         """
-        name = bad_weight(self._trainer.model)
-        if name:
-            self._refuse(f"The weights must be finite, but {name} became NaN or infinite")
+        check_weights_finite(self._trainer.model, "The weights", self._when(), "learning_rate")
 
-    def _refuse(self, what: str) -> NoReturn:
-        place = f", batch {self._batch} of the epoch" if self._batch else ""
-        msg = f"{what} in epoch {self._epoch}{place}; lower `learning_rate`."
-        raise NumericalError(msg)
+    def _when(self) -> str:
+        return f"epoch {self._epoch}" + (f", batch {self._batch} of the epoch" if self._batch else "")
 
 
 class KeptFit:

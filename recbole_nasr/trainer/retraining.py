@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -19,19 +18,18 @@ from recbole_nasr import distributed
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.determinism import be_deterministic
-from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
+from recbole_nasr.errors import ConfigError
 from recbole_nasr.keeping import Keeper, random_state, set_random_state
 from recbole_nasr.model.settings import average_decay, layer_settings, switch, tied_embeddings
 from recbole_nasr.nets.fused import FUSED_DEVICES
-from recbole_nasr.nets.graphs import being_captured
-from recbole_nasr.nets.losses import LossWatch, bad_weight
-from recbole_nasr.nets.memory import give_back_unused, ran_out
+from recbole_nasr.nets.losses import LossWatch, check_weights_finite, finite_mean
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.space import Architecture
 from recbole_nasr.trainer.averaging import WeightAverage
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.memory import MemoryNeed, Shape, announce, training_need
+from recbole_nasr.trainer.passes import GradientPasses
 from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
 from recbole_nasr.trainer.speed import TrainingSpeed
 
@@ -51,6 +49,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     Attributes:
         last_ranks: ``(N,)`` ranks of the last evaluation, where it needed no more than ranks.
         keeper: Saves the state between two steps, and has the one to go on from; by default it does nothing.
+        passes: Computes the gradients of steps.
         announces: Whether a training that needs much memory says so before.
         needs: Bytes that each piece of work was estimated to need.
     """
@@ -63,9 +62,11 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self.speed = TrainingSpeed(config)
         super().__init__(config, model)
         self.speed.take(model.network)
+        self.enable_amp = self.speed.acceleration.precision == "bf16"  # read by RecBole's own loop
         self.last_ranks: Tensor | None = None
-        # A step is the same whether its rows pass together or not; on a CPU smaller passes stay in the cache.
-        self.rows_per_pass = CPU_ROWS_PER_PASS if self.device.type == "cpu" else config["train_batch_size"]
+        # On a CPU smaller passes stay in the cache.
+        rows = CPU_ROWS_PER_PASS if self.device.type == "cpu" else config["train_batch_size"]
+        self.passes = GradientPasses(rows, self.device, self.speed.acceleration)
         self._batches: SequenceBatches | None = None
         self._average_decay = average_decay(config)
         self._average: WeightAverage | None = None
@@ -79,7 +80,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             architecture,
             layer_settings(self.config),
             Shape(length, self.model.n_items, self.device),
-            rows=min(self.rows_per_pass, self.config["train_batch_size"], n_rows),
+            rows=min(self.passes.rows, self.config["train_batch_size"], n_rows),
             targets_per_row=length,
             eval_rows=min(self.config["eval_batch_size"], n_rows),
             learner=str(self.learner),
@@ -122,52 +123,12 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         """
         if n_targets is None:
             n_targets = (targets > 0).sum()
-        while True:
-            self.optimizer.zero_grad(set_to_none=True)
-            try:
-                loss = self._accumulate(item_seq, item_seq_len, targets, n_targets)
-                break
-            except RuntimeError as error:
-                if not ran_out(error) or being_captured(item_seq):  # then the capture is given up, and the step run
-                    raise
-                self._take_smaller_passes(item_seq.size(0), error)
-            give_back_unused()  # only now nothing of the failed pass is left
+        loss = self.passes.compute(self.model.network, self.optimizer, item_seq, item_seq_len, targets, n_targets)
         distributed.add_up_gradients(self.model.parameters())
         if self.clip_grad_norm:
             clip_grad_norm_(self.model.parameters(), **self.clip_grad_norm)
         self.optimizer.step()
         return loss
-
-    def _accumulate(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor, n_targets: Tensor) -> Tensor:
-        """Add up the gradients of all rows, some rows at a time; return their loss."""
-        loss = torch.zeros((), device=self.device)
-        for start in range(0, item_seq.size(0), self.rows_per_pass):
-            rows = slice(start, start + self.rows_per_pass)
-            with self.speed.acceleration.training(self.device):
-                part_loss: Tensor = self.model.network.loss(
-                    item_seq[rows], item_seq_len[rows], targets[rows], n_targets
-                )
-            torch.autograd.backward(part_loss)
-            loss += part_loss.detach()
-        return loss
-
-    def _take_smaller_passes(self, n_rows: int, error: Exception) -> None:
-        """Let half as many rows pass at a time from now on: the gradient of a step is the sum over its passes.
-
-        Raises:
-            MemoryLimitError: If a pass has one row already, or other processes are in the middle of the same step.
-        """
-        passed = min(self.rows_per_pass, n_rows)
-        if passed == 1 or distributed.world_size() > 1:
-            msg = f"A training step of {passed} rows at a time does not fit into the memory of {self.device}; " + (
-                "lower `hidden_size` or `MAX_ITEM_LIST_LENGTH`." if passed == 1 else "lower `train_batch_size`."
-            )
-            raise MemoryLimitError(msg) from error
-        self.rows_per_pass = passed // 2
-        _LOG.warning(
-            "out of memory: the rows of a training step now pass %d at a time; the step is the same.",
-            self.rows_per_pass,
-        )
 
     def _train_epoch(
         self,
@@ -205,7 +166,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         torch.manual_seed(derive_seed(self.config["seed"], stream))
         dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
         if not isinstance(dataset, NASRDataset) or not dataset.autoregressive:
-            total: float = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+            with self.speed.acceleration.training_by_default(self.device):
+                total: float = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
             return total
         if self._batches is None:
             self._batches = SequenceBatches.from_chunks(dataset.training_chunks(), self.device)
@@ -232,13 +194,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         return mean
 
     def _check_weights(self, epoch_idx: int) -> None:
-        name = bad_weight(self.model)
-        if name:
-            msg = (
-                f"The weights must be finite, but {name} became NaN or infinite in epoch {epoch_idx + 1}, by batch "
-                f"{len(self._losses)} of the epoch; lower `learning_rate`."
-            )
-            raise NumericalError(msg)
+        when = f"epoch {epoch_idx + 1}, by batch {len(self._losses)} of the epoch"
+        check_weights_finite(self.model, "The weights", when, "learning_rate")
 
     @contextmanager
     def _kept_epoch(self, epoch_idx: int, n_processes: int) -> Iterator[None]:
@@ -264,15 +221,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     def _mean_loss(self, epoch_idx: int) -> float:
         """Return the mean loss of the epoch so far; read back once, so that a step never waits for the device."""
         values = distributed.total(torch.stack(self._losses)) if self._losses else torch.zeros(1)
-        mean = float(values.mean())
-        if not math.isfinite(mean):
-            bad = int((~torch.isfinite(values)).nonzero()[0])
-            msg = (
-                f"The training loss must be finite, but became {float(values[bad])} in epoch {epoch_idx + 1}, batch "
-                f"{bad + 1} of the epoch; lower `learning_rate`."
-            )
-            raise NumericalError(msg)
-        return mean
+        return finite_mean(values, "The training loss", f"epoch {epoch_idx + 1}", "learning_rate")
 
     def _step(self, *batch: Tensor) -> Tensor:
         """Take one step, and count it for the average, which the optimiser then moves."""

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from recbole_nasr import defaults, preflight
+from recbole_nasr import defaults, preflight, run_checks
 from recbole_nasr.arguments import build_request, parse_line
 from recbole_nasr.errors import ArchitectureError, ConfigError, DataError, NASRError
-from recbole_nasr.preflight import check_request, prepare_data, sequential_models
+from recbole_nasr.preflight import check_request, sequential_models
+from recbole_nasr.run_checks import prepare_data
 
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 ROWS = "".join(f"u\ti{item}\t{item}\n" for item in range(5))
@@ -219,7 +220,7 @@ def test_interactions_that_cannot_be_read_are_refused_with_file_and_line(
 
 def test_a_users_file_is_read_once_for_all_models_of_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
-    monkeypatch.setattr(preflight, "check_interactions", lambda path, *_, **__: read.append(path))
+    monkeypatch.setattr(run_checks, "check_interactions", lambda path, *_, **__: read.append(path))
     check(models="SASRec,GRU4Rec,NASR")
     assert [path.name for path in read] == ["toy.inter"]
 

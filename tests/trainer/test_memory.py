@@ -16,7 +16,7 @@ from recbole_nasr.model.nasr import NASR
 from recbole_nasr.nets import HybridNet
 from recbole_nasr.nets.memory import device_memory, ran_out
 from recbole_nasr.search import ranking
-from recbole_nasr.trainer import retraining
+from recbole_nasr.trainer import passes
 
 Assemble = Callable[..., SimpleNamespace]
 
@@ -60,15 +60,15 @@ def gradients(run: SimpleNamespace) -> list[torch.Tensor]:
     return [weights.grad.clone() for weights in run.model.parameters()]
 
 
-@pytest.mark.parametrize(("fits", "passes"), [(3, 3), (1, 1)])
+@pytest.mark.parametrize(("fits", "rows"), [(3, 3), (1, 1)])
 def test_a_training_step_that_does_not_fit_passes_fewer_rows_at_a_time_and_has_the_same_gradient(
-    fits: int, passes: int, assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+    fits: int, rows: int, assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = gradients(assemble("NASR", toy, hidden_dropout_prob=0.0))
     limit_rows(monkeypatch, fits)
     run = assemble("NASR", toy, hidden_dropout_prob=0.0)
     found = gradients(run)
-    assert run.trainer.rows_per_pass == passes
+    assert run.trainer.passes.rows == rows
     torch.testing.assert_close(found, expected)
 
 
@@ -84,12 +84,12 @@ def test_a_capture_that_does_not_fit_is_given_up_rather_than_begun_again_within(
     assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limit_rows(monkeypatch, 3)
-    monkeypatch.setattr(retraining, "being_captured", lambda _: True)
+    monkeypatch.setattr(passes, "being_captured", lambda _: True)
     run = assemble("NASR", toy)
-    before = run.trainer.rows_per_pass
+    before = run.trainer.passes.rows
     with pytest.raises(torch.cuda.OutOfMemoryError):
         gradients(run)
-    assert run.trainer.rows_per_pass == before
+    assert run.trainer.passes.rows == before
 
 
 def test_the_memory_of_the_present_gpu_is_asked_for_without_a_number_which_early_torch_cannot_do_without(

@@ -226,7 +226,7 @@ def test_a_step_is_the_same_in_one_pass_or_in_several(assemble: Assemble, toy: P
     weights, losses = [], []
     for rows in (100, 3):
         run = assemble("NASR", toy, hidden_dropout_prob=0.0)
-        run.trainer.rows_per_pass = rows
+        run.trainer.passes.rows = rows
         batches = SequenceBatches.from_chunks(run.train._dataset.training_chunks(), "cpu")
         losses.append(run.trainer.train_step(*batches.gather(torch.arange(len(batches)))))
         weights.append(torch.cat([weight.grad.flatten() for weight in run.model.parameters()]))

@@ -38,10 +38,11 @@ def test_compiled_training_learns_the_same_and_later_epochs_compile_nothing(asse
     assert counters["stats"]["unique_graphs"] == n_graphs
 
 
-def test_half_precision_trains_weights_in_fp32(assemble: Assemble, toy: Path) -> None:
-    run = trained(assemble, toy, precision="bf16")
+@pytest.mark.parametrize("scheme", ["autoregressive", "prefix"])
+def test_half_precision_trains_weights_in_fp32(scheme: str, assemble: Assemble, toy: Path) -> None:
+    run = trained(assemble, toy, precision="bf16", train_scheme=scheme)
     assert all(weight.dtype == torch.float32 for weight in run.model.parameters())
-    plain = trained(assemble, toy)
+    plain = trained(assemble, toy, train_scheme=scheme)
     expected = list(plain.trainer.train_loss_dict.values())
     found = list(run.trainer.train_loss_dict.values())
     assert found != expected
