@@ -110,9 +110,9 @@ def training_step(
     return loss.detach()
 
 
-def softmax_loss(hidden: Tensor, output: nn.Linear, targets: Tensor) -> Tensor:
+def softmax_loss(hidden: Tensor, output: nn.Module, targets: Tensor) -> Tensor:
     """Return the mean cross-entropy of ``hidden (B, L, D)``, all logits written out."""
-    logits = output(hidden)
+    logits: Tensor = output(hidden)
     return F.cross_entropy(logits.flatten(0, 1), targets.flatten() - 1, ignore_index=-1)
 
 
