@@ -7,6 +7,10 @@ Example:
     >>> import recbole_nasr
     >>> from recbole.quick_start import run_recbole
     >>> result = run_recbole(model="NASRSearch", dataset="ml")  # doctest: +SKIP
+
+Public here are :func:`load` (a finished run, to recommend with), :class:`Architecture` and :class:`HybridNet` (the
+network of one, in plain PyTorch). The algorithm is in the subpackages ``ops``, ``space``, ``nets`` and ``search``, which
+know nothing of RecBole; ``docs/python.md`` shows all of it.
 """
 
 from __future__ import annotations
@@ -53,3 +57,8 @@ def __getattr__(name: str) -> Any:
         return load
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    """Return what can be asked for, the names that are imported on first use included."""
+    return sorted({*globals(), *__all__})
