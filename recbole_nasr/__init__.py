@@ -9,8 +9,8 @@ Example:
     >>> result = run_recbole(model="NASRSearch", dataset="ml")  # doctest: +SKIP
 
 Public here are :func:`load` (a finished run, to recommend with), :class:`Architecture` and :class:`HybridNet` (the
-network of one, in plain PyTorch). The algorithm is in the subpackages ``ops``, ``space``, ``nets`` and ``search``, which
-know nothing of RecBole; ``docs/python.md`` shows all of it.
+network of one, in plain PyTorch). The algorithm is in the subpackages ``ops``, ``space``, ``nets`` and ``search``,
+which know nothing of RecBole; ``docs/python.md`` shows all of it.
 """
 
 from __future__ import annotations

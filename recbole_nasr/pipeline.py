@@ -17,24 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from recbole.config import Config
-from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 from torch import Tensor
 
 from recbole_nasr.candidate_files import save_candidates
 from recbole_nasr.configuration import MODELS, effective
-from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.determinism import be_deterministic, explained_refusals
 from recbole_nasr.distributed import from_first, world_size
 from recbole_nasr.epochs import EpochLines, stages_of
-from recbole_nasr.errors import ConfigError, DataError, MemoryLimitError, NASRError, NumericalError
+from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.keeping import Keeper, packed, unpacked
 from recbole_nasr.launch import process_settings
 from recbole_nasr.machine import device_name
 from recbole_nasr.nets.memory import ran_out
-from recbole_nasr.results import DataCounts, RunResult, save_items, save_ranks, save_result
+from recbole_nasr.results import RunResult, save_items, save_ranks, save_result
+from recbole_nasr.run_data import load_data, preparation_text, refusals
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.trackers import Tracker, tracked
@@ -44,14 +43,6 @@ from recbole_nasr.trainer.ranks import full_ranks
 _LOG = logging.getLogger("recbole_nasr")
 
 CHECKPOINT = "model.pth"
-
-SHORTEST_SEQUENCE = 4
-"""RecBole drops the first interaction of a history; the others become training, validation and test cases."""
-
-
-def preparation_text(folder: Path) -> str:
-    """Return the report on data that were prepared here, from the folder they are in; ``""`` for other data."""
-    return report_text(load_report(folder)) if (folder / REPORT_FILE).is_file() else ""
 
 
 def run_model(
@@ -135,7 +126,7 @@ def _run(
     train_data, _, test_data = loaders
     save_items(record.folder, Vocabulary.of(test_data.dataset))
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    with _refusals(ConfigError, f"{config['model']} cannot be built"):
+    with refusals(ConfigError, f"{config['model']} cannot be built"):
         network = get_model(config["model"])(config, train_data.dataset).to(config["device"])
     logging.getLogger().info(network)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
@@ -203,61 +194,6 @@ def _last_state_named(keeper: Keeper) -> Iterator[None]:
             raise
         msg = f"{error} {kept}"
         raise NumericalError(msg) from error
-
-
-@contextmanager
-def _refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
-    """Turn what RecBole or torch refuses into one line; ``run.log`` has the rest."""
-    try:
-        yield
-    except NASRError:
-        raise
-    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:  # pandas 1.5 has them all
-        logging.getLogger().exception(what)
-        msg = f"{what}: {error}"
-        raise error_class(msg) from error
-
-
-def load_data(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
-    """Return the sizes of the data, and RecBole's training, validation and test loader.
-
-    Raises:
-        DataError: If the data cannot be read, or are too small to have all three.
-        ConfigError: If they cannot be split, or measured, as asked.
-    """
-    with _refusals(DataError, f"RecBole cannot load {config['dataset']!r}"):
-        dataset = create_dataset(config)
-    _check_longest(config, dataset)
-    if max(config["topk"]) > dataset.item_num - 1:
-        msg = f"`topk` must not exceed the {dataset.item_num - 1} items there are, but is {config['topk']}."
-        raise ConfigError(msg)
-    sizes = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
-    with _refusals(ConfigError, f"RecBole cannot split {config['dataset']!r}"):
-        loaders = data_preparation(config, dataset)
-    cases = [len(loader.dataset) for loader in loaders]
-    if not all(cases):
-        msg = _too_short(config, f"the split leaves {cases} training, validation and test cases")
-        raise DataError(msg)
-    return DataCounts(*sizes, *cases), loaders
-
-
-def _check_longest(config: Config, dataset: Any) -> None:
-    """Refuse data whose leave-one-out parts would be empty, of which RecBole says nothing."""
-    if dataset.inter_num == 0:
-        msg = _too_short(config, "the filters left no interaction")
-        raise DataError(msg)
-    longest = int(dataset.inter_feat[dataset.uid_field].value_counts().max())
-    if config["eval_args"]["split"].get("LS") == "valid_and_test" and longest < SHORTEST_SEQUENCE:
-        msg = _too_short(config, f"the longest sequence has {longest}")
-        raise DataError(msg)
-
-
-def _too_short(config: Config, found: str) -> str:
-    return (
-        f"The sequences of {config['dataset']!r} are too short to split into training, validation and test "
-        f"cases: leave-one-out needs {SHORTEST_SEQUENCE} interactions of one user, but {found}; "
-        "use longer histories or weaker filters (`user_inter_num_interval`, `item_inter_num_interval`)."
-    )
 
 
 def _note_stages(record: RunRecord, trainer: Any) -> None:

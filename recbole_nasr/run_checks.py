@@ -30,8 +30,8 @@ from recbole_nasr.model.settings import (
 )
 from recbole_nasr.model.speed_settings import acceleration, sampled_items
 from recbole_nasr.nets.footprint import check_weights
-from recbole_nasr.pipeline import preparation_text
 from recbole_nasr.registration import known_datasets
+from recbole_nasr.run_data import preparation_text
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.trackers import check_trackers
 

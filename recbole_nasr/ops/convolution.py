@@ -75,13 +75,3 @@ class ConvolutionOperation(Operation):
     def forward(self, hidden: Tensor) -> Tensor:
         """Map ``(B, L, D)`` to ``(B, L, D)``."""
         return self.blocks(hidden)
-
-
-def receptive_field(kernel_size: int, dilations: tuple[int, ...]) -> int:
-    """Return how many items, the present one included, an operation with these dilations sees.
-
-    Example:
-        >>> receptive_field(3, (1, 2)), receptive_field(3, (1, 4))
-        (19, 31)
-    """
-    return 1 + (kernel_size - 1) * sum(3 * dilation for dilation in dilations)

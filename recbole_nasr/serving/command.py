@@ -11,8 +11,9 @@ from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.ops import load_operations
 from recbole_nasr.progress import open_progress
 from recbole_nasr.serving.export import export_run
-from recbole_nasr.serving.files import HistoryFile, check_output, open_table
+from recbole_nasr.serving.files import HistoryFile
 from recbole_nasr.serving.histories import Histories
+from recbole_nasr.serving.output import check_output, open_table
 from recbole_nasr.serving.recommender import Recommender, TopK, Unknown, load
 from recbole_nasr.serving.tables import aligned, comparison_text, runs_text
 from recbole_nasr.serving.users import user_history

@@ -1,4 +1,4 @@
-"""Histories from a file of any length, recommendations into one, a piece at a time."""
+"""Histories from a file of any length, a piece at a time."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from recbole_nasr.data.layouts import SEPARATORS
-from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.errors import DataError
 from recbole_nasr.serving.histories import Histories, find_column
+from recbole_nasr.serving.output import pyarrow
 
 ROWS_AT_ONCE = 200_000
 """Rows of the file in memory, where each is one interaction; the scores of a batch take more."""
@@ -24,7 +25,6 @@ HISTORIES_AT_ONCE = 20_000
 
 _BETWEEN_ITEMS = re.compile(r"[\s,;|]+")
 _LISTS = ("items", "item_ids", "history", "histories", "item_id_list")
-_NO_PYARROW = "Parquet needs pyarrow; pip install 'recbole-nasr[parquet]', or use .csv."
 
 
 class HistoryFile:
@@ -121,7 +121,7 @@ class HistoryFile:
     def _look(self) -> tuple[list[str], dict[Any, Any]]:
         """Return the names of the columns and the first row."""
         if self.path.suffix == ".parquet":
-            parquet = _pyarrow().parquet
+            parquet = pyarrow().parquet
             with self._refusals():
                 file = parquet.ParquetFile(self.path)
                 self._n_rows = file.metadata.num_rows
@@ -145,7 +145,7 @@ class HistoryFile:
     def _parquet(self) -> Iterator[tuple[pd.DataFrame, int]]:
         wanted = [name for name in (self._user, self._item, self._time) if name is not None]
         with self._refusals():
-            for batch in _pyarrow().parquet.ParquetFile(self.path).iter_batches(self._at_once, columns=wanted):
+            for batch in pyarrow().parquet.ParquetFile(self.path).iter_batches(self._at_once, columns=wanted):
                 yield _plain(batch), batch.num_rows
 
     def _how(self) -> dict[str, Any]:
@@ -164,84 +164,6 @@ class HistoryFile:
                 raise
             msg = f"{self.path} cannot be read: {error}"
             raise DataError(msg) from error
-
-
-class Table(Protocol):
-    """A table that is written a piece at a time."""
-
-    def add(self, frame: pd.DataFrame) -> None:
-        """Append rows; the first call says the columns."""
-
-
-class _Csv:
-    def __init__(self, path: Path) -> None:
-        self._path, self._started = path, False
-
-    def add(self, frame: pd.DataFrame) -> None:
-        frame.to_csv(self._path, mode="a", header=not self._started, index=False)
-        self._started = True
-
-
-class _Parquet:
-    def __init__(self, path: Path) -> None:
-        self._path, self._writer = path, None
-
-    def add(self, frame: pd.DataFrame) -> None:
-        arrow = _pyarrow()
-        table = arrow.Table.from_pandas(frame, preserve_index=False, schema=self._writer and self._writer.schema)
-        if self._writer is None:
-            self._writer = arrow.parquet.ParquetWriter(self._path, table.schema)
-        self._writer.write_table(table)  # type: ignore[attr-defined]
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-@contextmanager
-def open_table(path: Path) -> Iterator[Table]:
-    """Write ``.csv`` or ``.parquet`` in pieces; the file appears when all are written, an earlier one is replaced.
-
-    Raises:
-        ConfigError: If it has another ending, cannot be written, or pyarrow is missing.
-    """
-    check_output(path)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    partial.unlink(missing_ok=True)
-    table = _Csv(partial) if path.suffix == ".csv" else _Parquet(partial)
-    try:
-        try:
-            yield table
-        finally:
-            if isinstance(table, _Parquet):
-                table.close()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def check_output(path: Path) -> None:
-    """Refuse what cannot be written, before any work.
-
-    Raises:
-        ConfigError: If the ending is another, the folder is missing, or pyarrow is.
-    """
-    if path.suffix not in (".csv", ".parquet"):
-        msg = f"Recommendations are written to .csv or .parquet, but the output is {str(path)!r}; name one of them."
-        raise ConfigError(msg)
-    if not path.parent.is_dir():
-        msg = f"There is no folder {str(path.parent)!r} for the output; make it first."
-        raise ConfigError(msg)
-    if path.suffix == ".parquet":
-        _pyarrow()
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ConfigError(_NO_PYARROW) from error
-    return pyarrow
 
 
 def _plain(batch: Any) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from recbole_nasr.identity import result_settings
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.machine import device_name, environment
 from recbole_nasr.model.settings import search_space
-from recbole_nasr.pipeline import load_data
+from recbole_nasr.run_data import load_data
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.search import score_architectures
 from recbole_nasr.space import Architecture

@@ -17,7 +17,7 @@ from recbole_nasr import run_checks
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.errors import NASRError
 from recbole_nasr.interactions import check_interactions
-from recbole_nasr.pipeline import load_data
+from recbole_nasr.run_data import load_data
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.storage import open_study, quiet_optuna
 

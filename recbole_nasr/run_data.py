@@ -1,0 +1,84 @@
+"""The data of one run: RecBole's loaders, or one line on why they cannot be had."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+
+from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
+from recbole_nasr.errors import ConfigError, DataError, NASRError
+from recbole_nasr.results import DataCounts
+
+SHORTEST_SEQUENCE = 4
+"""RecBole drops the first interaction of a history; the others become training, validation and test cases."""
+
+
+def preparation_text(folder: Path) -> str:
+    """Return the report on data that were prepared here, from the folder they are in; ``""`` for other data."""
+    return report_text(load_report(folder)) if (folder / REPORT_FILE).is_file() else ""
+
+
+@contextmanager
+def refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
+    """Turn what RecBole or torch refuses into one line; ``run.log`` has the rest.
+
+    Args:
+        error_class: Of the error that is raised instead.
+        what: What could not be done.
+    """
+    try:
+        yield
+    except NASRError:
+        raise
+    except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:  # pandas 1.5 has them all
+        logging.getLogger().exception(what)
+        msg = f"{what}: {error}"
+        raise error_class(msg) from error
+
+
+def load_data(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
+    """Return the sizes of the data, and RecBole's training, validation and test loader.
+
+    Raises:
+        DataError: If the data cannot be read, or are too small to have all three.
+        ConfigError: If they cannot be split, or measured, as asked.
+    """
+    with refusals(DataError, f"RecBole cannot load {config['dataset']!r}"):
+        dataset = create_dataset(config)
+    _check_longest(config, dataset)
+    if max(config["topk"]) > dataset.item_num - 1:
+        msg = f"`topk` must not exceed the {dataset.item_num - 1} items there are, but is {config['topk']}."
+        raise ConfigError(msg)
+    sizes = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
+    with refusals(ConfigError, f"RecBole cannot split {config['dataset']!r}"):
+        loaders = data_preparation(config, dataset)
+    cases = [len(loader.dataset) for loader in loaders]
+    if not all(cases):
+        msg = _too_short(config, f"the split leaves {cases} training, validation and test cases")
+        raise DataError(msg)
+    return DataCounts(*sizes, *cases), loaders
+
+
+def _check_longest(config: Config, dataset: Any) -> None:
+    """Refuse data whose leave-one-out parts would be empty, of which RecBole says nothing."""
+    if dataset.inter_num == 0:
+        msg = _too_short(config, "the filters left no interaction")
+        raise DataError(msg)
+    longest = int(dataset.inter_feat[dataset.uid_field].value_counts().max())
+    if config["eval_args"]["split"].get("LS") == "valid_and_test" and longest < SHORTEST_SEQUENCE:
+        msg = _too_short(config, f"the longest sequence has {longest}")
+        raise DataError(msg)
+
+
+def _too_short(config: Config, found: str) -> str:
+    return (
+        f"The sequences of {config['dataset']!r} are too short to split into training, validation and test "
+        f"cases: leave-one-out needs {SHORTEST_SEQUENCE} interactions of one user, but {found}; "
+        "use longer histories or weaker filters (`user_inter_num_interval`, `item_inter_num_interval`)."
+    )
