@@ -115,9 +115,11 @@ class GraphedStep:
         present = torch.cuda.current_stream()
         aside = _side_stream(present.device)
         aside.wait_stream(present)
-        with torch.cuda.stream(aside):
-            output = self._function(*inputs)
-        present.wait_stream(aside)
+        try:
+            with torch.cuda.stream(aside):
+                output = self._function(*inputs)
+        finally:  # after an error, too, the step is run again
+            present.wait_stream(aside)
         output.record_stream(present)
         return output
 

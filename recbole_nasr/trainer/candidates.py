@@ -164,7 +164,9 @@ class Trainings:
             trainer._train_epoch(self.train_data, 0)  # noqa: SLF001 - RecBole's own seam
             trained = time.perf_counter()
             trainer._valid_epoch(self.valid_data)  # noqa: SLF001
-        return trained - started + (time.perf_counter() - trained) / trainer.eval_step
+            seconds = trained - started + (time.perf_counter() - trained) / trainer.eval_step
+            trainer.release()
+        return seconds
 
     def _prepare(self, architecture: Architecture) -> NASRTrainer:
         config = copy.copy(self.config)

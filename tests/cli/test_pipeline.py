@@ -165,7 +165,7 @@ def test_the_test_cases_are_read_only_after_the_training(toy: Path, monkeypatch:
         events.append(f"epoch {epoch}")
         note(self, epoch, score)
 
-    monkeypatch.setattr(pipeline, "data_preparation", watched)
+    monkeypatch.setattr(run_data, "data_preparation", watched)
     monkeypatch.setattr(pipeline.EpochLines, "__call__", noted)
     run(toy)
     assert events[:3] == ["epoch 0", "epoch 1", "epoch 2"]
