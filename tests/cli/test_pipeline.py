@@ -14,7 +14,7 @@ import recbole.data.utils
 import torch
 import yaml
 
-from recbole_nasr import epochs, pipeline
+from recbole_nasr import epochs, pipeline, run_data
 from recbole_nasr.errors import ConfigError, DataError
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.quick_start import run_recbole
