@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.search.augmentation import check_augmentations
@@ -14,6 +14,17 @@ CHOICES = ("ranking", "evolution")
 SAMPLINGS = ("uniform", "fair")
 TIE_BREAKS = ("score", "flops")
 _NDCG = re.compile(r"ndcg@([1-9]\d*)", re.IGNORECASE)
+_OF_VIEWS = {
+    "augmentations": "augmentations",
+    "augmentation_ratio": "augmentation_ratio",
+    "search_symmetric": "symmetric",
+    "search_target_momentum": "target_momentum",
+    "search_leave_one_out": "leave_one_out",
+    "search_view_pairs": "view_pairs",
+    "search_report_view_pairs": "report_view_pairs",
+    "search_report_sequences": "report_sequences",
+}
+"""Configuration keys, and their names here, that only an objective of views reads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,13 +165,8 @@ class SearchSettings:
             )
             raise ConfigError(msg)
         if self.objective == "next_item":
-            unused = {
-                "search_symmetric": self.symmetric,
-                "search_target_momentum": self.target_momentum,
-                "search_leave_one_out": self.leave_one_out,
-                "search_view_pairs": self.view_pairs != 1,
-            }
-            given = [f"`{key}`" for key, value in unused.items() if value]
+            defaults = {field.name: field.default for field in fields(self)}
+            given = [f"`{key}`" for key, name in _OF_VIEWS.items() if getattr(self, name) != defaults[name]]
             if given:
                 msg = f"{', '.join(given)} has no meaning with `search_objective: next_item`, which compares no views."
                 raise ConfigError(msg)

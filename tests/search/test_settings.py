@@ -37,6 +37,8 @@ from recbole_nasr.search import SearchSettings
         ({"objective": "next_item", "symmetric": True}, "`search_symmetric` has no meaning"),
         ({"objective": "next_item", "target_momentum": 0.9}, "`search_target_momentum` has no meaning"),
         ({"objective": "next_item", "view_pairs": 2, "leave_one_out": True}, "`search_leave_one_out`, `search_view_pa"),
+        ({"objective": "next_item", "augmentations": ("crop",)}, "`augmentations` has no meaning"),
+        ({"objective": "next_item", "report_sequences": 9}, "`search_report_sequences` has no meaning"),
         ({"scope": "whole", "beam": 2}, "`search_beam` keeps choices of earlier blocks open"),
         ({"leave_one_out": True, "n_paths": 1}, "`search_leave_one_out` needs `search_n_paths` of at least 2"),
         ({"augmentations": ("drop",)}, "'drop'"),
