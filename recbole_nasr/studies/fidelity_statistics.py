@@ -1,7 +1,8 @@
 """How far a signal ranks networks as their trainings do: rank correlations, regret, and bootstrap intervals.
 
 Every statistic takes rows of equal samples of networks and gives one number per row, so that thousands of resamples
-take one call; SciPy has no such form of Kendall's τ. With one row they give SciPy's numbers.
+take one call; SciPy has no such form of Kendall's τ. With one row they give SciPy's numbers. τ of resamples, of which a
+page has some hundred thousand, has a way of its own.
 """
 
 from __future__ import annotations
@@ -63,6 +64,23 @@ def _ratio(above: Array, below: Array) -> Array:
     return np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
 
 
+def tau_of_samples(signal: Array, truth: Array, rows: npt.NDArray[np.int64]) -> Array:
+    """Return :func:`tau` of every sample of networks in ``rows (B, n)``; ``signal`` and ``truth`` are ``(n,)``.
+
+    A sample that has network i ``c[i]`` times has each pair (i, j) ``c[i] * c[j]`` times, so that all samples are two
+    products of matrices, and the same whole numbers are added up.
+    """
+    counts = np.zeros(rows.shape)
+    np.add.at(counts, (np.arange(len(rows))[:, None], rows), 1)
+    x, y = (_signs(side[None])[0] for side in (signal, truth))
+
+    def over_pairs(values: Array) -> Array:
+        summed: Array = ((counts @ values) * counts).sum(axis=1)
+        return summed
+
+    return _ratio(over_pairs(x * y), np.sqrt(over_pairs(x * x) * over_pairs(y * y)))
+
+
 def rho(signal: Array, truth: Array) -> Array:
     """Return Spearman's rank correlation of each row; nan where one is constant."""
     x, y = (stats.rankdata(side, axis=1) for side in (signal, truth))
@@ -99,7 +117,10 @@ def resamples(n: int, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> npt.NDAr
 
 def of_rows(statistic: Callable[[Array, Array], Array], pairs: Pairs, rows: npt.NDArray[np.int64]) -> Array:
     """Return the mean over ``pairs`` of a statistic of every sample of networks in ``rows (B, n)``, as ``(B,)``."""
-    stacked = np.stack([statistic(signal[rows], truth[rows]) for signal, truth in pairs])
+    if statistic is tau:
+        stacked = np.stack([tau_of_samples(signal, truth, rows) for signal, truth in pairs])
+    else:
+        stacked = np.stack([statistic(signal[rows], truth[rows]) for signal, truth in pairs])
     mean: Array = stacked.mean(axis=0)
     return mean
 

@@ -15,6 +15,7 @@ from recbole_nasr.studies.fidelity_statistics import (
     resamples,
     rho,
     tau,
+    tau_of_samples,
     top_tau,
 )
 
@@ -42,6 +43,17 @@ def test_both_agree_with_scipy_on_rows_with_ties() -> None:
     for number in range(20):
         assert tau(x, y)[number] == pytest.approx(stats.kendalltau(x[number], y[number]).statistic)
         assert rho(x, y)[number] == pytest.approx(stats.spearmanr(x[number], y[number]).statistic)
+
+
+def test_tau_of_samples_is_to_the_last_bit_that_of_the_rows_they_draw() -> None:
+    drawn = np.random.default_rng(3)
+    signal, truth = drawn.integers(6, size=11).astype(float), drawn.normal(size=11)
+    rows = resamples(11, 200)
+    rows[0] = 4  # one network alone has no order
+    found = tau_of_samples(signal, truth, rows)
+    np.testing.assert_array_equal(found, tau(signal[rows], truth[rows]))
+    assert math.isnan(found[0])
+    assert not np.isnan(found[1:]).all()
 
 
 def test_the_top_quarter_is_that_of_the_truth() -> None:
