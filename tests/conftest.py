@@ -160,6 +160,7 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         return made[-1]
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
     monkeypatch.setattr(graphs, "_on_gpu", lambda _tensor: True)
     monkeypatch.setattr(graphs, "waiting_refused", _NoSynchronisation)
     monkeypatch.setattr(graphs.GraphedStep, "_aside", lambda step, inputs: step._function(*inputs))
