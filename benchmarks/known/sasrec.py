@@ -40,7 +40,7 @@ def main() -> None:
     work = asked.work.resolve()
     runs = {"recbole-nasr": [_ours(asked, seed, work) for seed in asked.seeds]}
     cases = _cases(runs["recbole-nasr"][0]["data"], work / f"{asked.dataset}.csv", runs["recbole-nasr"][0]["test"])
-    runs["RecTools"] = [_theirs(asked, seed, cases, work) for seed in asked.seeds]
+    runs["RecTools"] = [_theirs(asked, seed, cases, work) for seed in asked.rectools_seeds or asked.seeds]
     for variant in asked.variant:
         label, _, words = variant.partition(":")
         runs[label] = [_ours(asked, seed, work, words.split()) for seed in asked.seeds]
@@ -68,6 +68,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dataset", default="ml")
     parser.add_argument("--data-path", default="", help="folder of an atomic file, as RecBole's data_path")
     parser.add_argument("--seeds", type=int, nargs="+", default=[2020, 2021, 2022])
+    parser.add_argument("--rectools-seeds", type=int, nargs="+", help="of RecTools, where they are not the same")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--length", type=int, default=30)
     parser.add_argument("--layers", type=int, default=2)
@@ -161,7 +162,6 @@ def _cases(inter: Path, path: Path, ours: Mapping[str, str]) -> Path:
 def _theirs(asked: argparse.Namespace, seed: int, cases: Path, work: Path) -> dict[str, Any]:
     """Train RecTools' SASRec in its own interpreter; choose its epoch by validation."""
     given = {
-        "cases": cases,
         "width": asked.width,
         "length": asked.length,
         "blocks": asked.layers,
@@ -175,7 +175,8 @@ def _theirs(asked: argparse.Namespace, seed: int, cases: Path, work: Path) -> di
     words = [f"--{key}={value}" for key, value in given.items()]
     output = work / f"rectools-{_name_of([*words, asked.dataset])}.json"
     if not output.is_file():
-        command = [asked.rectools_python, str(HERE / "rectools_sasrec.py"), *words, f"--output={output}"]
+        files = (f"--cases={cases}", f"--output={output}")
+        command = [asked.rectools_python, str(HERE / "rectools_sasrec.py"), *words, *files]
         subprocess.run(command, check=True, cwd=work)  # noqa: S603 - the user names the interpreter
     content = json.loads(output.read_text(encoding="utf-8"))
     scores = [_mean(epoch["ranks"]["valid"], "ndcg@20") for epoch in content["epochs"]]
