@@ -55,8 +55,11 @@ def main() -> None:
         "processor": device_name(torch.device("cpu")),
         "versions": versions(),
         "sides": {side: _summary(found, runs["RecTools"]) for side, found in runs.items()},
+        "variants": {side: _against(runs[side], runs["recbole-nasr"]) for side in list(runs)[2:]},
     }
     sys.stdout.write(_table(content["sides"]) + "\n")
+    for side, found in content["variants"].items():
+        sys.stdout.write(f"{side} against recbole-nasr: " + ", ".join(map(_difference, found.items())) + "\n")
     if asked.output:
         asked.output.parent.mkdir(parents=True, exist_ok=True)
         asked.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -216,15 +219,33 @@ def _summary(runs: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str,
         found["versions"] = runs[0]["versions"]
     for metric in METRICS:
         values = [run["test"][metric] for run in found["runs"]]
-        theirs = [_mean(run["ranks"], metric) for run in reference]
         found[metric] = {
             "mean": float(np.mean(values)),
             "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
         }
-        found[metric]["relative"] = float(np.mean(values) / np.mean(theirs) - 1)
-        pair = paired_comparison(_per_case(runs, metric), _per_case(reference, metric), n_bootstrap=2000)
-        found[metric]["relative_interval"] = [bound / float(np.mean(theirs)) for bound in pair.interval]
+    for metric, difference in _against(runs, reference).items():
+        found[metric].update(difference)
     return found
+
+
+def _against(runs: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return by how much the mean of each metric is above that of ``reference``, and the interval over cases."""
+    found = {}
+    for metric in METRICS:
+        ours, theirs = _per_case(runs, metric), _per_case(reference, metric)
+        base = float(theirs.mean())
+        interval = paired_comparison(ours, theirs, n_bootstrap=2000).interval
+        found[metric] = {
+            "relative": float(ours.mean()) / base - 1,
+            "relative_interval": [bound / base for bound in interval],
+        }
+    return found
+
+
+def _difference(named: tuple[str, Mapping[str, Any]]) -> str:
+    metric, found = named
+    low, high = found["relative_interval"]
+    return f"{metric} {found['relative']:+.1%} [{low:+.1%}, {high:+.1%}]"
 
 
 def _table(sides: Mapping[str, Mapping[str, Any]]) -> str:
