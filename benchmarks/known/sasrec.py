@@ -46,6 +46,8 @@ def main() -> None:
         runs[label] = [_ours(asked, seed, work, words.split()) for seed in asked.seeds]
     import torch
 
+    sides = {side: _summary(found, runs["RecTools"]) for side, found in runs.items()}
+    variants = {side: _against(runs[side], runs["recbole-nasr"]) for side in list(runs)[2:]}
     content = {
         "settings": {
             key: value
@@ -54,11 +56,11 @@ def main() -> None:
         },
         "processor": device_name(torch.device("cpu")),
         "versions": versions(),
-        "sides": {side: _summary(found, runs["RecTools"]) for side, found in runs.items()},
-        "variants": {side: _against(runs[side], runs["recbole-nasr"]) for side in list(runs)[2:]},
+        "sides": sides,
+        "variants": variants,
     }
-    sys.stdout.write(_table(content["sides"]) + "\n")
-    for side, found in content["variants"].items():
+    sys.stdout.write(_table(sides) + "\n")
+    for side, found in variants.items():
         sys.stdout.write(f"{side} against recbole-nasr: " + ", ".join(map(_difference, found.items())) + "\n")
     if asked.output:
         asked.output.parent.mkdir(parents=True, exist_ok=True)
