@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import torch
 from torch import nn
@@ -194,7 +194,7 @@ def _lack_of_compiler(device: torch.device) -> str:
     if device.type == "cuda" and _TORCH < (2, 5):
         return f"torch {torch.__version__} compiles the same operation anew in every layer"
     if device.type == "cuda":
-        return "" if importlib.util.find_spec("triton") else "triton is not installed"
+        return "" if find_spec("triton") else "triton is not installed"
     compilers = (os.environ.get("CXX", ""), "g++", "clang++")
     return "" if any(name and shutil.which(name) for name in compilers) else "there is no C++ compiler"
 

@@ -29,7 +29,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def pretend(capability: tuple[int, int] = (9, 0), triton: object = True) -> None:
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "Old GPU")
-        monkeypatch.setattr(acceleration.importlib.util, "find_spec", lambda _: triton)
+        monkeypatch.setattr(acceleration, "find_spec", lambda _: triton)
         monkeypatch.setattr(acceleration, "_TORCH", (2, 5))
         found = acceleration._failure_to_compile
         monkeypatch.setattr(
