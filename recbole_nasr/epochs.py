@@ -30,7 +30,9 @@ class EpochLines:
         self._then = then
         self._trainer = trainer
         self._metric, self._total = config["valid_metric"].lower(), config["epochs"]
-        self._time, self._stages, self._epochs = time.perf_counter(), 0.0, trainer.start_epoch
+        self._time: float | None = None  # since when an epoch has been in work; what precedes the first is none
+        self._spent = 0.0  # on it, before an interruption
+        self._epochs = trainer.start_epoch
         self._interrupted = False
 
     def __call__(self, epoch_index: int, score: float) -> None:
@@ -38,9 +40,8 @@ class EpochLines:
         if self._trainer.cur_step == 0:  # evaluations since the best one
             self.best_epoch = epoch_index + 1
         self._scores.append((epoch_index, score))
-        now = time.perf_counter()
-        stages = sum(stages_of(self._trainer).values())  # all before the first epoch
-        seconds, self._time, self._stages = now - self._time - (stages - self._stages), now, stages
+        seconds = self._since_the_last()
+        self._time, self._spent = time.perf_counter(), 0.0
         done, self._epochs = epoch_index + 1 - self._epochs, epoch_index + 1
         left = seconds / max(done, 1) * (self._total - self._epochs)  # at most: training may stop before
         _LOG.info(
@@ -60,16 +61,27 @@ class EpochLines:
 
     def state(self) -> dict[str, Any]:
         """Return what must be known after an interruption, as plain values."""
-        return {"best_epoch": self.best_epoch, "scores": self._scores, "seconds": self.seconds}
+        return {
+            "best_epoch": self.best_epoch,
+            "scores": self._scores,
+            "seconds": self.seconds,
+            "since_the_last": self._since_the_last(),
+            "epochs_of_the_last": self._epochs,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on after an interruption; whoever listens hears of the epochs before it."""
         self.best_epoch, self.seconds, self._interrupted = state["best_epoch"], list(state["seconds"]), True
         self._scores = [(int(epoch), float(score)) for epoch, score in state["scores"]]
-        self._time, self._stages = time.perf_counter(), sum(stages_of(self._trainer).values())
-        self._epochs = self._trainer.start_epoch
+        # What was worked on the present epoch before belongs to it; the first states of this version do not say it.
+        self._spent = float(state.get("since_the_last", 0.0))
+        self._epochs = int(state.get("epochs_of_the_last", self._trainer.start_epoch))
         for epoch, score in self._scores if self._then is not None else ():
             self._then(epoch, score)  # type: ignore[misc]  # mypy does not see that it is not None
+
+    def _since_the_last(self) -> float:
+        """Return the seconds worked since the last line, an interruption left out."""
+        return self._spent + (0.0 if self._time is None else time.perf_counter() - self._time)
 
     def time_epochs(self) -> None:
         """Measure the training epochs of the trainer; it reads its loss back, so they are over when it returns."""
@@ -77,6 +89,8 @@ class EpochLines:
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
+            if self._time is None:
+                self._time = start
             loss = train_epoch(*args, **kwargs)
             if self._interrupted:  # part of it was trained before
                 self._interrupted = False

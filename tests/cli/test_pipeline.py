@@ -129,20 +129,80 @@ def test_every_epoch_is_one_line_on_the_way(toy: Path, caplog: pytest.LogCapture
     assert all("ndcg@5 0." in line for line in lines[1:])
 
 
+class Clock:
+    """Stands for the time, which passes when it is told to."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr(epochs.time, "perf_counter", lambda: self.now)
+
+    def trainer(self, epoch_seconds: float, start_epoch: int = 0) -> Any:
+        def train_epoch() -> None:
+            self.now += epoch_seconds
+
+        return SimpleNamespace(cur_step=0, start_epoch=start_epoch, best_valid_score=0.5, _train_epoch=train_epoch)
+
+    def lines(self, trainer: Any) -> epochs.EpochLines:
+        made = epochs.EpochLines(trainer, {"valid_metric": "NDCG@20", "epochs": 4})
+        made.time_epochs()
+        return made
+
+
+def times_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage().rpartition("(")[2] for record in caplog.records]
+
+
 def test_the_first_line_leaves_out_the_search_also_when_every_second_epoch_is_evaluated(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = iter([0.0, 150.0, 160.0])
-    monkeypatch.setattr(epochs.time, "perf_counter", lambda: next(clock))
-    trainer = SimpleNamespace(cur_step=0, start_epoch=0, best_valid_score=0.5, stage_seconds={"search": 110.0})
-    lines = pipeline.EpochLines(trainer, {"valid_metric": "NDCG@20", "epochs": 4})  # type: ignore[arg-type]
+    clock = Clock(monkeypatch)
+    trainer = clock.trainer(20.0)
+    lines = clock.lines(trainer)
+    clock.now += 110  # the search
     with caplog.at_level("INFO", "recbole_nasr"):
-        lines(1, 0.4)
-        lines(3, 0.5)
-    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == [
-        "40.0 s, at most 40 s left)",
-        "10.0 s)",
-    ]
+        for epoch in range(4):
+            trainer._train_epoch()
+            if epoch % 2:
+                lines(epoch, 0.4)
+    assert times_of(caplog) == ["40.0 s, at most 40 s left)", "40.0 s)"]
+
+
+def test_the_first_line_after_an_interruption_has_the_time_worked_before_it_and_not_the_time_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
+    first = clock.trainer(20.0)
+    lines = clock.lines(first)
+    with caplog.at_level("INFO", "recbole_nasr"):
+        for _ in range(3):
+            first._train_epoch()
+        lines(1, 0.4)  # the third is not over yet
+        clock.now += 5
+        state = lines.state()
+        clock.now += 7000
+        second = clock.trainer(12.0, start_epoch=2)
+        again = clock.lines(second)
+        again.restore(state)
+        clock.now += 30  # the data
+        second._train_epoch()
+        again(2, 0.4)
+        second._train_epoch()
+        again(3, 0.4)
+    assert times_of(caplog) == ["60.0 s, at most 60 s left)", "17.0 s, at most 17 s left)", "12.0 s)"]
+
+
+def test_a_search_that_went_on_after_an_interruption_does_not_shorten_the_first_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
+    trainer = clock.trainer(20.0)
+    lines = clock.lines(trainer)
+    clock.now += 30  # the rest of the search
+    trainer.stage_seconds = {"search": 130.0}  # with what was kept of it
+    with caplog.at_level("INFO", "recbole_nasr"):
+        trainer._train_epoch()
+        lines(0, 0.4)
+    assert times_of(caplog) == ["20.0 s, at most 60 s left)"]
 
 
 def test_the_test_cases_are_read_only_after_the_training(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
