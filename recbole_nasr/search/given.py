@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from recbole_nasr.errors import ArchitectureError
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.search.blockwise import BlockwiseSearch
@@ -40,7 +41,7 @@ class GivenScores:
 
 
 def score_architectures(
-    problem: SearchProblem, architectures: Sequence[Architecture], *, trained: bool = True
+    problem: SearchProblem, architectures: Sequence[Architecture], *, trained: bool = True, keeper: Keeper | None = None
 ) -> GivenScores:
     """Train the supernet as :func:`~recbole_nasr.search.search` does, and score ``architectures`` with its weights.
 
@@ -53,6 +54,8 @@ def score_architectures(
         problem: What is searched, and how.
         architectures: Of the space of ``problem``.
         trained: Leave the supernet at its initial weights otherwise, with every λ at :data:`UNTRAINED_GATE`.
+        keeper: Saves the state of the training, and has the one to go on from; the scores are the same to the last bit.
+            Without training there is nothing to keep.
 
     Raises:
         ArchitectureError: If a network is not one of the space, or only a sample of a block's paths would be ranked.
@@ -63,8 +66,8 @@ def score_architectures(
     check_all_ranked(problem.space, problem.settings)
     with own_randomness(problem.seed), problem.acceleration.products():
         if problem.settings.scope == "whole":
-            return _score_whole(problem, networks, trained=trained)
-        metric, blocks = _ranked_blocks(problem) if trained else _untrained_blocks(problem)
+            return _score_whole(problem, networks, keeper or Keeper(), trained=trained)
+        metric, blocks = _ranked_blocks(problem, keeper or Keeper()) if trained else _untrained_blocks(problem)
     sums = (sum(scores[path] for scores, path in zip(blocks, network, strict=True)) for network in networks)
     return GivenScores(metric, tuple(sums))
 
@@ -81,27 +84,31 @@ def _paths_of(architecture: Architecture, space: SearchSpace) -> Prefix:
     return tuple(tuple(space.operations.index(name) for name in block) for block in architecture.blocks)
 
 
-def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], *, trained: bool) -> GivenScores:
+def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], keeper: Keeper, *, trained: bool) -> GivenScores:
     one_block = SearchSpace(problem.space.operations, (problem.space.n_layers,))
     state = SearchState.begin(problem, one_block)
-    if trained:
-        trainer = BlockTrainer(state.supernet, [()], one_block, problem.settings, problem.seed, state.objective)
-        trainer.train(state.train, "search: train the supernet")
-        trainer.release()
-    else:
-        _open_gates(state.supernet)
-        state.objective.start(0)
     joined = [tuple(op for path in network for op in path) for network in networks]
     distinct = sorted(set(joined))
     label = f"search: score {len(distinct)} given networks"
+    if trained:
+        trainer = BlockTrainer(state.supernet, [()], one_block, problem.settings, problem.seed, state.objective)
+        with keeper.part("search", state.progress), keeper.part("block", trainer.state):
+            state.go_on(keeper.take("search"))
+            trainer.restore(keeper.take("block"))
+            trainer.train(state.train, "search: train the supernet", keeper)
+            trainer.release()
+            keeper.stage(label)  # the scoring draws nothing, so one that is interrupted starts over and gives the same
+    else:
+        _open_gates(state.supernet)
+        state.objective.start(0)
     with open_progress(state.objective.work(len(distinct)), label, unit="path") as progress:
         means = state.objective.score([()], distinct, progress).values[0].mean(dim=1).tolist()
     found = dict(zip(distinct, means, strict=True))
     return GivenScores(state.objective.metric, tuple(found[network] for network in joined))
 
 
-def _ranked_blocks(problem: SearchProblem) -> tuple[str, list[BlockScores]]:
-    rankings = BlockwiseSearch(problem).run().blocks
+def _ranked_blocks(problem: SearchProblem, keeper: Keeper) -> tuple[str, list[BlockScores]]:
+    rankings = BlockwiseSearch(problem, keeper).run().blocks
     index = problem.space.operations.index
     blocks = [
         {

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_nasr import run_checks
+from recbole_nasr.identity import run_key
 from recbole_nasr.model.settings import search_settings, search_space
-from recbole_nasr.runs import RunFolder
 from recbole_nasr.search import check_all_ranked
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.space import Architecture
@@ -27,6 +27,7 @@ from recbole_nasr.studies.running import Runner
 from recbole_nasr.studies.signals import SignalRecord, find_signal, find_signals, score_networks, signal_key
 from recbole_nasr.studies.tables import FinishedRun
 from recbole_nasr.studies.trials import Follower, cell_of
+from recbole_nasr.unfinished import RunPlace, opened_run
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ class FidelityRunner:
         """Make the run, unless an equal one has been made before; see :class:`~recbole_nasr.studies.running.Runner`."""
         if cell.model == TRAINED:
             return self.trainings(cell, architecture, on_validation)
-        asked, given = self.trainings.asked, cell.given()
-        effective = run_checks.check_run(cell.model, cell.dataset, given, set())
+        effective = run_checks.check_run(cell.model, cell.dataset, cell.given(), set())
         untrained = cell.label in self._untrained()
         key = signal_key(cell.dataset, effective, untrained=untrained)
         folders = self.trainings.record_folders(cell.dataset)
@@ -101,21 +101,42 @@ class FidelityRunner:
             return found, True
         earlier = (name for record in find_signals(key, cell.seed, folders[:1]) for name in record.scores)
         networks = list(dict.fromkeys([*self._networks(), *earlier]))  # the record is written anew, and loses none
-        name = f"{asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
-        folder = RunFolder.create(asked.request.runs_dir, cell.dataset, cell.model, name)
-        text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
-        record = score_networks(
-            cell,
-            [Architecture.parse(network) for network in networks],
-            folder,
-            folder.write_text("settings.yaml", text),
-            key=key,
-            effective=effective,
-            untrained=untrained,
-            command=self.trainings.command,
-        )
+        record = self._scored(cell, networks, key, effective, untrained, on_validation)
         record.save(folders[0])
         return record, False
+
+    def _scored(
+        self,
+        cell: Cell,
+        networks: Sequence[str],
+        key: str,
+        effective: Mapping[str, Any],
+        untrained: bool,  # noqa: FBT001 - one of many facts
+        on_validation: Follower,
+    ) -> SignalRecord:
+        """Make a signal's run, or go on with the one that was interrupted."""
+        asked = self.trainings.asked
+        request = asked.request
+        name = f"{asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
+        again = run_key(
+            cell.model, cell.dataset, effective, name=f"{name} untrained" if untrained else name, n_processes=1
+        )
+        place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
+        with opened_run(place, again, fresh=False, interval=request.checkpoint_interval) as (folder, keeper):
+            on_validation.begins(keeper.describe())
+            text = settings_text({"model": cell.model, "dataset": cell.dataset, **cell.given()})
+            return score_networks(
+                cell,
+                [Architecture.parse(network) for network in networks],
+                folder,
+                folder.write_text("settings.yaml", text),
+                key=key,
+                effective=effective,
+                untrained=untrained,
+                command=self.trainings.command,
+                keeper=keeper,
+                run=again,
+            )
 
     def table(self, engine: Engine, runs: Sequence[FinishedRun]) -> FidelityTable:
         """Return what the study has found so far.

@@ -15,6 +15,7 @@ from recbole.utils import init_seed
 from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.identity import result_settings
 from recbole_nasr.isolation import isolated_run
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.machine import device_name, environment
 from recbole_nasr.model.settings import search_space
 from recbole_nasr.run_data import load_data
@@ -125,20 +126,26 @@ def score_networks(
     effective: Mapping[str, Any],
     untrained: bool,
     command: Sequence[str],
+    keeper: Keeper | None = None,
+    run: str = "",
 ) -> SignalRecord:
     """Train the supernet that ``cell`` asks for on the training part of its data, and score ``networks`` with it.
 
     Args:
         cell: The signal, its settings and seed.
         networks: What to score.
-        folder: A fresh run folder; gets ``scores.csv`` and the log.
+        folder: A run folder; gets ``scores.csv`` and the log.
         settings_file: Complete settings of the run.
         key: From :func:`signal_key`.
         effective: Every value in force.
         untrained: Leave the supernet as it starts.
         command: The command line to write down.
+        keeper: Saves the state of the run, and has the one to go on from: the scores are the same to the last bit.
+        run: From :func:`recbole_nasr.identity.run_key`, to be found by.
     """
-    record = RunRecord(folder, cell.model, cell.dataset, command)
+    keeper = keeper or Keeper()
+    record = RunRecord(folder, cell.model, cell.dataset, command, seconds=keeper.take("seconds") or {})
+    record.facts.update({"key": run} if run else {})
     with record.running(), isolated_run(folder.path):
         config = Config(cell.model, cell.dataset, [str(settings_file)])
         processor = device_name(config["device"])
@@ -148,12 +155,12 @@ def score_networks(
             be_deterministic(config["device"], strict=True)
         with record.stage("data"):
             _, (train_data, _, _) = load_data(config)
-        with record.stage("search"):
-            given = score_architectures(
-                search_problem(config, train_data, search_space(config)), networks, trained=not untrained
-            )
+        problem = search_problem(config, train_data, search_space(config))
+        with keeper.part("seconds", record.elapsed), record.stage("search"):
+            given = score_architectures(problem, networks, trained=not untrained, keeper=keeper)
         scores = dict(zip(map(str, networks), given.scores, strict=True))
         folder.write_csv("scores.csv", ["architecture", given.metric], [list(row) for row in scores.items()])
+    keeper.done()
     return SignalRecord(
         key=key,
         seed=cell.seed,

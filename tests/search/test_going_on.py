@@ -13,8 +13,17 @@ import torch
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper, plain
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.search import SearchProblem, SearchResult, SearchSequences, SearchSettings, search
+from recbole_nasr.search import (
+    SearchProblem,
+    SearchResult,
+    SearchSequences,
+    SearchSettings,
+    score_architectures,
+    search,
+)
+from recbole_nasr.search.next_item import NextItem
 from recbole_nasr.search.objective import Objective
+from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import SearchSpace
 
 SMALL = SearchSettings(epochs=2, n_paths=2, batch_size=8, holdout_ratio=0.25, learning_rate_decay=0.5, decay_steps=2)
@@ -109,6 +118,51 @@ def test_killed_again_and_again_it_finds_the_same(
         assert {"training", "ranking"} <= set(where)
 
 
+@pytest.mark.parametrize("kind", ["paper", "whole"])
+def test_given_networks_have_the_same_scores_from_a_supernet_that_was_killed_again_and_again(
+    kind: str, tmp_path: Path, make_sequences: Callable[..., SearchSequences]
+) -> None:
+    given = problem(make_sequences(24), KINDS[kind])
+    networks = [given.space.architecture(paths) for paths in (((0, 1), (0,)), ((1, 1), (1,)))]
+    expected = score_architectures(given, networks)
+    where: list[str] = []
+    lives = iter([2, 1, 2, *[1] * 5, *[9] * 20])
+    while True:
+        keeper = FallingKeeper(tmp_path, 0.0, next(lives))
+        keeper.load()
+        try:
+            found = score_architectures(given, networks, keeper=keeper)
+            break
+        except Killed:
+            where += keeper.reached
+            torch.manual_seed(len(where))  # another process has another random state
+    assert found == expected
+    assert where.count("training") > 2
+    if kind == "paper":
+        assert "ranking" in where
+
+
+def test_a_scoring_that_is_killed_starts_over_from_the_trained_supernet(
+    tmp_path: Path, make_sequences: Callable[..., SearchSequences], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = problem(make_sequences(24), KINDS["whole"])
+    networks = [given.space.architecture(((0, 1), (0,)))]
+    expected = score_architectures(given, networks)
+
+    def killed(*_args: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NextItem, "score", killed)
+        with pytest.raises(Killed):
+            score_architectures(given, networks, keeper=Keeper(tmp_path, 1e9))
+    keeper = Keeper(tmp_path, 1e9)
+    assert keeper.load() == "search: score 1 given networks"
+    with monkeypatch.context() as patch:
+        patch.setattr(BlockTrainer, "step", killed)  # nothing is trained again
+        assert score_architectures(given, networks, keeper=keeper) == expected
+
+
 def test_a_ranking_that_is_killed_in_the_middle_starts_over(
     tmp_path: Path, make_sequences: Callable[..., SearchSequences], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,8 +194,6 @@ def test_a_ranking_that_is_killed_in_the_middle_starts_over(
 def test_a_state_with_a_loss_that_is_not_finite_is_not_saved(
     tmp_path: Path, make_sequences: Callable[..., SearchSequences], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recbole_nasr.search.training import BlockTrainer
-
     step, taken = BlockTrainer.step, []
 
     def broken(self: BlockTrainer, *batch: Any) -> torch.Tensor:

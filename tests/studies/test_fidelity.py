@@ -1,26 +1,32 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from recbole_nasr import cli, pipeline
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.fidelity_page import verdict
+from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import SearchSpace
 from recbole_nasr.space.strata import stratified_sample
 from recbole_nasr.studies import signals
+from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
 from recbole_nasr.studies.fidelity_tables import FidelityTable, Signal, build_table
-from recbole_nasr.studies.plan import Cell, identity
+from recbole_nasr.studies.plan import Cell, base_settings, identity
 from recbole_nasr.studies.record import ResultRecord
-from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.request import StudyRequest, build_study_request
+from recbole_nasr.studies.running import Runner
 from recbole_nasr.studies.signals import SignalRecord, find_signal
 
-from .conftest import record_of
+from .conftest import TOY, record_of
 
 Study = Callable[..., int]
 SAMPLE = stratified_sample(SearchSpace(("transformer_h4", "tcn_d1_2"), (1, 1)), 4)
@@ -186,6 +192,54 @@ def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
     records.rename("kept")
     assert study("fidelity", *SMALL, "--run_name=again", "--results=kept") == cli.OK
     assert Path("runs/toy/fidelity-again/fidelity.csv").read_text() == before
+
+
+class Beginnings:
+    """Follows a run: where it began each time."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    def begins(self, state: str) -> None:
+        self.states.append(state)
+
+    def __call__(self, epoch: int, score: float) -> None: ...
+
+
+@pytest.mark.usefixtures("crowd")
+def test_the_supernet_of_a_signal_that_was_stopped_goes_on_and_gives_the_same_scores_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def score(runs: str) -> SignalRecord:
+        words = [*TOY, *SMALL, "--search_batch_size=4", f"--runs_dir={runs}", "--checkpoint_interval=0"]
+        asked = build_study_request(parse_line(["--study=fidelity", *words]))
+        plan = build_fidelity_plan(asked, {"toy": base_settings(asked, "toy")})
+        runner = FidelityRunner(Runner(asked, [], lambda _: None), plan.sample)
+        record, taken_over = runner(next(cell for cell in plan.cells if cell.label == "contrastive paper"), "", began)
+        assert isinstance(record, SignalRecord)
+        assert not taken_over
+        return record
+
+    began = Beginnings()
+    expected = score("whole")
+    step, n_steps = BlockTrainer.step, itertools.count(1)
+
+    def stopped(self: BlockTrainer, *batch: Any) -> Any:
+        if next(n_steps) in (2, 4):
+            raise KeyboardInterrupt
+        return step(self, *batch)
+
+    monkeypatch.setattr(BlockTrainer, "step", stopped)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            score("killed")
+    found = score("killed")
+    assert (found.key, found.seed, found.scores) == (expected.key, expected.seed, expected.scores)
+    assert len(set(expected.scores.values())) == 2
+    assert [bool(state) for state in began.states] == [False, False, True, True]
+    (folder,) = Path("killed/toy").glob("*-NASRSearch-*")
+    assert not (folder / "resume").exists()
+    assert json.loads((folder / "run.json").read_text())["interruptions"] == 2
 
 
 def test_a_larger_sample_goes_on_with_the_same_study(ask: Callable[..., StudyRequest]) -> None:
