@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.settings_file import read_settings
 
 TEXT_KEYS = frozenset(
@@ -96,6 +97,7 @@ class Request:
         prepare: Whether to stop after the preparation of the data and its report.
         fresh: Whether to start over where the same command has left an unfinished run.
         checkpoint_interval: Seconds between two saved states of a run.
+        lost_after: Seconds without a sign of life after which one of several processes counts as lost.
         file_settings: Keys for the models that stand in configuration files.
         line_settings: Keys for the models that stand on the command line.
     """
@@ -109,6 +111,7 @@ class Request:
     prepare: bool = False
     fresh: bool = False
     checkpoint_interval: float = 30.0
+    lost_after: float = LOST_AFTER_S
     file_settings: dict[str, Any] = field(default_factory=dict)
     line_settings: dict[str, Any] = field(default_factory=dict)
 
@@ -221,6 +224,7 @@ def build_request(line: dict[str, Any]) -> Request:
         prepare=prepare,
         fresh=_boolean("fresh", take("fresh", default=False)),
         checkpoint_interval=_seconds("checkpoint_interval", take("checkpoint_interval", default=30.0)),
+        lost_after=check_lost_after(take("lost_after", default=LOST_AFTER_S)),
         file_settings=in_files,
         line_settings=on_line,
     )

@@ -90,7 +90,8 @@ def _obey(line: dict[str, Any], words: Sequence[str]) -> None:
     else:
         request = build_request(line)
         gpu_id = str(request.settings.get("gpu_id", ""))
-        with joined_processes(request.device, gpu_id), output_folder(request.runs_dir) as runs_dir:
+        joined = joined_processes(request.device, gpu_id, request.lost_after)
+        with joined, output_folder(request.runs_dir) as runs_dir:
             _run(replace(request, runs_dir=runs_dir), [*program().split(), *words])
 
 

@@ -69,6 +69,7 @@ UNLISTED_KEYS = {
     "port": "port of the first machine",
     "offset": "number of the first process on this machine",
     "group_offset": "the same, in RecBole's scripts",
+    "lost_after": "seconds without a sign of life after which a process counts as lost",
     "local_rank": "number of the process on this machine",
     "verbose": "set by RecBole in the processes after the first",
     "log_mlflow": "whether MLflow is told of a run of the command line",

@@ -7,16 +7,20 @@ they were given.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from textwrap import shorten
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
 from recbole_nasr.errors import NASRError
+from recbole_nasr.heartbeat import LOST_AFTER_S, Heartbeat, Identity, connect, end_process
 
 T = TypeVar("T")
 
@@ -35,14 +39,27 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def join(*, rank: int, world_size: int, device: torch.device, init_method: str = "env://") -> None:
+_heartbeat: Heartbeat | None = None
+
+
+def join(
+    *,
+    rank: int,
+    world_size: int,
+    device: torch.device,
+    init_method: str = "env://",
+    lost_after: float = LOST_AFTER_S,
+) -> None:
     """Join the other processes, unless this one has; waits until all are there.
+
+    From then on this process ends, with a message, when another one is lost.
 
     Args:
         rank: Number of this process.
         world_size: How many there are.
         device: Where they compute: gloo connects CPUs, NCCL GPUs.
         init_method: Where they meet, as in `torch.distributed.init_process_group`.
+        lost_after: Seconds without a sign of life after which a process counts as lost; 0 leaves it to torch.
     """
     if dist.is_initialized():
         return
@@ -50,12 +67,39 @@ def join(*, rank: int, world_size: int, device: torch.device, init_method: str =
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     with _answered():
         dist.init_process_group(backend, init_method=init_method, rank=rank, world_size=world_size)
+    if lost_after:
+        _watch_the_others(init_method, lost_after)
+
+
+def _watch_the_others(init_method: str, lost_after: float) -> None:
+    global _heartbeat  # noqa: PLW0603 - like the process group, there is one in a process
+    number, n_processes = rank(), world_size()
+    if n_processes == 1:
+        return
+    identities = from_all(Identity.of_this_process())
+    where = urlsplit(init_method)
+    host = where.hostname or os.environ["MASTER_ADDR"]
+    port = where.port or int(os.environ["MASTER_PORT"])
+    end = partial(end_process, n_processes=n_processes, lost_after=lost_after)
+    with _answered():
+        _heartbeat = Heartbeat(connect(host, port), number, identities, lost_after, end)
+    from_all(None)  # all have counted once before the first looks
+    _heartbeat.start()
+
+
+def stop_watching() -> None:
+    """Let the others be lost from now on, such as at the end."""
+    global _heartbeat  # noqa: PLW0603 - as above
+    if _heartbeat is not None:
+        _heartbeat.stop()
+    _heartbeat = None
 
 
 def leave() -> None:
     """Part from the other processes, once all have come this far."""
     if dist.is_initialized():
         from_all(None)
+        stop_watching()
         dist.destroy_process_group()
 
 

@@ -18,7 +18,7 @@ NOT_OF_THE_RESULT = frozenset(
   {
     "seed", "data_path", "source", "checkpoint_dir", "gpu_id", "use_gpu", "device", "state", "show_progress",
     "save_dataset", "save_dataloaders", "dataset_save_path", "dataloaders_save_path", "log_wandb", "wandb_project",
-    "log_mlflow", "mlflow_experiment", "local_rank",
+    "log_mlflow", "mlflow_experiment", "local_rank", "lost_after",
     "world_size", "nproc", "ip", "port", "offset", "group_offset", "encoding", "config_files", "verbose",
     "saved", "single_spec",
   }

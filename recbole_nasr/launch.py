@@ -14,6 +14,7 @@ import torch
 
 from recbole_nasr import distributed
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.heartbeat import LOST_AFTER_S
 from recbole_nasr.workers import check_gpus, in_several_processes, own_gpus
 
 
@@ -47,7 +48,7 @@ class Launch:
 
 
 @contextmanager
-def joined_processes(device: str, gpu_id: str) -> Iterator[Launch]:
+def joined_processes(device: str, gpu_id: str, lost_after: float = LOST_AFTER_S) -> Iterator[Launch]:
     """Let the processes that torchrun has started meet for the length of the block.
 
     One that is alone, or has met the others already, just goes on.
@@ -55,6 +56,7 @@ def joined_processes(device: str, gpu_id: str) -> Iterator[Launch]:
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
         gpu_id: RecBole's key, as the user gave it.
+        lost_after: Seconds without a sign of life after which a process counts as lost; 0 leaves it to torch.
 
     Raises:
         ConfigError: If the processes cannot have a GPU each.
@@ -71,10 +73,13 @@ def joined_processes(device: str, gpu_id: str) -> Iterator[Launch]:
         check_gpus(own_gpus(), launch.local_world_size)
         chosen = torch.device("cuda", launch.local_rank)
         torch.cuda.set_device(chosen)  # before anything else looks for GPUs: RecBole shows a process the first only
-    distributed.join(rank=launch.rank, world_size=launch.world_size, device=chosen)
-    with in_several_processes(launch.rank):
-        yield launch
-    distributed.leave()  # not after an error: the others may never answer
+    distributed.join(rank=launch.rank, world_size=launch.world_size, device=chosen, lost_after=lost_after)
+    try:
+        with in_several_processes(launch.rank):
+            yield launch
+        distributed.leave()  # not after an error: the others may never answer
+    finally:
+        distributed.stop_watching()
 
 
 def process_settings() -> dict[str, Any]:

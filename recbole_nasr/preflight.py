@@ -157,6 +157,7 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
                 "quick",
                 "fresh",
                 "checkpoint_interval",
+                "lost_after",
                 "run_name",
                 "runs_dir",
                 "config_files",

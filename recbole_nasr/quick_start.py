@@ -17,6 +17,7 @@ from recbole.quick_start.quick_start import run as _recbole_run
 from recbole.quick_start.quick_start import run_recboles as _recbole_run_recboles
 
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.isolation import restored_visible_devices
 from recbole_nasr.workers import check_gpus, in_several_processes, own_gpus
 
@@ -62,6 +63,7 @@ def run(
             unknown; nothing has been started then.
     """
     _check_numbers(nproc, world_size, group_offset)
+    check_lost_after((config_dict or {}).get("lost_after", LOST_AFTER_S))
     settings = dict(config_dict or {})  # RecBole writes into it
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, settings or None, saved)

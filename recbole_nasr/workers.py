@@ -25,6 +25,7 @@ from recbole.trainer import Trainer
 
 from recbole_nasr import distributed
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.patching import swapped
 
 Function = Callable[..., Any]
@@ -84,6 +85,7 @@ def _choose_device(original: Function) -> Function:
             world_size=options["world_size"],
             device=options["device"],
             init_method=f"tcp://{options['ip']}:{options['port']}",
+            lost_after=check_lost_after(options.get("lost_after", LOST_AFTER_S)),
         )
         options.update(local_rank=local_rank, single_spec=False)
         if distributed.rank() > 0:  # what one process says or writes is enough
@@ -195,6 +197,20 @@ def _collect_all(original: Function) -> Function:
     return get_data_struct
 
 
+def _part_together(original: Function) -> Function:
+    """Part once all have come this far (quick_start/quick_start.py:156).
+
+    With RecBole's first process goes the place where the processes meet, and the others would seem lost to each other.
+    """
+
+    def destroy_process_group(*args: Any, **kwargs: Any) -> None:
+        distributed.from_all(None)
+        distributed.stop_watching()
+        original(*args, **kwargs)
+
+    return destroy_process_group
+
+
 def _already_exact(_original: Function) -> Function:
     """Skip that average (trainer/trainer.py:633-656), which also rounds to float32."""
 
@@ -224,6 +240,7 @@ def _create_folder(_original: Function) -> Function:
 _REPAIRS: tuple[tuple[Any, str, Callable[[Function], Function]], ...] = (
     (Config, "_init_device", _choose_device),
     (recbole_trainer, "DistributedDataParallel", _on_any_device),
+    (torch.distributed, "destroy_process_group", _part_together),
     (torch.nn.SyncBatchNorm, "convert_sync_batchnorm", _keep_batch_norm),
     (recbole_trainer, "get_tensorboard", _events_once),
     *((module, "ensure_dir", _create_folder) for module in (recbole_logger, recbole_trainer, recbole_data)),
