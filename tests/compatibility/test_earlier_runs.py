@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 import torch
 from hypothesis import given
@@ -25,14 +27,18 @@ from recbole_nasr.documents import check_version
 from recbole_nasr.errors import CheckpointError, NASRError, NewerFileError
 from recbole_nasr.results import load_ranks
 from recbole_nasr.runs import FILE_VERSIONS
+from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.settings_file import read_settings, settings_text
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.record import load_record
 from recbole_nasr.studies.request import build_study_request
 from recbole_nasr.studies.storage import open_study
 
+from .make import DATA, STORAGES, STUDY, TINY, write_events
+
 KEPT = Path(__file__).parent / "v1"
 RUNS = KEPT / "runs" / "mine"
+KEPT_BY_OPTUNA = 5
 NAMES = ("NASR-network", "NASRSearch-search")
 
 
@@ -162,6 +168,89 @@ def test_a_study_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         open_study(build_study_request(parse_line(words)))
 
 
+def test_a_kept_run_that_trained_its_candidates_is_read_by_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(KEPT / "verified", tmp_path / "runs" / "mine")
+    shutil.copytree(RUNS / NAMES[0], tmp_path / "runs" / "mine" / NAMES[0])
+    verified, network = (str(tmp_path / "runs" / "mine" / name) for name in ("NASRSearch-verified", NAMES[0]))
+    assert main([f"--recommend={verified}", "--items=i0,i8", "--k=3", "--device=cpu"]) == 0
+    assert main(["--list", "--runs_dir=runs"]) == 0
+    assert main(["--compare", verified, network]) == 0
+    shown = capsys.readouterr().out
+    assert "mine (2 runs)" in shown
+    assert "25 test cases, the same for all" in shown
+    with (Path(verified) / "candidates.csv").open() as file:
+        best = max(csv.DictReader(file), key=lambda row: float(row["score"]))
+    assert best["architecture"] == json.loads((Path(verified) / "candidates.json").read_text())["winner"]
+
+
+def interrupted(name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Put a run that was killed below the current folder; return the command that goes on with it."""
+    (run,) = (KEPT / "interrupted").glob(f"*-{name}")
+    shutil.copytree(run, Path("runs", "mine", run.name))
+    shutil.copytree(KEPT / "data", "data")
+    write_events()
+    # The name of a run hangs on RecBole's own settings too, which other releases of it have others of.
+    key = json.loads((run / "run.json").read_text())["key"]
+    monkeypatch.setattr("recbole_nasr.cli.run_key", lambda *_, **__: key)
+    words: list[str] = json.loads((KEPT / "interrupted" / "command.json").read_text())
+    return [*words, f"--run_name={name}"]
+
+
+@pytest.mark.parametrize("name", ["search", "training"])
+def test_the_same_command_goes_on_with_a_kept_run_that_was_killed(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained: list[int] = []
+    step = BlockTrainer.step
+    monkeypatch.setattr(BlockTrainer, "step", lambda self, *batch: trained.append(self.index) or step(self, *batch))
+    assert main(interrupted(name, monkeypatch)) == 0
+    assert "going on with the unfinished run" in capsys.readouterr().out
+    (folder,) = Path("runs/mine").iterdir()
+    assert json.loads((folder / "run.json").read_text())["status"] == "finished"
+    assert len(trained) == {"search": 4, "training": 0}[name]  # of the three steps of each of two blocks
+    if name == "training":
+        expected = json.loads((KEPT / "interrupted" / "metrics.json").read_text())
+        found = json.loads((folder / "metrics.json").read_text())
+        assert found["test"] == pytest.approx(expected["test"], abs=1e-4)
+        assert found["epochs"] == 3
+
+
+def test_a_kept_state_of_a_newer_version_is_refused_politely_and_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = interrupted("training", monkeypatch)
+    (state,) = Path("runs/mine").glob("*/resume/state.pt")
+    newer = state.read_bytes().replace(b"recbole-nasr/state 1\n", b"recbole-nasr/state 2\n", 1)
+    state.write_bytes(newer)
+    assert main(words) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "was saved by a newer version of recbole-nasr; update it" in line
+    assert state.read_bytes() == newer
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_kept_study_goes_on_with_what_is_left_of_it(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(KEPT / "study" / kind, ".", dirs_exist_ok=True)
+    shutil.copytree(KEPT / "data", "data")
+    write_events()
+    Path("two.yaml").write_text(STUDY)
+    code = main(["--study=two.yaml", *DATA, *TINY[:-1], f"--storage={STORAGES[kind]}", "--results=results"])
+    shown = capsys.readouterr()
+    if kind == "sqlite" and int(optuna.__version__.partition(".")[0]) < KEPT_BY_OPTUNA:
+        assert code == 2  # Optuna reads no database of a later release of its own
+        assert shown.err.startswith("error: The storage sqlite:///kept.db cannot be used")
+        return
+    assert code == 0
+    assert "; 1 finished before" in shown.out
+    assert shown.out.count("trial 1: Convolution on mine") == 1
+    assert "trial 0" not in shown.out
+    with Path("runs/mine/two/runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["row"] for row in rows} == {"Attention", "Convolution"}
+
+
 @given(st.one_of(st.integers(), st.floats(), st.booleans(), st.none(), st.text(), st.lists(st.integers())))
 def test_a_version_is_the_known_one_or_refused(found: object) -> None:
     if type(found) is int and found == 1:
@@ -173,9 +262,9 @@ def test_a_version_is_the_known_one_or_refused(found: object) -> None:
 
 def test_every_json_that_a_run_writes_says_its_schema_and_version() -> None:
     files = [*KEPT.rglob("*.json")]
-    assert len(files) >= 8
+    assert len(files) >= 15
     for file in files:
-        if file.name == "recommended.json":
+        if file.name in ("recommended.json", "command.json"):
             continue
         content = json.loads(file.read_text())
         assert content["schema"].startswith("recbole-nasr/"), file
