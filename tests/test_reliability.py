@@ -47,3 +47,14 @@ def test_every_promise_names_tests_that_exist_and_nothing_lost(row: list[str]) -
 def test_tests_are_named_nowhere_but_in_the_rows() -> None:
     outside = [line for line in PAGE.splitlines() if not line.startswith("| ") and "::" in line]
     assert all("PATH::NAME" in line for line in outside)
+
+
+def test_every_marker_of_the_tests_is_declared_so_that_any_plugin_of_pytest_can_be_left_out() -> None:
+    core = {"parametrize", "skip", "skipif", "xfail", "usefixtures"}
+    used = {
+        name
+        for file in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"pytest\.mark\.(\w+)", file.read_text(encoding="utf-8"))
+    }
+    markers = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("markers = [")[2].partition("]")[0]
+    assert used - core <= set(re.findall(r'"(\w+):', markers))
