@@ -23,7 +23,7 @@ from torch import distributed as dist
 from recbole_nasr.errors import ConfigError
 
 LOST_AFTER_S = 20.0
-"""torchrun and `torch.multiprocessing` give what is left 30 s more to end: a minute in all, with room to spare."""
+"""torchrun and `torch.multiprocessing` may give what is left 30 s more to end: a minute in all."""
 
 LOST = 2
 """Exit code of a process that ends because another one is lost."""
@@ -120,6 +120,13 @@ class Watch:
         self._silent = [silent + 1 for silent in self._silent]
         return [number for number, silent in enumerate(self._silent) if silent > self._rounds and self._gone(number)]
 
+    def end(self, lost: Sequence[int]) -> None:
+        """Kill those of ``lost`` that can be seen from here: whoever started them would first ask a stopped process."""
+        for process in (self._processes[number] for number in lost):
+            with suppress(psutil.Error):
+                if process is not None:
+                    process.kill()
+
     def _gone(self, number: int) -> bool:
         process = self._processes[number]
         if process is None or number == self._own:
@@ -181,6 +188,7 @@ class Heartbeat:
         while not self._over.wait(self._interval):
             lost = self._watch.round()
             if lost and not self._over.is_set():
+                self._watch.end(lost)
                 self._on_loss(lost)
 
 
