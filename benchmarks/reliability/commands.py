@@ -32,6 +32,19 @@ runs:
     Attention: {model: NASR, settings: {architecture: sasrec-1}}
     Convolution: {model: NASR, settings: {architecture: nextitnet-1}}
 """
+SIGNALS = """\
+title: Two signals
+paper: none
+claim: none
+runs:
+    By block: {model: NASRSearch}
+    Whole: {model: NASRSearch, settings: {search_preset: next_item_whole}}
+    network: {model: NASR}
+settings: {candidate_ops: [transformer_h4, tcn_d1_2], search_epochs: 3, search_holdout_ratio: 0.2}
+seeds: [1]
+search_seeds: [1]
+n_architectures: 2
+"""
 _MEASURED = ("seconds", "latency", "run")  # differ from run to run by their nature
 
 
@@ -70,6 +83,10 @@ CASES = {
         ("RecBole's own model", "retraining"),
     ),
     "study": Case(("--study=two.yaml", *COMMON, "--n_blocks=1", "--seeds=[1]"), ("retraining", "page of a study")),
+    "signals": Case(
+        ("--study=signals.yaml", *COMMON, "--n_blocks=2"),
+        ("block training", "ranking", "between blocks", "retraining"),
+    ),
 }
 """``saving`` is hit in all of them."""
 
@@ -85,6 +102,7 @@ def write_inputs(folder: Path, n_users: int = 150, n_items: int = 200, seed: int
             lines.append(f"u{user}\ti{item}\t{step}")
     (folder / "data" / "made").mkdir(parents=True)
     (folder / "data" / "made" / "made.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / "signals.yaml").write_text(SIGNALS, encoding="utf-8")
     (folder / "two.yaml").write_text(STUDY, encoding="utf-8")
 
 
@@ -100,6 +118,8 @@ def outcome(runs: Path) -> list[dict[str, Any]]:
 
 
 def _of_run(folder: Path) -> dict[str, Any]:
+    if (folder / "scores.csv").is_file():  # of the networks that a signal was asked about
+        return {"name": folder.name[16:], "scores": (folder / "scores.csv").read_text()}
     texts = sorted([*folder.glob("ranking/*.csv"), *folder.glob("architecture.json")])
     candidates = folder / "candidates.csv"
     return {

@@ -18,6 +18,8 @@ import random
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,9 @@ MOST_MISSES = 40
 SPREAD = ("block training", "candidates", "retraining", "RecBole's own model")
 """Hit anywhere in the first stay there or in a later one; the others in the first."""
 
+NO_STATE = "no state yet"
+STATES = "made/*/resume/state.pt"
+
 REACTION_S = 0.005
 """The killer is late by about as much."""
 
@@ -48,13 +53,17 @@ class Campaign:
         kills: How often it is killed in each of its places.
         rng: For the moments.
         interval: Seconds between saved states of every other killed run; the others save after each step.
+        saved: Whether the run is hit only while there is a saved state of it to go on from.
     """
 
-    def __init__(self, name: str, case: Case, kills: int, rng: random.Random, interval: float) -> None:
-        self.name, self.case, self.rng, self.interval = name, case, rng, interval
-        self.left = Counter(dict.fromkeys((*case.places, "saving"), kills))
+    def __init__(
+        self, name: str, case: Case, kills: int, rng: random.Random, interval: float, *, saved: bool = False
+    ) -> None:
+        self.name, self.case, self.rng, self.interval, self.saved = name, case, rng, interval, saved
+        self.places = _with_a_state(case.places) if saved else list(case.places)
+        self.left = Counter(dict.fromkeys((*self.places, "saving"), kills))
         self.points: list[dict[str, Any]] = []
-        self.where, self.screen = Whereabouts(), Path(f"screen-{name}.txt")
+        self.where, self.screen = Whereabouts(), Path(f"screen-{name.replace(' ', '-')}.txt")
         self.typical: dict[str, float] = {}
         self.n_runs = self.n_equal = self.n_misses = self.n_folders = 0
 
@@ -78,23 +87,26 @@ class Campaign:
 
     def _kill_once_everywhere(self, words: list[str], runs: Path) -> bool:
         """Kill a run in one place after the other; return whether it still has to be brought to its end."""
-        places = list(self.case.places)  # in the order in which a run comes to them; it saves everywhere
+        places = list(self.places)  # in the order in which a run comes to them; it saves everywhere
         places.insert(self.rng.randrange(len(places)), "saving")
         for place in places:
             if self.left[place] <= 0:
                 continue
             seconds = max(0.0, self.rng.uniform(0, 0.9) * self.typical[place] - REACTION_S)
-            if not killed(words, self.where, self.screen, place, seconds):
+            if not killed(words, self.where, self.screen, place, seconds, partial(self._may_be_hit, runs)):
                 self.n_misses += 1
                 return False
             self._write_down(place, runs)
         return True
 
+    def _may_be_hit(self, runs: Path) -> bool:
+        return not self.saved or any(runs.glob(STATES))
+
     def _write_down(self, aim: str, runs: Path) -> None:
         place = self.where.place
         self.left[place] -= 1
-        states = sorted(runs.glob("made/*/resume/state.pt"), key=lambda path: path.parent.parent.name)
-        said = read_stage(states[-1]) if states else "no state yet"
+        states = sorted(runs.glob(STATES), key=lambda path: path.parent.parent.name)
+        said = read_stage(states[-1]) if states else NO_STATE
         self.points.append({"case": self.name, "run": self.n_runs, "aim": aim, "place": place, "state": said})
         sys.stdout.write(f"{len(self.points):3d}  {self.name} {self.n_runs}  {place:20s}  {said}\n")
         sys.stdout.flush()
@@ -111,6 +123,12 @@ class Campaign:
             "ended_before_they_were_hit": self.n_misses,
             "run_folders_of_each": self.n_folders,
         }
+
+
+def _with_a_state(places: Sequence[str]) -> list[str]:
+    """Return the places in which there can be a saved state: its start comes second, then it goes on from one."""
+    found = [place for place in places if place not in ("elsewhere", "page of a study")]
+    return [found[0], "elsewhere", *found[1:]]
 
 
 def _same(runs: Path, expected: Path) -> bool:
@@ -134,6 +152,7 @@ def cli() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
     parser.add_argument("--kills", type=int, default=3, help="kills in each place of a search; one fewer in the others")
+    parser.add_argument("--saved", type=int, default=2, help="further kills in each place once a state was saved")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--interval", type=float, default=0.2, help="seconds between saved states in every other killed run"
@@ -149,13 +168,22 @@ def cli() -> None:
         os.chdir(place)
         write_inputs(Path())
         for number, name in enumerate(given.cases):
+            rng = random.Random(given.seed + number)  # noqa: S311
             kills = max(1, given.kills - (name != "search"))
-            campaigns.append(Campaign(name, CASES[name], kills, random.Random(given.seed + number), given.interval))  # noqa: S311
+            campaigns.append(Campaign(name, CASES[name], kills, rng, given.interval))
             campaigns[-1].carry_out()
+            if given.saved:
+                made = Campaign(f"{name} with a state", CASES[name], given.saved, rng, given.interval, saved=True)
+                campaigns.append(made)
+                campaigns[-1].carry_out()
         os.chdir(started)
+    options = f"--kills={given.kills} --saved={given.saved} --seed={given.seed}"
     found = {
-        "command": f"python benchmarks/reliability/kill.py --kills={given.kills} --seed={given.seed}",
+        "command": f"python benchmarks/reliability/kill.py {options}",
         "cases": {campaign.name: campaign.summary() for campaign in campaigns},
+        "kills_before_anything_was_saved": sum(
+            point["state"] == NO_STATE for campaign in campaigns for point in campaign.points
+        ),
         "kills": sum(len(campaign.points) for campaign in campaigns),
         "checkpoint_interval_s": given.interval,
         "load_before_and_after": [load, os.getloadavg()[0]],

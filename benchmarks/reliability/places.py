@@ -152,8 +152,25 @@ def to_the_end(words: Sequence[str], where: Whereabouts, screen: Path) -> None:
         raise RuntimeError(msg)
 
 
-def hit(words: Sequence[str], where: Whereabouts, screen: Path, place: str, seconds: float, number: int) -> int | None:
+def hit(
+    words: Sequence[str],
+    where: Whereabouts,
+    screen: Path,
+    place: str,
+    seconds: float,
+    number: int,
+    ready: Callable[[], bool] = lambda: True,
+) -> int | None:
     """Start a command, and send it a signal once it has been in ``place`` for so long, while it is there.
+
+    Args:
+        words: The command.
+        where: Where its process is.
+        screen: Takes what it says.
+        place: Where it is to be hit.
+        seconds: How long it is left there.
+        number: Of the signal.
+        ready: Whether it may be hit yet.
 
     Returns:
         The process, or ``None`` if it ended before.
@@ -162,7 +179,7 @@ def hit(words: Sequence[str], where: Whereabouts, screen: Path, place: str, seco
         RuntimeError: If it ended before with an error.
     """
     child = start(words, where, screen)
-    while not (where.place == place and where.seconds(place) >= seconds):
+    while not (where.place == place and where.seconds(place) >= seconds and ready()):
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
             if status:
@@ -174,7 +191,14 @@ def hit(words: Sequence[str], where: Whereabouts, screen: Path, place: str, seco
     return child
 
 
-def killed(words: Sequence[str], where: Whereabouts, screen: Path, place: str, seconds: float) -> bool:
+def killed(
+    words: Sequence[str],
+    where: Whereabouts,
+    screen: Path,
+    place: str,
+    seconds: float,
+    ready: Callable[[], bool] = lambda: True,
+) -> bool:
     """Kill a command as :func:`hit` says, and wait for its end; return whether it was killed before it had ended."""
-    child = hit(words, where, screen, place, seconds, signal.SIGKILL)
+    child = hit(words, where, screen, place, seconds, signal.SIGKILL, ready)
     return child is not None and os.WIFSIGNALED(os.waitpid(child, 0)[1])
