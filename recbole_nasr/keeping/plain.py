@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 _KIND, _VALUE = "__kind__", "__value__"
-_ARRAY = "array"
+_ARRAY, _TYPE = "array", "dtype"
+_SIGNED = {"uint16": "int16", "uint32": "int32", "uint64": "int64"}
+"""Types whose tensors torch 2.4 cannot write or read; their bits are kept as those of the signed ones."""
+
 _SIMPLE = (bool, int, float, str, bytes)
 
 
@@ -36,7 +39,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        return {_KIND: _ARRAY, _VALUE: torch.from_numpy(np.array(value))}
+        return _plain_array(np.array(value))
     if isinstance(value, PurePath):
         return str(value)
     if is_dataclass(value) and not isinstance(value, type):
@@ -61,7 +64,7 @@ def rebuilt(value: Any, classes: Iterable[type] = ()) -> Any:
     def build(part: Any) -> Any:
         if isinstance(part, dict) and _KIND in part:
             if part[_KIND] == _ARRAY:
-                return part[_VALUE].numpy()
+                return _rebuilt_array(part)
             if part[_KIND] not in known:
                 msg = f"The state names a {part[_KIND]!r}, which has no place there."
                 raise ValueError(msg)
@@ -71,6 +74,19 @@ def rebuilt(value: Any, classes: Iterable[type] = ()) -> Any:
         return type(part)(build(item) for item in part) if type(part) in (list, tuple) else part
 
     return build(value)
+
+
+def _plain_array(array: np.ndarray[Any, Any]) -> dict[str, Any]:
+    name = array.dtype.name
+    if name not in _SIGNED:
+        return {_KIND: _ARRAY, _VALUE: torch.from_numpy(array)}
+    return {_KIND: _ARRAY, _VALUE: torch.from_numpy(array.view(_SIGNED[name])), _TYPE: name}
+
+
+def _rebuilt_array(part: dict[str, Any]) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = part[_VALUE].numpy()
+    name = part.get(_TYPE)
+    return array.view(name) if name in _SIGNED else array
 
 
 def _own_copy(value: Tensor) -> Tensor:
