@@ -62,6 +62,72 @@ def check_limits(config: Mapping[str, Any] | Any) -> None:
         raise ConfigError(msg)
 
 
+MOST_LAYERS, WIDEST = 1024, 65_536
+
+_OF_MODELS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(
+        ("n_layers", "num_layers", "block_num", "n_heads", "step", "order_len", "high_order"),
+        (_integer(1, MOST_LAYERS), f"an integer from 1 to {MOST_LAYERS}"),
+    ),
+    **dict.fromkeys(
+        (
+            *("hidden_size", "embedding_size", "inner_size", "kg_embedding_size", "kernel_size", "nv", "nh"),
+            *("k_interests", "prototype_size", "interest_size", "short_item_length"),
+        ),
+        (_integer(1, WIDEST), f"an integer from 1 to {WIDEST}"),
+    ),
+    **dict.fromkeys(
+        ("mlp_hidden_size", "dilations"),
+        (
+            lambda value: isinstance(value, (list, tuple)) and bool(value) and all(map(_integer(1, WIDEST), value)),
+            f"a list of integers from 1 to {WIDEST}",
+        ),
+    ),
+    **dict.fromkeys(("pretrain_epochs", "save_step"), (_integer(1), f"an integer from 1 to {LARGEST_INTEGER}")),
+    **dict.fromkeys(
+        ("dropout_prob", "hidden_dropout_prob", "attn_dropout_prob", "sess_dropout", "item_dropout"),
+        (lambda value: is_finite(value) and 0 <= value <= 1, "a number from 0 to 1"),
+    ),
+}
+"""Sizes and shares of RecBole's own models, by the names they have in common."""
+
+
+def check_model_keys(config: Mapping[str, Any] | Any, defaults: Mapping[str, Any]) -> None:
+    """Check the keys of one of RecBole's own models: sizes by their names, other numbers by their defaults.
+
+    Args:
+        config: A RecBole ``Config`` or a mapping.
+        defaults: What RecBole's files say of the model; what is a number there must be one here.
+
+    Raises:
+        ConfigError: For the first value that cannot be used.
+    """
+    for key, default in defaults.items():
+        if key in _RULES or key == "topk" or key not in config:
+            continue
+        holds, rule = _OF_MODELS[key] if key in _OF_MODELS else _like(default)
+        if not holds(config[key]):
+            msg = f"`{key}` must be {rule}, but is {config[key]!r:.80}."
+            raise ConfigError(msg)
+
+
+def _like(default: Any) -> tuple[Callable[[Any], bool], str]:
+    """Return what a key must be of which no more is known than its default."""
+    if _is_number(default):
+        return is_finite, "a finite number"
+    if isinstance(default, list) and default and all(map(_is_number, default)):
+        n = len(default)
+        return (
+            lambda value: isinstance(value, (list, tuple)) and len(value) == n and all(map(is_finite, value)),
+            f"a list of {n} finite numbers",
+        )
+    return lambda _: True, ""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def check_measures(settings: Mapping[str, Any] | Any) -> None:
     """Check that there is something to measure, and that ``valid_metric`` is text, before RecBole splits it.
 

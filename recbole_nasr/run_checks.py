@@ -17,7 +17,7 @@ from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
-from recbole_nasr.limits import check_limits, check_measures
+from recbole_nasr.limits import check_limits, check_measures, check_model_keys
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import (
     average_decay,
@@ -68,6 +68,8 @@ def check_values(config: Config) -> None:
     """
     check_measures(config)
     check_limits(config)
+    if config["model"] not in MODELS:
+        check_model_keys(config, config.internal_config_dict)
     check_trackers(config)
     _check_valid_metric(config)
     _check_network(config)

@@ -1,11 +1,12 @@
-"""Gives every numeric key of ours every extreme value: it must be refused in one line, or the run must end well.
+"""Gives every numeric key every extreme value: it must be refused in one line, or the run must end well.
 
     python benchmarks/reliability/extremes.py --out=FILE
 
-The keys are found in the YAML files that hold their defaults, so a new one is never forgotten. Of what the check
-before a run lets pass, the least and the greatest value of each key are run to their end on 12 made-up users, in one
-process; every metric must then be a finite number. A number that becomes NaN or infinite on the way, as with a learning
-rate of 1e308, must end the run in one line as well.
+The keys are found in the YAML files that hold their defaults, so a new one is never forgotten; those of studies and of
+some of RecBole's models come on top (``other_keys.py``). Of what the check before a run lets pass, the least and the
+greatest value of each key are run to their end on 12 made-up users, in one process; every metric must then be a finite
+number. A number that becomes NaN or infinite on the way, as with a learning rate of 1e308, must end the run in one line
+as well. A huge value of a key that says how long to work is let work for a while and interrupted, and must then stop.
 """
 
 from __future__ import annotations
@@ -18,27 +19,34 @@ import json
 import math
 import os
 import resource
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+try:
+    from benchmarks.reliability import other_keys
+except ImportError:  # run as a program
+    import other_keys  # type: ignore[no-redef]
 import recbole_nasr  # noqa: F401  (repairs RecBole before it is imported)
 from recbole_nasr import preflight, run_checks
 from recbole_nasr.arguments import build_request
+from recbole_nasr.cli import INTERRUPTED
 from recbole_nasr.cli import main as run_command
 from recbole_nasr.configuration_page import FILES, keys_of
 from recbole_nasr.errors import NASRError
 from recbole_nasr.resources import resource_dir
 
 VALUES: tuple[Any, ...] = (
-    *(0, -1, 1, 2, 10**9, 2**31 - 1, 2**31, 2**63, -(2**63), 10**400),
+    *(0, -1, 1, 2, 10**9, 2**31 - 1, 2**31, 10**18, 2**63, -(2**63), 10**400),
     *(0.5, 1e-300, 1e308, -0.0, math.nan, math.inf, -math.inf),
     *("many", "", "1e3x", True, [], [0], [10**9, 10**9], {}, {"max_norm": math.nan}),
 )
@@ -49,6 +57,9 @@ MEANT = {
     "search_verify_random", "search_verify_ties", "evolution_networks", "halving_epochs", "search_sweeps",
 }  # fmt: skip
 """Keys that say how long to work: a huge value is meant, and is not waited for."""
+
+STOPPED_AFTER_S = 5.0
+"""So long it is let work."""
 
 LONGEST_LINE = 600
 """Characters of an error; it must not repeat a value of any length."""
@@ -163,6 +174,8 @@ def outcome(line: dict[str, Any], number: int) -> str:
             code = run_command(words)
     except Exception as error:
         return f"LOST: {type(error).__name__}: {error}"[:300]
+    if code == INTERRUPTED:
+        return "interrupted" if "what was done is kept" in errors.getvalue() else f"LOST: {errors.getvalue()[:200]}"
     made = [*Path("runs/mine").glob(f"*-{name}")]
     if code:
         lines = errors.getvalue().strip().splitlines()
@@ -176,17 +189,74 @@ def outcome(line: dict[str, Any], number: int) -> str:
     return "ended" if good else f"LOST: metrics {values}"
 
 
+def until_interrupted(line: dict[str, Any], number: int) -> str:
+    """Run a command that would work for years, and interrupt it after a while; return what came of it."""
+    signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    signal.setitimer(signal.ITIMER_REAL, STOPPED_AFTER_S)
+    try:
+        return outcome(line, number)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def is_meant(key: str, value: Any) -> bool:
+    """Return whether ``value`` says that ``key`` shall work for very long."""
+    return key in MEANT and isinstance(value, (int, float)) and value > 10
+
+
 def ends_of(values: list[Any]) -> list[Any]:
     """Return the least and the greatest of the values that a key can have."""
     return [min(values)] if min(values) == max(values) else [min(values), max(values)]
 
 
 def cases() -> Iterator[tuple[NumericKey, Any]]:
-    """Yield every key with every value that is not to be waited for."""
+    """Yield every key with every value."""
     for key in numeric_keys():
         for value in VALUES:
-            if not (key.name in MEANT and isinstance(value, (int, float)) and value > 10):
-                yield key, value
+            yield key, value
+
+
+Runs = list[tuple[str, Any, Callable[[int], str]]]
+
+
+def check_ours(found: dict[str, dict[str, str]]) -> Runs:
+    """Note in ``found`` which values of our own keys are refused; return what is to be run of the others."""
+    passed = defaultdict(list)
+    with checked_values() as refused:
+        for key, value in cases():
+            said = refused(key.name, value)
+            found.setdefault(key.name, {})[f"{value!r:.40}"] = "refused" if said else "passed"
+            if not said:
+                passed[key.name].append(value)
+    runs: Runs = []
+    for key, values in passed.items():
+        short = [value for value in values if not is_meant(key, value)]
+        runs += [(key, value, partial(outcome, line_of(key, value))) for value in (ends_of(short) if short else [])]
+        long = [value for value in values if is_meant(key, value)]
+        runs += [(key, value, partial(until_interrupted, line_of(key, value))) for value in long[-1:]]
+    return runs
+
+
+def check_models(found: dict[str, dict[str, str]]) -> Runs:
+    """Do the same for the keys of RecBole's own models."""
+    runs: Runs = []
+    for model in other_keys.MODELS:
+        with other_keys.checked_values_of(model) as refused:
+            for key in other_keys.model_keys(model):
+                name, passed = f"{model}.{key}", []
+                for value in VALUES:
+                    said = refused(key, value)
+                    found.setdefault(name, {})[f"{value!r:.40}"] = "refused" if said else "passed"
+                    passed += [] if said else [value]
+                chosen = ends_of(passed) if passed else []
+                runs += [(name, value, partial(outcome, other_keys.line_of(model, key, value))) for value in chosen]
+    return runs
+
+
+def check_studies(found: dict[str, dict[str, str]]) -> None:
+    """Note which values of the keys of studies are refused; the others are counts and seeds."""
+    for name, refused in other_keys.study_keys():
+        found[name] = {f"{value!r:.40}": "refused" if refused(value) else "passed" for value in VALUES}
 
 
 def main() -> None:
@@ -201,15 +271,11 @@ def main() -> None:
     os.chdir(tempfile.mkdtemp())
     write_data(Path())
     found: dict[str, dict[str, str]] = {}
-    started, passed = time.time(), defaultdict(list)
-    with checked_values() as refused:
-        for key, value in cases():
-            found.setdefault(key.name, {})[f"{value!r:.40}"] = "refused" if refused(key.name, value) else "passed"
-            if not refused(key.name, value):
-                passed[key.name].append(value)
-    chosen = [(key, value) for key, values in passed.items() for value in ends_of(values)]
-    for number, (key, value) in enumerate([] if options.check else chosen):
-        came = found[key][f"{value!r:.40}"] = outcome(line_of(key, value), number)
+    started = time.time()
+    runs = check_ours(found) + check_models(found)
+    check_studies(found)
+    for number, (key, value, run) in enumerate([] if options.check else runs):
+        came = found[key][f"{value!r:.40}"] = run(number)
         print(f"{key}={value!r:.40}: {came}", flush=True)  # noqa: T201
     totals = Counter(came.partition(":")[0] for by_value in found.values() for came in by_value.values())
     print(dict(totals), f"{time.time() - started:.0f} s")  # noqa: T201

@@ -13,7 +13,7 @@ TRAINING = ("random", "halving")
 """Strategies that train random networks and need no supernet."""
 
 MOST_NETWORKS = 10_000
-"""That a search proposes for training, of each kind."""
+"""That a search proposes for training, of each kind, or that are drawn for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class StrategySettings:
                 f"in 0..{MOST_NETWORKS}",
                 self.verify_random,
             ),
-            (self.networks >= 1, "search_networks", "at least 1", self.networks),
+            (1 <= self.networks <= MOST_NETWORKS, "search_networks", f"in 1..{MOST_NETWORKS}", self.networks),
             (self.seconds is None or self.seconds > 0, "search_time", "positive", self.seconds),
             (self.first_epochs >= 1, "halving_epochs", "at least 1", self.first_epochs),
             (self.factor >= 2, "halving_factor", "at least 2", self.factor),

@@ -13,6 +13,9 @@ SCOPES = ("block", "whole")
 CHOICES = ("ranking", "evolution")
 SAMPLINGS = ("uniform", "fair")
 TIE_BREAKS = ("score", "flops")
+MOST_EVOLVED = 1_000_000
+"""Networks that evolution breeds; their scores are kept in memory, and an evolution that is interrupted starts over."""
+
 _NDCG = re.compile(r"ndcg@([1-9]\d*)", re.IGNORECASE)
 _OF_VIEWS = {
     "augmentations": "augmentations",
@@ -61,7 +64,7 @@ class SearchSettings:
         beam: Choices of earlier blocks kept open, in ``1..1024``; 1 is the paper's greedy choice.
         choice: How a network is chosen by its scores: ``ranking`` of the paths of every block, or ``evolution``, which
             needs scores of whole networks that do not depend on each other: scope ``whole`` and ``next_item``.
-        evolution_networks: Networks that evolution draws or breeds in all, at least 1.
+        evolution_networks: Networks that evolution draws or breeds in all, in ``1..1000000``.
         evolution_population: Networks alive at a time, at least 1.
         evolution_tournament: Drawn for a parent, at least 1.
         sweeps: With scope ``whole``, rounds of choosing over the blocks at most, at least 1.
@@ -136,7 +139,12 @@ class SearchSettings:
             (self.report_sequences >= 2, "search_report_sequences", "at least 2", self.report_sequences),
             (1 <= self.beam <= 1024, "search_beam", "in 1..1024", self.beam),
             self._one_of("search_strategy", self.choice, CHOICES),
-            (self.evolution_networks >= 1, "evolution_networks", "at least 1", self.evolution_networks),
+            (
+                1 <= self.evolution_networks <= MOST_EVOLVED,
+                "evolution_networks",
+                f"in 1..{MOST_EVOLVED}",
+                self.evolution_networks,
+            ),
             (self.evolution_population >= 1, "evolution_population", "at least 1", self.evolution_population),
             (self.evolution_tournament >= 1, "evolution_tournament", "at least 1", self.evolution_tournament),
             (self.sweeps >= 1, "search_sweeps", "at least 1", self.sweeps),

@@ -10,6 +10,7 @@ from typing import Any
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.settings_file import read_settings
+from recbole_nasr.studies.form import check_form
 
 FOLDER = "properties/study"
 
@@ -139,10 +140,13 @@ def _content(name: str) -> dict[str, Any]:
         raise ConfigError(msg)
     known = [part.name for part in fields(StudyDefinition) if part.name != "name"]
     _refuse_unknown(name, content, [*known, "quick"])
-    _refuse_unknown(name, content.get("quick", {}), known)
-    rows = [row for part in (content, content.get("quick", {})) for row in part.get("runs", {}).values()]
-    for row in rows:
+    small = content.get("quick", {})
+    _refuse_unknown(name, small, known)
+    tables = [part["runs"] for part in (content, small) if isinstance(part.get("runs"), dict)]
+    for row in (row for table in tables for row in table.values()):
         _refuse_unknown(name, row, [part.name for part in fields(Run) if part.name != "label"])
+    check_form(name, content)
+    rows = [row for table in tables for row in table.values()]
     missing = [key for key in ("title", "paper", "claim", "runs") if not content.get(key)]
     missing += ["model (of every row)"] * any("model" not in row for row in rows)
     if missing:

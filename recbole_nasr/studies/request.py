@@ -10,12 +10,14 @@ from typing import Any
 from recbole_nasr.arguments import STUDY_KEYS, Request, build_request, split_key
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean
 from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.studies.form import MOST_NETWORKS, MOST_SEEDS
 
 PRUNERS = ("median", "hyperband", "none")
 SEARCHED, TRAINED = "NASRSearch", "NASR"
 """Model that searches a network, and the one that trains a network that is given."""
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
+_LONGEST_NUMBER = 12
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
@@ -89,7 +91,8 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         msg = f"`--model` is for --study=tune; {name} has its own rows: {', '.join(_labels(definition))}."
         raise ConfigError(msg)
     fidelity = bool(definition.search_seeds)
-    n_trainings = _count(own.get("n_trainings", definition.n_trainings), "n_trainings") or 1
+    sampled = own.get("n_architectures", definition.n_architectures or None)
+    n_trainings = _count(own.get("n_trainings", definition.n_trainings), "n_trainings", MOST_SEEDS) or 1
     _check_trainings(definition, n_trainings, asked="n_trainings" in own)
     models = [run.model for run in definition.runs] + [TRAINED] * (n_trainings > 1)
     request = build_request({**given, "model": list(dict.fromkeys(models))})
@@ -109,7 +112,7 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         pruner=_pruner(str(own.get("pruner", "median")).lower()),
         retry_failed=_flag(own.get("retry_failed", False)),
         own_space="space" in own,
-        n_architectures=_count(own.get("n_architectures", definition.n_architectures or None), "n_architectures") or 0,
+        n_architectures=_count(sampled, "n_architectures", MOST_NETWORKS) or 0,
         search_seeds=_seeds(own.get("search_seeds", definition.search_seeds), "search_seeds") if fidelity else (),
         n_trainings=n_trainings,
     )
@@ -173,16 +176,15 @@ def _seeds(value: Any, key: str = "seeds") -> tuple[int, ...]:
     seeds = value if isinstance(value, (list, tuple)) else [value]
     good = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= LARGEST_INTEGER for seed in seeds)
     if not seeds or not good or len(set(seeds)) < len(seeds):
-        msg = (
-            f"`--{key}` must be different integers from 0 to {LARGEST_INTEGER}, such as [2020, 2021], but is {value!r}."
-        )
+        rule = f"different integers from 0 to {LARGEST_INTEGER}, such as [2020, 2021]"
+        msg = f"`--{key}` must be {rule}, but is {value!r:.80}."
         raise ConfigError(msg)
     return tuple(seeds)
 
 
-def _count(value: Any, key: str = "n_trials") -> int | None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        msg = f"`--{key}` must be an integer of at least 1, but is {value!r}."
+def _count(value: Any, key: str = "n_trials", most: int = LARGEST_INTEGER) -> int | None:
+    if value is not None and not (type(value) is int and 1 <= value <= most):
+        msg = f"`--{key}` must be an integer of at least 1, at most {most}, but is {value!r:.40}."
         raise ConfigError(msg)
     return value
 
@@ -191,8 +193,8 @@ def _seconds(value: Any) -> float | None:
     if value is None:
         return None
     found = _DURATION.fullmatch(str(value))
-    if found is None:
-        msg = f"`--time_budget` must be a time such as 90s, 30m or 2h, but is {value!r}."
+    if found is None or len(found[1]) > _LONGEST_NUMBER:
+        msg = f"`--time_budget` must be a time such as 90s, 30m or 2h, but is {value!r:.40}."
         raise ConfigError(msg)
     return float(found[1]) * _UNITS[found[2]]
 

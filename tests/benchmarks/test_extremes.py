@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.reliability import other_keys
 from benchmarks.reliability.extremes import (
     LONGEST_LINE,
+    MEANT,
     VALUES,
     cases,
     checked_values,
@@ -22,6 +26,10 @@ from benchmarks.reliability.extremes import (
     write_data,
 )
 from recbole_nasr.configuration_page import FILES
+from recbole_nasr.resources import available
+from recbole_nasr.search.training import BlockTrainer
+from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.trainer.retraining import NASRTrainer
 
 
 @pytest.fixture(autouse=True)
@@ -52,8 +60,62 @@ def test_every_extreme_value_of_every_numeric_key_is_refused_in_one_line_or_can_
             came["refused" if said else "passed"] += 1
             if value in ("many", [], {}, 2**63, 10**400, -(2**63), math.inf) or isinstance(value, bool):
                 assert said, f"{key.name}={value!r} cannot mean anything"
+            if value == 10**18 and key.name in MEANT - {"search_time"}:
+                assert said, f"{key.name}={value!r} would never end"
     assert came["refused"] + came["passed"] > 20 * len(VALUES)
     assert came["passed"] > 100
+
+
+@pytest.mark.parametrize("model", other_keys.MODELS)
+def test_every_extreme_value_of_a_key_of_recboles_models_is_refused_in_one_line_or_can_be_run(model: str) -> None:
+    came: Counter[str] = Counter()
+    with other_keys.checked_values_of(model) as refused:
+        for key in other_keys.model_keys(model):
+            for value in VALUES:
+                said = refused(key, value)
+                assert "\n" not in said
+                assert len(said) < LONGEST_LINE
+                came["refused" if said else "passed"] += 1
+                if value in ("many", {}, 2**63, 10**400, math.inf) or isinstance(value, bool):
+                    assert said, f"{model}.{key}={value!r} cannot mean anything"
+    assert came["refused"] > came["passed"] > 0
+
+
+@pytest.mark.parametrize(("name", "refused"), other_keys.study_keys(), ids=[key for key, _ in other_keys.study_keys()])
+def test_every_extreme_value_of_a_key_of_studies_is_refused_in_one_line_or_is_a_count(name: str, refused: Any) -> None:
+    passed = []
+    for value in VALUES:
+        said = refused(value)
+        assert "\n" not in said
+        assert len(said) < LONGEST_LINE
+        passed += [] if said else [value]
+    numbers = [one for value in passed for one in (value if isinstance(value, list) else [value])]
+    assert all(type(one) is int and 0 <= one < 2**31 for one in numbers) or "time" in name
+    if "architectures" in name or "min_seeds" in name:
+        assert max(numbers) <= 10_000
+
+
+def test_numbers_of_the_study_files_that_are_shipped_are_in_range() -> None:
+    for name in available("properties/study"):
+        StudyDefinition.load(name)
+        StudyDefinition.load(name, quick=True)
+
+
+@pytest.mark.parametrize("key", ["epochs", "search_epochs", "search_min_steps"])
+def test_a_run_that_would_take_ages_begins_to_work_at_once_and_stops_when_it_is_told_to(
+    key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, name = (NASRTrainer, "_train_epoch") if key == "epochs" else (BlockTrainer, "step")
+    work, calls = getattr(owner, name), itertools.count(1)
+
+    def stopped(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+        return work(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, stopped)
+    line = {**line_of(key, 2**31 - 1), **({"stopping_step": 99} if key == "epochs" else {})}
+    assert outcome(line, 0) == "interrupted"
 
 
 RUN = {

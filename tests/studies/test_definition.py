@@ -32,6 +32,16 @@ def test_a_file_of_ones_own_is_a_study_named_after_the_file(tmp_path: Path) -> N
         ("- a list\n", "must consist of"),
         ("runs: [\n", "cannot be read"),
         (OWN + "quick: 3\n", "has 3 where a table"),
+        (OWN + "seeds: 5\n", "needs `seeds` to be a list"),
+        (OWN + "seeds: [true]\n", "needs `seeds` to be a list"),
+        (OWN + f"n_trials: {10**18}\n", "needs `n_trials` to be an integer from 0 to 2147483647"),
+        (OWN + "n_architectures: 10001\n", "an integer from 0 to 10000"),
+        (OWN + "grid: {n_layers: 3}\n", "needs `grid` to be a table of lists"),
+        (OWN + "quick:\n    n_trials: many\n", r"mine\.yaml \(quick\) needs `n_trials`"),
+        (OWN.replace("model: NASR", "model: NASR, min_seeds: 1000000000"), "runs.A.min_seeds"),
+        (OWN.replace("model: NASR", "model: 3"), "runs.A.model` to be text"),
+        ("title: T\npaper: P\nclaim: C\nruns: 3\n", "needs `runs` to be a table of tables"),
+        ("title: T\npaper: P\nclaim: C\nruns: {A: 3}\n", "where a table"),
     ],
 )
 def test_a_file_of_another_form_is_refused(text: str, part: str, tmp_path: Path) -> None:
