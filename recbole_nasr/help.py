@@ -89,7 +89,8 @@ Using finished runs (docs/using.md)
   --export=torch|onnx --run=RUN
                   the network as a file for a server, checked and timed; --k, --output=DIR
 
-Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed.md)
+Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed.md);
+--lost_after=20 seconds after which one that hangs ends the others
 
 Is anything wrong with this installation? python -m recbole_nasr.doctor
 
