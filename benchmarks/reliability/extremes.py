@@ -274,12 +274,19 @@ def main() -> None:
     started = time.time()
     runs = check_ours(found) + check_models(found)
     check_studies(found)
+    totals = write(out, found)
     for number, (key, value, run) in enumerate([] if options.check else runs):
         came = found[key][f"{value!r:.40}"] = run(number)
         print(f"{key}={value!r:.40}: {came}", flush=True)  # noqa: T201
-    totals = Counter(came.partition(":")[0] for by_value in found.values() for came in by_value.values())
+        totals = write(out, found)  # what is done is kept
     print(dict(totals), f"{time.time() - started:.0f} s")  # noqa: T201
+
+
+def write(out: Path, found: dict[str, dict[str, str]]) -> Counter[str]:
+    """Write what is known so far; return how many cases came out how."""
+    totals = Counter(came.partition(":")[0] for by_value in found.values() for came in by_value.values())
     out.write_text(json.dumps({"totals": totals, "keys": found}, indent=1) + "\n")
+    return totals
 
 
 if __name__ == "__main__":
