@@ -41,6 +41,7 @@ SMALL = (
 )
 SEARCH = (
     "--model=NASRSearch",
+    "--search_preset=paper",
     *SMALL,
     "--n_layers=2",
     "--n_blocks=2",
@@ -262,7 +263,7 @@ def test_a_signal_saves_says_how_to_go_on_and_has_its_exit_code(
     assert in_a_child(SEARCH, number, where, 2) == 128 + number
     said = capfd.readouterr().err
     assert said.startswith("error: terminated;" if number == signal.SIGTERM else "error: interrupted;")
-    assert "the same command goes on: python run_nasr.py --model=NASRSearch --dataset=toy" in said
+    assert "the same command goes on: python run_nasr.py --model=NASRSearch --search_preset=paper --dataset=toy" in said
     (folder,) = folders()
     assert facts(folder)["status"] == "interrupted"
     kept = Keeper(folder / "resume")

@@ -15,6 +15,7 @@ from recbole_nasr.cli import OK, USER_ERROR, main
 
 WORDS = (
     "--model=NASRSearch",
+    "--search_min_steps=0",
     "--dataset=toy",
     "--data_path=data",
     "--epochs=2",

@@ -54,8 +54,9 @@ def test_a_search_in_half_precision_finds_scores_near_those_of_plain_fp32(
     objective: str, assemble: Assemble, toy: Path
 ) -> None:
     found = []
+    search = {"search_preset": "paper", "search_objective": objective}
     for speed in ({}, {"precision": "bf16"}):
-        run = assemble("NASRSearch", toy, epochs=0, search_objective=objective, hidden_dropout_prob=0.0, **speed)
+        run = assemble("NASRSearch", toy, epochs=0, hidden_dropout_prob=0.0, **search, **speed)
         run.trainer.fit(run.train, run.valid, saved=False)
         found.append(torch.cat([torch.from_numpy(block.scores) for block in run.trainer.search_result.blocks]))
     plain, half = found
