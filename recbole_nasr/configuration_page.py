@@ -52,7 +52,7 @@ SHORT = (
     ("NASRSearch", "search_preset"),
     ("NASR", "search_space"),
     ("NASRSearch", "search_epochs"),
-    ("NASRSearch", "augmentations"),
+    ("NASRSearch", "search_verify"),
 )
 """The keys in the README: model YAML and key."""
 

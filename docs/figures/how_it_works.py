@@ -96,8 +96,8 @@ def draw() -> Figure:
         axes,
         6.1,
         2.08,
-        "train: from one masked view of a sequence, predict the mean of what 4 sampled paths make of other "
-        "views\nrank: all paths of the block, on people left out of the training; the best is kept, ties are reported",
+        "train: 4 sampled paths predict the next item, each on its share of the batch (the paper: views of a sequence)\n"
+        "rank: all paths of the block, on people left out of the training; the best is kept, ties are reported",
         8.5,
     )
     arrow(axes, (6.1, 1.78), (6.1, 1.5))
