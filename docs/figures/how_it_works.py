@@ -96,7 +96,7 @@ def draw() -> Figure:
         axes,
         6.1,
         2.08,
-        "train: 4 sampled paths predict the next item, each on its share of the batch (the paper: views of a sequence)\n"
+        "train: 4 sampled paths predict the next item, each on a share of the batch (the paper: views of a sequence)\n"
         "rank: all paths of the block, on people left out of the training; the best is kept, ties are reported",
         8.5,
     )
