@@ -54,6 +54,7 @@ SEARCH: dict[str, Any] = {
     "candidate_ops": ["transformer_h2", "tcn_d1_2"],
     "n_layers": 2,
     "n_blocks": 2,
+    "search_preset": "paper",
     "search_epochs": 1,
     "search_holdout_ratio": 0.3,
 }

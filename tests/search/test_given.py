@@ -15,7 +15,7 @@ from recbole_nasr.space import Architecture, SearchSpace
 from .conftest import N_ITEMS
 
 SPACE = SearchSpace(("transformer_h2", "tcn_d1_2"), (2, 1))
-SETTINGS = SearchSettings(epochs=1, batch_size=8, holdout_ratio=0.3, report_view_pairs=0)
+SETTINGS = SearchSettings(epochs=1, batch_size=8, holdout_ratio=0.3)
 NETWORKS = [
     Architecture.parse(text)
     for text in ("tcn_d1_2,tcn_d1_2/transformer_h2", "transformer_h2,tcn_d1_2/tcn_d1_2", "tcn_d1_2,tcn_d1_2/tcn_d1_2")
