@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import pandas as pd
+from recbole.evaluator import smaller_metrics
 
 from recbole_nasr.candidate_files import Fronts, fronts, save_fronts, save_verification
 from recbole_nasr.errors import DataError
@@ -117,6 +118,11 @@ class RunResult:
         if self.costs is None or self.architecture is None:
             return Fronts()
         return fronts(self.architecture, self.costs, self.search, self.verification)
+
+
+def more_is_better(metric: str) -> bool:
+    """Return whether a larger value of a metric such as ``ndcg@10`` is better, as RecBole has it."""
+    return metric.partition("@")[0].lower() not in smaller_metrics
 
 
 def save_result(result: RunResult) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from recbole_nasr.results import RunResult
+from recbole_nasr.results import RunResult, more_is_better
 
 Interval = tuple[float, float]
 
@@ -72,9 +72,7 @@ def _interval(low: float, high: float) -> str:
 def _shown(results: Sequence[RunResult], mark: str) -> tuple[list[str], list[list[str]]]:
     header, rows = table_rows(results)
     n_metrics = len(header) - 1 - len(_FACTS)
-    best = [
-        max((row[column] for row in rows if row[column] is not None), default=None) for column in range(len(header))
-    ]
+    best = _best(header, rows, range(1, n_metrics + 1))
     cells = []
     for row in rows:
         cell = [row[0]]
@@ -86,6 +84,15 @@ def _shown(results: Sequence[RunResult], mark: str) -> tuple[list[str], list[lis
         cell += [str(epochs), str(best_epoch or "-"), f"{seconds:.1f}", f"{parameters:,}"]
         cells.append(cell)
     return header, cells
+
+
+def _best(header: Sequence[str], rows: Sequence[Sequence[Any]], columns: Iterable[int]) -> dict[int, float | None]:
+    """Return the best value of each metric, by its column; ``None`` where no row has one."""
+    best = {}
+    for column in columns:
+        choose = max if more_is_better(header[column]) else min
+        best[column] = choose((row[column] for row in rows if row[column] is not None), default=None)
+    return best
 
 
 def _marked(number: str, mark: str) -> str:

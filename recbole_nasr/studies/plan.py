@@ -8,6 +8,7 @@ from typing import Any
 
 from recbole_nasr import preflight, run_checks
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.results import more_is_better
 from recbole_nasr.studies.definition import Run
 from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
 
@@ -68,13 +69,22 @@ def base_settings(asked: StudyRequest, dataset: str) -> dict[str, dict[str, Any]
     """Return what every model of the study is given on ``dataset`` before its rows add to it.
 
     Raises:
-        NASRError: If the user's keys, or the data set, cannot be used.
+        NASRError: If the user's keys, or the data set, cannot be used, or a smaller ``valid_metric`` is better: what
+            a study takes by validation, and Optuna's samplers, go by the largest.
     """
     definition, request = asked.definition, asked.request
     # `--quick` would outrank the study's own settings in a file, so they stand beside it.
     line = {**definition.settings, **request.file_settings, **request.line_settings}
     known = replace(request, dataset=dataset, file_settings={}, line_settings=line)
-    return preflight.check_request(known)
+    base = preflight.check_request(known)
+    for settings in base.values():
+        if not more_is_better(settings["valid_metric"]):
+            msg = (
+                "A study chooses by validation, so `valid_metric` must be a metric of which more is better, such as "
+                f"NDCG@20, but is {settings['valid_metric']}."
+            )
+            raise ConfigError(msg)
+    return base
 
 
 def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[Cell]:

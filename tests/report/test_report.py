@@ -34,6 +34,11 @@ def test_the_text_table_is_aligned_and_marks_the_best(make_result: Make) -> None
     ]
 
 
+def test_the_best_of_a_metric_whose_smaller_value_is_better_is_the_smallest(make_result: Make) -> None:
+    results = [make_result(name, test={"giniindex@10": value}) for name, value in (("SASRec", 0.9), ("NASR", 0.6))]
+    assert [line.split()[1] for line in text_table(results).splitlines()[2:]] == ["0.9000", "0.6000*"]
+
+
 def test_a_single_model_is_not_marked_as_the_best(make_result: Make) -> None:
     assert "*" not in text_table([make_result()])
     assert "**" not in markdown_table([make_result()])

@@ -114,6 +114,7 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
         (["--study=tune", "--space={'learning_rat': [1]}"], "Did you mean 'learning_rate'?"),
         (["--study=tune", "--space={'learning_rate': 1}"], "a list of values"),
         (["--study=tune", "--space=3"], "must be a table"),
+        (["--study=tune", "--metrics=['GiniIndex']"], "of which more is better"),
         (["--study=table2", "--results=nowhere"], "no folder nowhere"),
         (["--study=table2", "--storage=nodb://x"], "cannot be used"),
         (["--model=NASR", "--seeds=[1]"], "It is for --study."),
