@@ -170,10 +170,10 @@ class Engine:
         return {**often, **reasons}
 
     def unfinished(self) -> int:
-        """Return how many runs wait, run elsewhere, or have not been queued yet."""
+        """Return how many runs wait, run elsewhere, or have not been queued or drawn yet."""
         trials = self.study.get_trials(deepcopy=False)
         if self.draw is not None:
-            return sum(trial.state in _ALIVE for trial in trials)
+            return sum(trial.state in _ALIVE for trial in trials) + self._left_to_draw(trials)
         over = {cell_of(trial) for trial in trials if trial.state in _DONE}
         return len(self._by_key.keys() - over - self._given_up(trials).keys())
 
@@ -185,12 +185,15 @@ class Engine:
 
     def _anything_left(self) -> bool:
         trials = self.study.get_trials(deepcopy=False)
-        if any(trial.state == TrialState.WAITING for trial in trials):
-            return True
+        return any(trial.state == TrialState.WAITING for trial in trials) or self._left_to_draw(trials) > 0
+
+    def _left_to_draw(self, trials: Sequence[FrozenTrial]) -> int:
+        """Return how many trials of `tune` are still to be drawn; killed and interrupted ones do not count."""
         if self.draw is None:
-            return False
+            return 0
         wanted = self.asked.n_trials or self.asked.definition.n_trials
-        return sum(trial.state in (*_ALIVE, *_DONE) or "error" in trial.user_attrs for trial in trials) < wanted
+        drawn = sum(trial.state in (*_ALIVE, *_DONE) or "error" in trial.user_attrs for trial in trials)
+        return max(0, wanted - drawn)
 
     def _reclaim(self) -> None:
         """Mark trials as failed whose process on this machine is gone; Optuna's heartbeat finds those elsewhere."""

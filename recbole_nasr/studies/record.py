@@ -25,8 +25,6 @@ from recbole_nasr.runs import RunFolder
 SCHEMA = "recbole-nasr/result"
 SCHEMA_VERSION = 1
 
-"""Rank of every test case, in the folder of a run; beside a record, its name stands before."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRecord:
@@ -143,17 +141,20 @@ class ResultRecord:
         texts = (self.key, self.model, self.dataset, self.architecture, self.device_name, self.run, self.data_checksum)
         counts = (self.seed, self.epochs, self.best_epoch, self.n_parameters, self.step_seconds)
         return (
-            all(isinstance(one, dict) and all(map(_is_number, one.values())) for one in numbers)
+            all(isinstance(one, dict) and all(map(is_number, one.values())) for one in numbers)
             and all(isinstance(one, str) and "\0" not in one for one in texts)
-            and all(map(_is_number, counts))
+            and all(map(is_number, counts))
             and isinstance(self.settings, dict)
             and isinstance(self.environment, dict)
             and isinstance(self.search, list)
             and all(isinstance(one, dict) and {"ranked", "tied"} <= one.keys() for one in self.search)
+            and isinstance(self.curve, list)
+            and all(isinstance(one, list) and len(one) == 2 and all(map(is_number, one)) for one in self.curve)
         )
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value from a JSON file is a number, or ``null``, which stands for NaN."""
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 

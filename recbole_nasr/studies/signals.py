@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from recbole.config import Config
 from recbole.utils import init_seed
 
 from recbole_nasr.determinism import be_deterministic
+from recbole_nasr.documents import read_document
 from recbole_nasr.identity import result_settings
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.keeping import Keeper
@@ -23,7 +23,7 @@ from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.search import score_architectures
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.plan import Cell
-from recbole_nasr.studies.record import data_checksum, result_key
+from recbole_nasr.studies.record import data_checksum, is_number, result_key
 from recbole_nasr.trainer.searching import search_problem
 
 SCHEMA = "recbole-nasr/signal"
@@ -77,6 +77,12 @@ class SignalRecord:
         """Nothing: scores of different signals have no order."""
         return 0.0
 
+    def is_sound(self) -> bool:
+        """Return whether scores and time are numbers, as tables rely on."""
+        if not isinstance(self.scores, dict) or None in self.scores.values():
+            return False
+        return all(map(is_number, (*self.scores.values(), self.seconds)))
+
     def save(self, folder: Path) -> Path:
         """Write the record into ``folder``, whole or not at all."""
         content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(self)}
@@ -95,7 +101,11 @@ def signal_key_of(key: str, *, untrained: bool) -> str:
 
 
 def find_signals(key: str, seed: int, folders: Iterable[Path]) -> list[SignalRecord]:
-    """Return the records of equal searches, whichever networks they scored; damaged ones are left out."""
+    """Return the records of equal searches, whichever networks they scored; damaged ones are left out.
+
+    Raises:
+        NewerFileError: If a newer version wrote one.
+    """
     paths = (path for folder in folders for path in sorted(folder.rglob(f"signal-{key}-{seed}.json")))
     return [record for record in map(_load, paths) if record is not None]
 
@@ -108,12 +118,10 @@ def find_signal(key: str, seed: int, folders: Iterable[Path], networks: Sequence
 
 def _load(path: Path) -> SignalRecord | None:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if (content.pop("schema"), content.pop("schema_version")) != (SCHEMA, SCHEMA_VERSION):
-            return None
-        return SignalRecord(**content)
-    except (OSError, ValueError, KeyError, TypeError):
+        record = SignalRecord(**read_document(path, SCHEMA, SCHEMA_VERSION))
+    except (OSError, ValueError, TypeError):
         return None
+    return record if record.is_sound() else None
 
 
 def score_networks(

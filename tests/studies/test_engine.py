@@ -245,6 +245,25 @@ def test_other_settings_are_refused_with_the_difference(ask: Callable[..., Study
     open_study(ask("table2", "--epochs=5", "--run_name=longer"))
 
 
+def test_what_is_left_of_tuning_are_the_trials_that_have_no_result_yet(ask: Callable[..., StudyRequest]) -> None:
+    asked = ask("tune", "--space={'learning_rate': [0.001, 0.003]}", "--storage=tune.log", "--n_trials=3")
+    draw = Draw(asked, {}, asked.definition.space)
+
+    def interrupt(*_: object) -> Any:
+        raise KeyboardInterrupt
+
+    stopped = Engine(asked, open_study(asked), [], interrupt, draw)
+    assert stopped.unfinished() == 3
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    assert stopped.unfinished() == 3
+    one = Engine(asked, open_study(asked), [], Worker(), draw)
+    one.study.optimize(lambda _: 0.5, n_trials=1)
+    assert one.unfinished() == 2
+    one.run()
+    assert one.unfinished() == 0
+
+
 def test_a_tuned_point_depends_on_the_number_of_its_trial_alone(ask: Callable[..., StudyRequest]) -> None:
     space = "--space={'learning_rate': {'low': 0.0001, 'high': 0.01, 'log': True}}"
     drawn: dict[str, list[float]] = {}

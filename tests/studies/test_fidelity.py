@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from recbole_nasr import cli, pipeline
 from recbole_nasr.arguments import parse_line
+from recbole_nasr.errors import NewerFileError
 from recbole_nasr.report.fidelity_page import verdict
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import SearchSpace
@@ -24,7 +26,7 @@ from recbole_nasr.studies.plan import Cell, base_settings, identity
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Runner
-from recbole_nasr.studies.signals import SignalRecord, find_signal
+from recbole_nasr.studies.signals import SignalRecord, find_signal, find_signals
 
 from .conftest import TOY, record_of
 
@@ -145,6 +147,20 @@ def test_a_record_of_a_signal_serves_any_networks_it_has_scored(tmp_path: Path) 
     assert find_signal("k", 2, [tmp_path], names) is None
     path.write_text(path.read_text()[:-9])
     assert find_signal("k", 1, [tmp_path], names) is None
+
+
+@pytest.mark.parametrize("scores", [5, ["tcn_d1_2"], {"tcn_d1_2": "low"}], ids=str)
+def test_a_record_of_a_signal_whose_scores_are_none_is_not_used(scores: Any, tmp_path: Path) -> None:
+    scored_wrongly = replace(scored(1, 1.0), scores=scores)
+    scored_wrongly.save(tmp_path)
+    assert find_signals("k", 1, [tmp_path]) == []
+
+
+def test_a_record_of_a_signal_from_a_newer_version_is_refused_as_other_records_are(tmp_path: Path) -> None:
+    path = scored(1, 1.0).save(tmp_path)
+    path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
+    with pytest.raises(NewerFileError, match="upgrade"):
+        find_signals("k", 1, [tmp_path])
 
 
 SMALL = (

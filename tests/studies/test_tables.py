@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -166,6 +167,11 @@ def test_a_record_is_found_again_and_a_damaged_one_is_not_used(tmp_path: Path) -
     assert find_record("NASR", "abc", 2, [tmp_path]) is None
     path.write_text(path.read_text()[:-20])
     assert load_record(path) is None
+
+
+@pytest.mark.parametrize("curve", [5, [1, 0.5], [["1", 0.5]], [[1]]], ids=str)
+def test_a_record_whose_curve_is_none_is_not_used(curve: Any, tmp_path: Path) -> None:
+    assert load_record(record_of(CELL, curve=curve).save(tmp_path)) is None
 
 
 def test_the_key_of_a_result_depends_on_data_and_settings_but_not_on_places(toy: Path) -> None:
