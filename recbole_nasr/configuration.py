@@ -241,7 +241,15 @@ def check_keys(config: Any, *, strict: bool = False) -> None:
                 logging.getLogger().warning("--%s is not a configuration key; it is ignored.", key)
                 continue
             msg = f"{key!r}, given {origin}, is not a configuration key of {config.model}."
-            raise ConfigError(msg + (did_you_mean(key, known) or " Remove it."))
+            raise ConfigError(msg + (reader_of(key) or did_you_mean(key, known) or " Remove it."))
+
+
+def reader_of(key: str) -> str:
+    """Return a sentence on which of our models reads ``key``; empty if neither does."""
+    for model, also in zip(MODELS, (f" and --model={MODELS[1]}", ""), strict=True):
+        if model in available("properties/model") and key in load_yaml("properties/model", model):
+            return f" It is for --model={model}{also}."
+    return ""
 
 
 def _looks_like(key: str, known: set[str]) -> bool:

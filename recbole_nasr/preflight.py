@@ -11,7 +11,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_nasr import defaults
 from recbole_nasr.arguments import STUDY_KEYS, Request, split_key
-from recbole_nasr.configuration import MODELS, known_keys
+from recbole_nasr.configuration import MODELS, known_keys, reader_of
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.limits import check_measures
 from recbole_nasr.model.presets import PRESETS
@@ -163,7 +163,11 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
                 "config_files",
                 *STUDY_KEYS,
             }
-            hint = " It is for --study." if name in STUDY_KEYS else did_you_mean(name, everything | ours)
+            hint = (
+                " It is for --study."
+                if name in STUDY_KEYS
+                else reader_of(name) or did_you_mean(name, everything | ours)
+            )
             msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint or ' Remove it.'}"
             raise ConfigError(msg)
 

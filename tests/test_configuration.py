@@ -138,6 +138,12 @@ def test_a_mistyped_key_is_refused_with_the_nearest(where: str) -> None:
 
 
 @pytest.mark.usefixtures("shipped")
+def test_a_key_of_another_model_of_ours_is_refused_with_that_model() -> None:
+    with pytest.raises(ConfigError, match=r"'search_preset', given in config_dict.* It is for --model=NASRSearch\.$"):
+        plain_config(NASR, search_preset="paper")
+
+
+@pytest.mark.usefixtures("shipped")
 def test_a_mistyped_key_on_the_command_line_is_refused_but_not_a_foreign_flag(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
