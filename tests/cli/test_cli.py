@@ -171,6 +171,17 @@ def test_help_teaches_the_commands_and_fits_a_terminal(words: list[str], capsys:
     assert max(len(line) for line in text.splitlines()) <= 100
 
 
+def test_help_tells_apart_what_newcomers_mix_up(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == cli.OK
+    text = " ".join(capsys.readouterr().out.split())
+    for part in (
+        "NASRSearch: search an architecture, then train and test it; NASR: train and test one architecture",
+        "results on ml and ml-100k do not compare",
+        "self-attention with 4 heads, then convolutions of dilations 1 and 2",
+    ):
+        assert part in text
+
+
 def test_prepare_stops_after_the_data_report_of_a_file_of_the_users(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
