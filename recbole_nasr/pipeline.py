@@ -1,8 +1,7 @@
 """One run, from configuration to test metrics: RecBole's own steps in the order of `run_recbole`.
 
-Seeds and metrics are those of `run_recbole` too. Left out are its FLOPs count and its table of the environment;
-nothing is written outside the run folder. What a person wants to see meanwhile goes through the logger
-``recbole_nasr``.
+Seeds and metrics are those of `run_recbole` too. Its count of FLOPs and its table of the environment are left out, and
+nothing is written outside the run folder. Progress is reported through the logger ``recbole_nasr``.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from recbole_nasr.results import RunResult, save_items, save_ranks, save_result
 from recbole_nasr.run_data import load_data, preparation_text, refusals
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.settings_file import settings_text
+from recbole_nasr.stages import StageClock
 from recbole_nasr.trackers import Tracker, tracked
 from recbole_nasr.trainer.kept import KeptFit
 from recbole_nasr.trainer.ranks import full_ranks
@@ -80,7 +80,7 @@ def run_model(
     keeper = keeper or Keeper()
     if world_size() > 1:
         keeper.hand(unpacked(from_first(packed(keeper.found()))))
-    record = RunRecord(folder, model, dataset, command, seconds=keeper.take("seconds") or {})
+    record = RunRecord(folder, model, dataset, command, clock=StageClock(keeper.take("seconds")))
     record.facts.update({"key": key} if key else {})
     with record.running(), isolated_run(folder.path):
         config = Config(model, dataset, [str(path) for path in config_files], process_settings() or None)
@@ -114,10 +114,11 @@ def _run(
     tracker: Tracker,
     on_validation: Callable[[int, float], None] | None,
 ) -> RunResult:
+    """Load the data, build the network, train and test it: the steps of `run_recbole`, with its seeds."""
     init_seed(config["seed"], config["reproducibility"])
     if config["reproducibility"]:
         be_deterministic(config["device"], strict=config["model"] in MODELS)
-    with record.stage("data"):
+    with record.clock.stage("data"):
         counts, loaders = load_data(config)
     _LOG.info(
         "data: %s sequences, %s items, %s actions; %s training rows, %s validation and %s test cases",
@@ -126,43 +127,65 @@ def _run(
     train_data, _, test_data = loaders
     save_items(record.folder, Vocabulary.of(test_data.dataset))
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    with refusals(ConfigError, f"{config['model']} cannot be built"):
-        network = get_model(config["model"])(config, train_data.dataset).to(config["device"])
-    logging.getLogger().info(network)
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
-    trainer.saved_model_file = from_first(str(record.folder.path / CHECKPOINT))
-    bars = bool(sys.stderr.isatty() and config["show_progress"])
+    trainer = _build_trainer(config, train_data.dataset, record.folder)
     epochs = EpochLines(trainer, config, tracker.epochs(trainer, config["valid_metric"], on_validation))
     epochs.time_epochs()
-    with keeper.part("seconds", record.elapsed), record.stage("training"):
+    bars = bool(sys.stderr.isatty() and config["show_progress"])
+    valid = _train(trainer, loaders, epochs, record, keeper, show_progress=bars)
+    test = _test(trainer, test_data, epochs, record, show_progress=bars)
+    _move_stages_before_training(record, trainer)
+    record.facts["estimated_memory_bytes"] = dict(getattr(trainer, "needs", {}))
+    record.facts["step_seconds"] = statistics.median(epochs.seconds or [0.0]) / len(train_data)
+    return _result(config, record, trainer, data=counts, valid=valid, test=test, best_epoch=epochs.best_epoch)
+
+
+def _build_trainer(config: Config, train_dataset: Any, folder: RunFolder) -> Any:
+    """Return RecBole's or our trainer of a new network, which saves its best weights in ``folder``."""
+    with refusals(ConfigError, f"{config['model']} cannot be built"):
+        network = get_model(config["model"])(config, train_dataset).to(config["device"])
+    logging.getLogger().info(network)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+    trainer.saved_model_file = from_first(str(folder.path / CHECKPOINT))
+    return trainer
+
+
+def _train(
+    trainer: Any, loaders: Sequence[Any], epochs: EpochLines, record: RunRecord, keeper: Keeper, *, show_progress: bool
+) -> dict[str, float]:
+    """Train, going on from the state that ``keeper`` has; return the validation metrics of the best epoch."""
+    with keeper.part("seconds", record.clock.elapsed), record.clock.stage("training"):
         try:
             with explained_refusals():
-                valid = KeptFit(trainer, loaders, keeper, epochs).run(show_progress=bars, callback_fn=epochs)
+                fit = KeptFit(trainer, loaders, keeper, epochs)
+                return _numbers(fit.run(show_progress=show_progress, callback_fn=epochs))
         finally:  # what was trained before an interruption is kept
             if getattr(trainer, "trained", None):
                 save_candidates(record.folder, trainer.trained)
-    with record.stage("test"):
-        test = trainer.evaluate(test_data, show_progress=bars)
-        for name, value in _numbers(test).items():
+
+
+def _test(
+    trainer: Any, test_data: Any, epochs: EpochLines, record: RunRecord, *, show_progress: bool
+) -> dict[str, float]:
+    """Evaluate the weights of the best epoch on the test cases, once; return the metrics and save the ranks."""
+    with record.clock.stage("test"):
+        test = _numbers(trainer.evaluate(test_data, show_progress=show_progress))
+        for name, value in test.items():
             trainer.tensorboard.add_scalar(f"test/{name}", value, epochs.best_epoch)
-        _keep_ranks(config, trainer, test_data, record.folder)
-    _note_stages(record, trainer)
-    record.facts["estimated_memory_bytes"] = dict(getattr(trainer, "needs", {}))
-    step_seconds = statistics.median(epochs.seconds or [0.0]) / len(train_data)
-    record.facts["step_seconds"] = step_seconds
+        _save_test_ranks(trainer, test_data, record.folder)
+    return test
+
+
+def _result(config: Config, record: RunRecord, trainer: Any, **found: Any) -> RunResult:
+    """Return the result of a run; ``found`` are its fields that neither record nor trainer know."""
     return RunResult(
         model=config["model"],
         dataset=config["dataset"],
         folder=record.folder,
         seed=config["seed"],
-        data=counts,
-        step_seconds=step_seconds,
+        step_seconds=record.facts["step_seconds"],
         preparation=preparation_text(Path(config["data_path"])),
-        valid=_numbers(valid),
-        test=_numbers(test),
         epochs=len(trainer.train_loss_dict),
-        best_epoch=epochs.best_epoch,
-        seconds=dict(record.seconds),
+        seconds=dict(record.clock.seconds),
         n_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         masks_history=bool(config["mask_history"]),
         architecture=getattr(trainer.model, "architecture", None),
@@ -171,14 +194,15 @@ def _run(
         verification=getattr(trainer, "verification", None),
         latency_ms=getattr(trainer, "latency_ms", 0.0),
         device=record.facts["device_name"],
+        **found,
     )
 
 
 @contextmanager
 def _last_state_named(keeper: Keeper) -> Iterator[None]:
-    """Say with an error in the numbers from where the run could go on, such as with another version of torch.
+    """Add to an error in the numbers, or in memory, which saved state the run could go on from.
 
-    What nobody else has made smaller, such as a step of RecBole's own models, ends in one line where memory runs out.
+    Our own steps take fewer rows when memory runs out; those of RecBole's models do not, and end here in one line.
     """
     try:
         yield
@@ -196,20 +220,20 @@ def _last_state_named(keeper: Keeper) -> Iterator[None]:
         raise NumericalError(msg) from error
 
 
-def _note_stages(record: RunRecord, trainer: Any) -> None:
-    """Take what preceded the first epoch out of the training time, and put it where it belongs in the order."""
-    stages = stages_of(trainer)
-    record.seconds["training"] -= sum(stages.values())
-    record.seconds = {"data": record.seconds.pop("data"), **stages, **record.seconds}
+def _move_stages_before_training(record: RunRecord, trainer: Any) -> None:
+    """Take what preceded the first epoch, such as a search, out of the training time; list it before the training."""
+    stages, seconds = stages_of(trainer), record.clock.seconds
+    seconds["training"] -= sum(stages.values())
+    record.clock.seconds = {"data": seconds.pop("data"), **stages, **seconds}
 
 
-def _keep_ranks(config: Config, trainer: Any, test_data: Any, folder: RunFolder) -> None:
+def _save_test_ranks(trainer: Any, test_data: Any, folder: RunFolder) -> None:
     """Write the rank of every test case; sampled evaluation has none."""
-    if config["eval_args"]["mode"]["test"] != "full":
+    if trainer.config["eval_args"]["mode"]["test"] != "full":
         return
     ranks: Tensor | None = getattr(trainer, "last_ranks", None)  # of our trainers
     if ranks is None:
-        ranks = full_ranks(trainer.model, test_data, device=config["device"])
+        ranks = full_ranks(trainer.model, test_data, device=trainer.config["device"])
     dataset = test_data.dataset
     sequences, targets = (
         # As an array: RecBole would take a tensor with one element for a number.

@@ -8,7 +8,6 @@ import io
 import json
 import math
 import shlex
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from typing import Any
 from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, check_version, read_document, write_whole
 from recbole_nasr.errors import ConfigError, StoppedError, WriteError
 from recbole_nasr.machine import environment, peak_gpu_memory, peak_memory
+from recbole_nasr.stages import StageClock
 
 SCHEMA, SCHEMA_VERSION = RUN_SCHEMA, RUN_VERSION
 
@@ -122,7 +122,7 @@ class RunRecord:
         dataset: Name of the data set.
         command: The command line that started the run.
         facts: More to write down, such as the seed; filled while the run goes on.
-        seconds: Wall time of each stage.
+        clock: Times the stages of the run.
     """
 
     folder: RunFolder
@@ -130,8 +130,7 @@ class RunRecord:
     dataset: str
     command: Sequence[str]
     facts: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
-    _open: tuple[str, float] | None = None
+    clock: StageClock = field(default_factory=StageClock)
 
     @contextmanager
     def running(self) -> Iterator[RunRecord]:
@@ -167,24 +166,6 @@ class RunRecord:
         self.facts["interruptions"] = (before if isinstance(before, int) else 0) + 1
         return content
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the wall time of the block to ``seconds[name]``."""
-        start, before = time.perf_counter(), self.seconds.get(name, 0.0)
-        self._open = (name, start)
-        try:
-            yield
-        finally:
-            self._open = None
-            self.seconds[name] = before + time.perf_counter() - start
-
-    def elapsed(self) -> dict[str, float]:
-        """Return the wall time of each stage so far, that of the present one included."""
-        if self._open is None:
-            return dict(self.seconds)
-        name, start = self._open
-        return {**self.seconds, name: self.seconds.get(name, 0.0) + time.perf_counter() - start}
-
     def _write(self, status: str, started: str, finished: str | None, command: str) -> None:
         content = {
             "schema": SCHEMA,
@@ -196,7 +177,7 @@ class RunRecord:
             "started": started,
             "finished": finished,
             **self.facts,
-            "seconds": self.seconds,
+            "seconds": self.clock.seconds,
             "file_versions": FILE_VERSIONS,
             "peak_memory_bytes": peak_memory(),
             **peak_gpu_memory(),

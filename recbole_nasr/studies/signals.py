@@ -22,6 +22,7 @@ from recbole_nasr.run_data import load_data
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.search import score_architectures
 from recbole_nasr.space import Architecture
+from recbole_nasr.stages import StageClock
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import data_checksum, is_number, result_key
 from recbole_nasr.trainer.searching import search_problem
@@ -152,7 +153,7 @@ def score_networks(
         run: From :func:`recbole_nasr.identity.run_key`, to be found by.
     """
     keeper = keeper or Keeper()
-    record = RunRecord(folder, cell.model, cell.dataset, command, seconds=keeper.take("seconds") or {})
+    record = RunRecord(folder, cell.model, cell.dataset, command, clock=StageClock(keeper.take("seconds")))
     record.facts.update({"key": run} if run else {})
     with record.running(), isolated_run(folder.path):
         config = Config(cell.model, cell.dataset, [str(settings_file)])
@@ -161,10 +162,10 @@ def score_networks(
         init_seed(config["seed"], config["reproducibility"])
         if config["reproducibility"]:
             be_deterministic(config["device"], strict=True)
-        with record.stage("data"):
+        with record.clock.stage("data"):
             _, (train_data, _, _) = load_data(config)
         problem = search_problem(config, train_data, search_space(config))
-        with keeper.part("seconds", record.elapsed), record.stage("search"):
+        with keeper.part("seconds", record.clock.elapsed), record.clock.stage("search"):
             given = score_architectures(problem, networks, trained=not untrained, keeper=keeper)
         scores = dict(zip(map(str, networks), given.scores, strict=True))
         folder.write_csv("scores.csv", ["architecture", given.metric], [list(row) for row in scores.items()])
@@ -178,7 +179,7 @@ def score_networks(
         data_checksum=data_checksum(cell.dataset, effective),
         metric=given.metric,
         scores=scores,
-        seconds=record.seconds["search"],
+        seconds=record.clock.seconds["search"],
         device_name=processor,
         environment=environment(),
         run=str(folder.path),

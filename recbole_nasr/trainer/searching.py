@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from recbole.trainer.trainer import AbstractTrainer
@@ -31,6 +28,7 @@ from recbole_nasr.search.costs import CostTable, measure_costs, network_latency_
 from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture, SearchSpace
+from recbole_nasr.stages import StageClock
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.block_lines import BlockLines
 from recbole_nasr.trainer.candidates import Trained, Trainings
@@ -63,7 +61,6 @@ class NASRSearchTrainer(NASRTrainer):
         latency_ms: That of the network found, measured as a whole.
         trained: What became of each candidate so far, where several are trained.
         verification: The comparison of all of them, once it is over.
-        stage_seconds: Wall time of ``search`` and, where what it proposes is trained, of ``verification``.
         state_classes: What :meth:`chosen` is made of.
     """
 
@@ -76,8 +73,7 @@ class NASRSearchTrainer(NASRTrainer):
         self.latency_ms = 0.0
         self.trained: list[Trained] = []
         self.verification: Verification | None = None
-        self.stage_seconds: dict[str, float] = {}
-        self._open: tuple[str, float] | None = None
+        self._clock = StageClock()
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Choose an architecture unless it is known, then train; arguments and result are RecBole's."""
@@ -103,7 +99,7 @@ class NASRSearchTrainer(NASRTrainer):
                 self.search_result = self._search(train_data, space, strategy.budget)
             if self.search_result is not None and not plan.trains:
                 return self.search_result.architecture
-            with self._stage("verification" if searches else "search"):
+            with self._clock.stage("verification" if searches else "search"):
                 trainings = Trainings(
                     self.config, train_data, valid_data, strategy.flops, show_progress, keeper=self.keeper
                 )
@@ -121,25 +117,15 @@ class NASRSearchTrainer(NASRTrainer):
             self._announce(search_need(space, layers, search_settings(self.config), shape, n_rows))
         self._announce(self.need(space.uniform(max(names, key=lambda name: names[name])), length, n_rows))
 
-    def elapsed(self) -> dict[str, float]:
-        """Return the wall time of each stage so far, what was lost by interruptions left out."""
-        if self._open is None:
-            return dict(self.stage_seconds)
-        name, started = self._open
-        return {**self.stage_seconds, name: self.stage_seconds.get(name, 0.0) + time.perf_counter() - started}
-
-    @contextmanager
-    def _stage(self, name: str) -> Iterator[None]:
-        self._open = (name, time.perf_counter())
-        try:
-            yield
-        finally:
-            self.stage_seconds, self._open = self.elapsed(), None
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        """Wall time of ``search`` and, where what it proposes is trained, of ``verification``, once they are over."""
+        return self._clock.seconds
 
     def chosen(self) -> dict[str, Any]:
         """Return what is known of the networks so far, for a state."""
         names = ("search_result", "costs", "latency_ms", "trained", "verification")
-        return {**{name: getattr(self, name) for name in names}, "stage_seconds": self.elapsed()}
+        return {**{name: getattr(self, name) for name in names}, "stage_seconds": self._clock.elapsed()}
 
     def go_on_after_choice(self, known: dict[str, Any], architecture: Architecture) -> None:
         """Be what the trainer was when :meth:`chosen` said what is ``known``, its network that of ``architecture``."""
@@ -147,7 +133,9 @@ class NASRSearchTrainer(NASRTrainer):
         self._become(architecture)
 
     def _know(self, known: dict[str, Any] | None) -> None:
-        for name, value in (known or {}).items():
+        known = dict(known or {})
+        self._clock = StageClock(known.pop("stage_seconds", None))
+        for name, value in known.items():
             setattr(self, name, value)
 
     def _measured(self, space: SearchSpace) -> CostTable:
@@ -182,7 +170,7 @@ class NASRSearchTrainer(NASRTrainer):
         _LOG.info("search: %s architectures, %d sequences", space.size_text(), len(problem.sequences.group))
         one_by_one = problem.settings.scope == "block"
         lines = BlockLines(space.n_blocks if one_by_one else 0, self._track_block)
-        with self._stage("search"):
+        with self._clock.stage("search"):
             return _agreed(search(problem, lines, self.keeper))
 
     def _become(self, architecture: Architecture) -> None:

@@ -56,7 +56,7 @@ def test_the_record_says_running_until_the_run_is_finished(tmp_path: Path) -> No
     with record(tmp_path).running() as run:
         assert read(tmp_path)["status"] == "running"
         run.facts["seed"] = 7
-        with run.stage("data"):
+        with run.clock.stage("data"):
             pass
     found = read(tmp_path)
     assert found["status"] == "finished"
@@ -70,16 +70,6 @@ def test_the_record_says_how_a_run_broke_off(tmp_path: Path, error: BaseExceptio
     with pytest.raises(type(error)), record(tmp_path).running():
         raise error
     assert read(tmp_path)["status"] == status
-
-
-def test_the_seconds_of_a_stage_add_up(tmp_path: Path) -> None:
-    run = record(tmp_path)
-    with run.stage("data"):
-        pass
-    first = run.seconds["data"]
-    with run.stage("data"):
-        pass
-    assert run.seconds["data"] > first > 0
 
 
 def test_versions_of_what_results_depend_on_are_known() -> None:
