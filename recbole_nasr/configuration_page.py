@@ -27,17 +27,25 @@ _PRESETS = {
 _HEAD = """\
 # Configuration
 
-Every key of ours, from the YAML files that hold its default; `python -m recbole_nasr.configuration_page` writes this
-page (and the table in the README). RecBole's own keys work as they do in RecBole
-(<https://recbole.io/docs/user_guide/config_settings.html>); those listed here are the ones
-whose default we set. An empty default is `~`.
+Every key of ours with its default. Set a key on the command line (`--key=value`), in `config_dict`, or in a YAML file
+(`--config_files`). An empty default is `~`.
 
-From the strongest: command line (`--key=value`), `config_dict`, configuration files (`--config_files`),
-`dataset_configs/<dataset>.yaml`, presets, model YAML, RecBole's defaults. A key that nothing reads is an error that
-names the nearest one. What is for the command alone (`--quick`, `--device`, `--runs_dir`, ...) is in `--help`.
+Precedence, strongest first:
 
-TensorBoard events are always written. `--log_wandb=True --wandb_project=NAME` tells Weights & Biases too (RecBole's
-keys), `--log_mlflow=True --mlflow_experiment=NAME` MLflow; see [using.md](using.md#trackers).
+1. command line
+2. `config_dict`
+3. configuration files
+4. `dataset_configs/<dataset>.yaml`
+5. presets (`search_preset`, `search_space`)
+6. model YAML
+7. RecBole's defaults
+
+RecBole's own keys work as they do in [RecBole](https://recbole.io/docs/user_guide/config_settings.html); this page lists
+those whose default we set. A key that nothing reads is an error that names the nearest one. Options of the command alone
+(`--quick`, `--device`, `--runs_dir`, ...) are in `--help`. For Weights & Biases (`log_wandb`) and
+MLflow (`log_mlflow`) see [using.md](using.md#trackers).
+
+`python -m recbole_nasr.configuration_page` writes this page, and the table in the README, from the YAML files.
 """
 
 SHORT = (
