@@ -40,10 +40,10 @@ Precedence, strongest first:
 6. model YAML
 7. RecBole's defaults
 
-RecBole's own keys work as they do in [RecBole](https://recbole.io/docs/user_guide/config_settings.html); this page lists
-those whose default we set. A key that nothing reads is an error that names the nearest one. Options of the command alone
-(`--quick`, `--device`, `--runs_dir`, ...) are in `--help`. For Weights & Biases (`log_wandb`) and
-MLflow (`log_mlflow`) see [using.md](using.md#trackers).
+RecBole's own keys work as they do in [RecBole](https://recbole.io/docs/user_guide/config_settings.html). This page
+lists those whose default we set. A key that nothing reads is an error that names the nearest one. Options of the
+command alone (`--quick`, `--device`, `--runs_dir`, ...) are in `--help`. For Weights & Biases (`log_wandb`) and MLflow
+(`log_mlflow`) see [using.md](using.md#trackers).
 
 `python -m recbole_nasr.configuration_page` writes this page, and the table in the README, from the YAML files.
 """
