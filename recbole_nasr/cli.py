@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from recbole_nasr import preflight, run_checks
-from recbole_nasr.arguments import Request, build_request, join_compared, parse_line
+from recbole_nasr.arguments import join_compared, parse_line
 from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
@@ -28,6 +28,7 @@ from recbole_nasr.machine import keep_freed_memory, program, versions
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
+from recbole_nasr.request import Request, build_request
 from recbole_nasr.results import RunResult
 from recbole_nasr.serving.command import is_command, run_command
 from recbole_nasr.settings_file import settings_text

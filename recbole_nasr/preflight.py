@@ -10,12 +10,13 @@ import recbole.model.sequential_recommender
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_nasr import defaults
-from recbole_nasr.arguments import STUDY_KEYS, Request, split_key
+from recbole_nasr.arguments import STUDY_KEYS, split_key
 from recbole_nasr.configuration import MODELS, known_keys, reader_of
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.limits import check_measures
 from recbole_nasr.model.presets import PRESETS
 from recbole_nasr.ops import load_operations, locate_operations
+from recbole_nasr.request import REQUEST_KEYS, Request
 from recbole_nasr.run_checks import check_run, configuration_of
 
 _TORCHRUN = "several processes are started with torchrun, see docs/distributed.md"
@@ -152,22 +153,8 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
         if name not in (known[model] if model else allowed):
             where = "on the command line" if key in request.line_settings else "in a configuration file"
             names = model or ", ".join(known)
-            ours = {
-                "device",
-                "quick",
-                "fresh",
-                "checkpoint_interval",
-                "lost_after",
-                "run_name",
-                "runs_dir",
-                "config_files",
-                *STUDY_KEYS,
-            }
-            hint = (
-                " It is for --study."
-                if name in STUDY_KEYS
-                else reader_of(name) or did_you_mean(name, everything | ours)
-            )
+            hint = " It is for --study." if name in STUDY_KEYS else reader_of(name)
+            hint = hint or did_you_mean(name, {*everything, *REQUEST_KEYS, *STUDY_KEYS})
             msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint or ' Remove it.'}"
             raise ConfigError(msg)
 

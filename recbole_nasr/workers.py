@@ -24,6 +24,7 @@ from recbole.evaluator.collector import Collector
 from recbole.trainer import Trainer
 
 from recbole_nasr import distributed
+from recbole_nasr.compat.events import NoEvents
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.patching import swapped
@@ -220,16 +221,9 @@ def _already_exact(_original: Function) -> Function:
     return _map_reduce
 
 
-class _NoEvents:
-    """A TensorBoard writer that writes nothing."""
-
-    def __getattr__(self, _name: str) -> Function:
-        return lambda *_args, **_kwargs: None
-
-
 def _events_once(original: Function) -> Function:
     """Write TensorBoard events once (trainer/trainer.py:107)."""
-    return lambda logger: original(logger) if distributed.rank() == 0 else _NoEvents()
+    return lambda logger: original(logger) if distributed.rank() == 0 else NoEvents()
 
 
 def _create_folder(_original: Function) -> Function:

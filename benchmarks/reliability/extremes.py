@@ -37,11 +37,11 @@ except ImportError:  # run as a program
     import other_keys  # type: ignore[no-redef]
 import recbole_nasr  # noqa: F401  (repairs RecBole before it is imported)
 from recbole_nasr import preflight, run_checks
-from recbole_nasr.arguments import build_request
 from recbole_nasr.cli import INTERRUPTED
 from recbole_nasr.cli import main as run_command
 from recbole_nasr.configuration_page import FILES, keys_of
 from recbole_nasr.errors import NASRError
+from recbole_nasr.request import build_request
 from recbole_nasr.resources import resource_dir
 
 VALUES: tuple[Any, ...] = (

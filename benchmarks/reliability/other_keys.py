@@ -12,8 +12,8 @@ import recbole
 import yaml
 
 from recbole_nasr import preflight, run_checks
-from recbole_nasr.arguments import build_request
 from recbole_nasr.errors import NASRError
+from recbole_nasr.request import build_request
 from recbole_nasr.studies.request import build_study_request
 
 MODELS = ("SASRec", "GRU4Rec", "NextItNet", "Caser", "BERT4Rec", "NARM", "SRGNN", "SINE")

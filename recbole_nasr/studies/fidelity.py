@@ -6,16 +6,13 @@ so that its beginning is a sample of the same kind, and an unfinished study is a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from recbole_nasr import run_checks
-from recbole_nasr.identity import run_key
 from recbole_nasr.model.settings import search_settings, search_space
 from recbole_nasr.search import check_all_ranked
-from recbole_nasr.settings_file import settings_text
 from recbole_nasr.space import Architecture
 from recbole_nasr.space.strata import Sampled, stratified_sample
 from recbole_nasr.studies.engine import Engine
@@ -27,7 +24,6 @@ from recbole_nasr.studies.running import Runner
 from recbole_nasr.studies.signals import SignalRecord, find_signal, find_signals, score_networks, signal_key
 from recbole_nasr.studies.tables import FinishedRun
 from recbole_nasr.studies.trials import Follower, cell_of
-from recbole_nasr.unfinished import RunPlace, opened_run
 
 
 @dataclass(frozen=True)
@@ -101,42 +97,19 @@ class FidelityRunner:
             return found, True
         earlier = (name for record in find_signals(key, cell.seed, folders[:1]) for name in record.scores)
         networks = list(dict.fromkeys([*self._networks(), *earlier]))  # the record is written anew, and loses none
-        record = self._scored(cell, networks, key, effective, untrained, on_validation)
-        record.save(folders[0])
-        return record, False
-
-    def _scored(
-        self,
-        cell: Cell,
-        networks: Sequence[str],
-        key: str,
-        effective: Mapping[str, Any],
-        untrained: bool,  # noqa: FBT001 - one of many facts
-        on_validation: Follower,
-    ) -> SignalRecord:
-        """Make a signal's run, or go on with the one that was interrupted."""
-        asked = self.trainings.asked
-        request = asked.request
-        name = f"{asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
-        again = run_key(
-            cell.model, cell.dataset, effective, name=f"{name} untrained" if untrained else name, n_processes=1
-        )
-        place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
-        with opened_run(place, again, fresh=False, interval=request.checkpoint_interval) as (folder, keeper):
-            on_validation.begins(keeper.describe())
-            text = settings_text({"model": cell.model, "dataset": cell.dataset, **cell.given()})
-            return score_networks(
+        kind = "untrained" if untrained else ""
+        with self.trainings.opened(cell, effective, cell.given(), on_validation, kind) as run:
+            record = score_networks(
                 cell,
                 [Architecture.parse(network) for network in networks],
-                folder,
-                folder.write_text("settings.yaml", text),
+                run,
                 key=key,
                 effective=effective,
                 untrained=untrained,
                 command=self.trainings.command,
-                keeper=keeper,
-                run=again,
             )
+        record.save(folders[0])
+        return record, False
 
     def table(self, engine: Engine, runs: Sequence[FinishedRun]) -> FidelityTable:
         """Return what the study has found so far.

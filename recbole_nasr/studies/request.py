@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.arguments import STUDY_KEYS, Request, build_request, split_key
+from recbole_nasr.arguments import STUDY_KEYS, split_key
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean
+from recbole_nasr.request import Request, build_request
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.form import MOST_NETWORKS, MOST_SEEDS
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from optuna.trial import Trial
 from recbole_nasr import run_checks
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.identity import run_key
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.results import RunResult
+from recbole_nasr.runs import RunFolder
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
@@ -22,6 +25,23 @@ from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import trial_sampler
 from recbole_nasr.studies.trials import Follower
 from recbole_nasr.unfinished import RunPlace, opened_run
+
+
+@dataclass(frozen=True)
+class OpenedRun:
+    """The folder of a run that no other process has.
+
+    Args:
+        folder: Where it writes.
+        settings_file: Its complete settings.
+        keeper: Saves the state of the run, and has the one to go on from.
+        key: From :func:`recbole_nasr.identity.run_key`, to be found by.
+    """
+
+    folder: RunFolder
+    settings_file: Path
+    keeper: Keeper
+    key: str
 
 
 @dataclass(frozen=True)
@@ -60,34 +80,50 @@ class Runner:
         found = find_record(cell.model, key, cell.seed, self.record_folders(cell.dataset))
         if found is not None:
             return found, True
-        name = f"{self.asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
         curve: list[list[float]] = []
 
         def watch(epoch: int, score: float) -> None:
             curve.append([epoch + 1, score])
             on_validation(epoch, score)
 
-        request = self.asked.request
-        again = run_key(cell.model, cell.dataset, effective, name=name, n_processes=1)
-        place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
-        with opened_run(place, again, fresh=False, interval=request.checkpoint_interval) as (folder, keeper):
-            on_validation.begins(keeper.describe())
-            text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
-            file = folder.write_text("settings.yaml", text)
+        with self.opened(cell, effective, given, on_validation) as run:
             result = run_model(
                 cell.model,
                 cell.dataset,
-                [file],
-                folder,
+                [run.settings_file],
+                run.folder,
                 command=self.command,
                 on_validation=watch,
                 on_result=self.on_result,
-                keeper=keeper,
-                key=again,
+                keeper=run.keeper,
+                key=run.key,
             )
         record = ResultRecord.of_run(key, effective, result, curve)
         record.save(self.record_folders(cell.dataset)[0])
         return record, False
+
+    @contextmanager
+    def opened(
+        self, cell: Cell, effective: Mapping[str, Any], given: Mapping[str, Any], follower: Follower, kind: str = ""
+    ) -> Iterator[OpenedRun]:
+        """Open a new folder for a run, or that of the same run where it was interrupted; write the settings there.
+
+        Args:
+            cell: What to run.
+            effective: Every value in force.
+            given: Complete settings of the run.
+            follower: Told which saved state the run goes on from.
+            kind: What tells the run from others with the same settings and label.
+        """
+        request = self.asked.request
+        name = f"{self.asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
+        key_name = f"{name} {kind}" if kind else name
+        key = run_key(cell.model, cell.dataset, effective, name=key_name, n_processes=1)
+        place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
+        with opened_run(place, key, fresh=False, interval=request.checkpoint_interval) as (folder, keeper):
+            follower.begins(keeper.describe())
+            text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
+            yield OpenedRun(folder, folder.write_text("settings.yaml", text), keeper, key)
 
     def record_folders(self, dataset: str) -> list[Path]:
         """Return where records of runs on ``dataset`` are: the first is written to."""

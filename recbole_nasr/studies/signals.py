@@ -15,7 +15,6 @@ from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.documents import read_document
 from recbole_nasr.identity import result_settings
 from recbole_nasr.isolation import isolated_run
-from recbole_nasr.keeping import Keeper
 from recbole_nasr.machine import device_name, environment
 from recbole_nasr.model.settings import search_space
 from recbole_nasr.run_data import load_data
@@ -25,6 +24,7 @@ from recbole_nasr.space import Architecture
 from recbole_nasr.stages import StageClock
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import data_checksum, is_number, result_key
+from recbole_nasr.studies.running import OpenedRun
 from recbole_nasr.trainer.searching import search_problem
 
 SCHEMA = "recbole-nasr/signal"
@@ -128,35 +128,31 @@ def _load(path: Path) -> SignalRecord | None:
 def score_networks(
     cell: Cell,
     networks: Sequence[Architecture],
-    folder: RunFolder,
-    settings_file: Path,
+    run: OpenedRun,
     *,
     key: str,
     effective: Mapping[str, Any],
     untrained: bool,
     command: Sequence[str],
-    keeper: Keeper | None = None,
-    run: str = "",
 ) -> SignalRecord:
     """Train the supernet that ``cell`` asks for on the training part of its data, and score ``networks`` with it.
+
+    Where the run was interrupted it goes on, and the scores are the same to the last bit.
 
     Args:
         cell: The signal, its settings and seed.
         networks: What to score.
-        folder: A run folder; gets ``scores.csv`` and the log.
-        settings_file: Complete settings of the run.
+        run: Its folder gets ``scores.csv`` and the log.
         key: From :func:`signal_key`.
         effective: Every value in force.
         untrained: Leave the supernet as it starts.
         command: The command line to write down.
-        keeper: Saves the state of the run, and has the one to go on from: the scores are the same to the last bit.
-        run: From :func:`recbole_nasr.identity.run_key`, to be found by.
     """
-    keeper = keeper or Keeper()
+    folder, keeper = run.folder, run.keeper
     record = RunRecord(folder, cell.model, cell.dataset, command, clock=StageClock(keeper.take("seconds")))
-    record.facts.update({"key": run} if run else {})
+    record.facts["key"] = run.key
     with record.running(), isolated_run(folder.path):
-        config = Config(cell.model, cell.dataset, [str(settings_file)])
+        config = Config(cell.model, cell.dataset, [str(run.settings_file)])
         processor = device_name(config["device"])
         record.facts.update(seed=config["seed"], device_name=processor, signal=cell.label)
         init_seed(config["seed"], config["reproducibility"])

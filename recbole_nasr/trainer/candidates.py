@@ -12,6 +12,7 @@ from typing import Any
 
 import recbole.trainer.trainer
 
+from recbole_nasr.compat.events import NoEvents
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.model.nasr import NASR
@@ -96,16 +97,6 @@ def best_so_far(scores: dict[int, float], *, bigger: bool) -> Iterator[tuple[int
         yield epoch, best
 
 
-class _Silent:
-    """Takes the place of a TensorBoard writer: the events of a run are those of its own network."""
-
-    def add_scalar(self, *_: object) -> None:
-        """Write nothing."""
-
-    def add_hparams(self, *_: object) -> None:
-        """Write nothing."""
-
-
 @dataclass
 class Trainings:
     """Trains candidates one after the other, each exactly as ``NASR`` with its architecture would be.
@@ -173,7 +164,7 @@ class Trainings:
         own = {"architecture": architecture.to_nested(), "log_wandb": False}
         config.final_config_dict = {**self.config.final_config_dict, **own}
         model = NASR(config, self.train_data._dataset).to(config["device"])  # noqa: SLF001 - as RecBole's own trainer
-        with swapped(recbole.trainer.trainer, "get_tensorboard", lambda _: _Silent()):
+        with swapped(recbole.trainer.trainer, "get_tensorboard", lambda _: NoEvents()):
             trainer = NASRTrainer(config, model)
         trainer.announces = False  # the largest of them was announced before
         return trainer

@@ -32,10 +32,11 @@ from recbole_nasr.stages import StageClock
 from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.block_lines import BlockLines
 from recbole_nasr.trainer.candidates import Trained, Trainings
+from recbole_nasr.trainer.contest import Contest
 from recbole_nasr.trainer.memory import Shape, search_need
 from recbole_nasr.trainer.retraining import NASRTrainer
 from recbole_nasr.trainer.strategies import STRATEGIES
-from recbole_nasr.trainer.verification import Contest, Verification
+from recbole_nasr.trainer.verification import Verification
 
 CHOICE_CLASSES = (
     Architecture,

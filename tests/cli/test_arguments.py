@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_nasr.arguments import Request, build_request, parse_line, parse_value
+from recbole_nasr.arguments import parse_line, parse_value
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.request import Request, build_request
 
 
 def request(*words: str) -> Request:

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from recbole_nasr.arguments import build_request, parse_line
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.limits import check_limits, check_measures
 from recbole_nasr.preflight import check_request
+from recbole_nasr.request import build_request
 
 VALUES: list[tuple[str, Any]] = [
     ("seed", -1),

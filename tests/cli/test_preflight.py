@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from recbole_nasr import defaults, preflight, run_checks
-from recbole_nasr.arguments import build_request, parse_line
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.errors import ArchitectureError, ConfigError, DataError, NASRError
 from recbole_nasr.preflight import check_request, sequential_models
+from recbole_nasr.request import build_request
 from recbole_nasr.run_checks import prepare_data
 
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"

@@ -15,10 +15,10 @@ import pytest
 from recbole.config import Config
 
 from recbole_nasr import distributed, launch, workers
-from recbole_nasr.arguments import build_request
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.heartbeat import LOST, Identity, Watch
 from recbole_nasr.quick_start import run
+from recbole_nasr.request import build_request
 
 JOB = Path(__file__).with_name("hanging.py")
 BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S = 240

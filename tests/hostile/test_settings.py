@@ -15,9 +15,10 @@ import recbole.model.general_recommender.ldiffrec as ldiffrec
 from recbole.config import Config
 from recbole.trainer import HyperTuning
 
-from recbole_nasr.arguments import build_request, parse_line
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.errors import ConfigError, DataError, NASRError
 from recbole_nasr.preflight import check_request
+from recbole_nasr.request import build_request
 from recbole_nasr.settings_file import read_settings
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(

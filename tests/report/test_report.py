@@ -207,7 +207,8 @@ def test_the_next_commands_find_the_same_data(make_result: Make) -> None:
 
 @pytest.mark.parametrize("model", ["NASR", "SASRec", "NASRSearch"])
 def test_the_next_commands_are_commands_of_this_program(make_result: Make, search: SearchResult, model: str) -> None:
-    from recbole_nasr.arguments import build_request, parse_line
+    from recbole_nasr.arguments import parse_line
+    from recbole_nasr.request import build_request
 
     found = search if model == "NASRSearch" else None
     result = make_result(model, search=found, architecture=search.architecture)

@@ -15,7 +15,8 @@ from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture
 from recbole_nasr.trainer import searching
 from recbole_nasr.trainer.candidates import Trained, Trainings
-from recbole_nasr.trainer.verification import Contest, Verification
+from recbole_nasr.trainer.contest import Contest
+from recbole_nasr.trainer.verification import Verification
 
 Assemble = Callable[..., SimpleNamespace]
 
