@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from recbole_nasr import run_checks
+from recbole_nasr.alignment import aligned
 from recbole_nasr.console import show, shown_on_screen
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.launch import Launch
@@ -15,7 +16,6 @@ from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.study_figure import save_differences, save_optuna_plots, save_study_figure
 from recbole_nasr.report.study_html import study_html
 from recbole_nasr.report.study_page import study_page
-from recbole_nasr.report.table import aligned
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
@@ -117,4 +117,4 @@ def _screen_table(runs: Sequence[FinishedRun]) -> str:
         step = 1000 * mean_sd([run.record.step_seconds for run in row.runs])[0]
         means = [f"{row.mean_sd('test', name)[0]:.4f}" for name in metrics]
         lines.append([row.name, row.dataset, str(len(row.runs)), *means, f"{step:.1f} ms"])
-    return "Test results, means over runs\n\n" + aligned(lines, separator="  ")
+    return "Test results, means over runs\n\n" + aligned(lines)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_nasr.alignment import aligned
 from recbole_nasr.data.counts import n_duplicates, repeated_share, tied_with_previous
 from recbole_nasr.data.options import PrepareOptions
 from recbole_nasr.data.raw import Raw
@@ -133,15 +134,7 @@ def report_text(report: DataReport) -> str:
     rows: list[tuple[str, ...]] = [("data", "# actions", "# sequences", "# items", "length")]
     known = [PAPER[report.dataset]] if report.dataset in PAPER else []
     rows += [(row[0], *(f"{count:,}" for count in row[1:])) for row in (ours, *known)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-    return "\n".join([*lines, "", *(f"{name:9} {text}" for name, text in _facts(report))])
+    return "\n".join([aligned(rows, rule=False), "", *(f"{name:9} {text}" for name, text in _facts(report))])
 
 
 def load_report(folder: Path) -> DataReport:

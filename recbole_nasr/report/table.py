@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from recbole_nasr.alignment import aligned
 from recbole_nasr.results import RunResult, more_is_better
 
 Interval = tuple[float, float]
@@ -47,7 +48,7 @@ def text_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str, In
             by_heading = {heading(name): _interval(*interval) for name, interval in own.items()}
             pad = " " * (len(results) > 1)  # where the row above has its mark
             lines.append(["", *(by_heading.get(name, "") + pad for name in metrics), *[""] * len(_FACTS)])
-    return aligned(lines, separator="  ")
+    return aligned(lines)
 
 
 def markdown_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str, Interval]] = ()) -> str:
@@ -104,17 +105,3 @@ def heading(metric: str) -> str:
     name, _, cut = metric.partition("@")
     known = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP"}
     return f"{known.get(name, name.capitalize())}@{cut}" if cut else name
-
-
-def aligned(lines: list[list[str]], separator: str) -> str:
-    """Return cells in columns, the first to the left, the others to the right, a rule below the first line."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    shown = []
-    for line in lines:
-        first, rest = (
-            line[0].ljust(widths[0]),
-            [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)],
-        )
-        shown.append(separator.join([first, *rest]).rstrip())
-    shown.insert(1, "-" * max(len(line) for line in shown))
-    return "\n".join(shown)

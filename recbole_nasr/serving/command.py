@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.alignment import aligned
 from recbole_nasr.console import show
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.ops import load_operations
@@ -15,7 +16,7 @@ from recbole_nasr.serving.files import HistoryFile
 from recbole_nasr.serving.histories import Histories
 from recbole_nasr.serving.output import check_output, open_table
 from recbole_nasr.serving.recommender import Recommender, TopK, Unknown, load
-from recbole_nasr.serving.tables import aligned, comparison_text, runs_text
+from recbole_nasr.serving.tables import comparison_text, runs_text
 from recbole_nasr.serving.users import user_history
 
 _SCORING = ("k", "exclude_seen", "device", "ops_module")

@@ -10,10 +10,10 @@ from statistics import median
 import numpy as np
 import torch
 
+from recbole_nasr.alignment import aligned
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.machine import device_name
 from recbole_nasr.serving.network import Runner, random_histories
-from recbole_nasr.serving.tables import aligned
 
 BATCHES = (1, 32, 1024)
 """Sizes whose latency is measured."""

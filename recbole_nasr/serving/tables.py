@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from recbole_nasr.alignment import aligned
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.report.intervals import SEED
 from recbole_nasr.results import load_ranks
@@ -148,17 +149,3 @@ def _with_interval(mean: float, interval: tuple[float, float], sign: str = "") -
 
 def _p(value: float) -> str:
     return f"{value:.1e}" if value < 1e-3 else f"{value:.3f}"
-
-
-def aligned(lines: Sequence[Sequence[str]], left: Collection[int]) -> str:
-    """Return rows in columns, the first one underlined; the columns ``left`` are left-aligned."""
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    shown = [
-        "  ".join(
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    shown.insert(1, "-" * max(map(len, shown)))
-    return "\n".join(shown)
