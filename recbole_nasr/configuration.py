@@ -1,4 +1,4 @@
-"""What this package adds to RecBole's `Config`: default values, and the refusal of unknown keys.
+"""The default values that this package adds to RecBole's `Config`, and the values in force as plain data.
 
 Precedence, from strongest: command line, ``config_dict``, configuration files, ``dataset_configs/*.yaml``,
 ``properties/search`` and ``properties/space`` presets, ``properties/model/*.yaml``, RecBole's own defaults.
@@ -7,12 +7,7 @@ Only what RecBole's own data set YAML says (that of ml-100k) is not overridden b
 
 from __future__ import annotations
 
-import difflib
 import enum
-import functools
-import inspect
-import logging
-import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +16,7 @@ from typing import Any
 import yaml
 from recbole.utils import ModelType
 
-from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.errors import ConfigError
 from recbole_nasr.ops import are_loaded, load_operations
 from recbole_nasr.resources import available, load_yaml, resource_dir
 
@@ -58,32 +53,6 @@ DATASET_ARGUMENTS = (
     "time_quantiles",
 )
 """Our keys that change a data set; RecBole compares them before it reuses a saved one."""
-
-UNLISTED_KEYS = {
-    "model": "name of the model",
-    "dataset": "name of the data set",
-    "config_files": "configuration files, in RecBole's scripts",
-    "nproc": "processes on this machine",
-    "world_size": "processes on all machines",
-    "ip": "address of the first machine",
-    "port": "port of the first machine",
-    "offset": "number of the first process on this machine",
-    "group_offset": "the same, in RecBole's scripts",
-    "lost_after": "seconds without a sign of life after which a process counts as lost",
-    "local_rank": "number of the process on this machine",
-    "verbose": "set by RecBole in the processes after the first",
-    "log_mlflow": "whether MLflow is told of a run of the command line",
-    "mlflow_experiment": "the experiment of MLflow",
-    "encoding": "text encoding of atomic files",
-    "tail_ratio": "share of unpopular items, for TailPercentage",
-    "mask_ratio": "share of masked items, for the transform mask_itemseq",
-    "ft_ratio": "share of sequences whose last item alone is masked, for the same",
-    "eta": "share of kept items, for the transform crop_itemseq",
-    "beta": "share of reordered items, for the transform reorder_itemseq",
-}
-"""Keys that RecBole reads but neither lists nor has in a YAML file, with their meaning."""
-
-_NEAR = 0.8  # of a foreign script's own flags, only those that look like ours are held to be mistyped
 
 
 def add_defaults(config: Any, model: str, model_class: Any, dataset: str) -> None:
@@ -188,72 +157,6 @@ def _load_timestamps(config: Any) -> None:
         return
     fields = [merged[key] for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
     config.internal_config_dict["load_col"] = {**load_col, "inter": fields}
-
-
-def known_keys(config: Any) -> set[str]:
-    """Return every configuration key that means something for the model and data set of ``config``.
-
-    These are RecBole's argument lists, everything in the YAML that was loaded, `UNLISTED_KEYS`, and what the
-    source of the model's class reads as ``config["key"]``.
-    """
-    listed = {key for keys in config.parameters.values() for key in keys}
-    return listed | set(config.internal_config_dict) | set(UNLISTED_KEYS) | _keys_read_by(config.model_class)
-
-
-@functools.cache
-def _keys_read_by(model_class: type) -> set[str]:
-    keys: set[str] = set()
-    for base in model_class.__mro__:
-        if base.__module__.startswith(("torch", "builtins")):
-            continue
-        try:
-            source = inspect.getsource(base)
-        except (OSError, TypeError):  # typed into a notebook or a shell
-            continue
-        keys.update(re.findall(r"""config\[\s*["'](\w+)["']\s*\]""", source))
-    return keys - {"device"}  # RecBole computes it from gpu_id, whatever the user says
-
-
-def check_keys(config: Any, *, strict: bool = False) -> None:
-    """Refuse configuration keys that nothing reads.
-
-    RecBole takes every ``--key=value`` it finds in ``sys.argv``, also those meant for the script around it.
-    Unless ``strict``, such a key is an error only if it looks like a known one, else a logged warning.
-
-    Args:
-        config: A RecBole `Config` whose defaults have been loaded, for any model.
-        strict: Whether the command line holds configuration keys only.
-
-    Raises:
-        ConfigError: For the first unknown key; names where it was given and the nearest known key.
-    """
-    known = known_keys(config)
-    origins = (
-        ("on the command line", config.cmd_config_dict),
-        ("in config_dict", config.variable_config_dict),
-        ("in a configuration file", config.file_config_dict),
-    )
-    for origin, given in origins:
-        for key in given:
-            if key in known:
-                continue
-            if given is config.cmd_config_dict and not strict and not _looks_like(key, known):
-                logging.getLogger().warning("--%s is not a configuration key; it is ignored.", key)
-                continue
-            msg = f"{key!r}, given {origin}, is not a configuration key of {config.model}."
-            raise ConfigError(msg + (reader_of(key) or did_you_mean(key, known) or " Remove it."))
-
-
-def reader_of(key: str) -> str:
-    """Return a sentence on which of our models reads ``key``; empty if neither does."""
-    for model, also in zip(MODELS, (f" and --model={MODELS[1]}", ""), strict=True):
-        if model in available("properties/model") and key in load_yaml("properties/model", model):
-            return f" It is for --model={model}{also}."
-    return ""
-
-
-def _looks_like(key: str, known: set[str]) -> bool:
-    return bool(difflib.get_close_matches(key.lower(), [name.lower() for name in known], n=1, cutoff=_NEAR))
 
 
 def effective(config: Any) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import torch
 
 from recbole_nasr import distributed
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.gpus import check_gpus, own_gpus
 from recbole_nasr.heartbeat import LOST_AFTER_S
-from recbole_nasr.workers import check_gpus, in_several_processes, own_gpus
+from recbole_nasr.workers import in_several_processes
 
 
 @dataclass(frozen=True)

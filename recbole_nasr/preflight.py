@@ -11,7 +11,8 @@ from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_nasr import defaults
 from recbole_nasr.arguments import STUDY_KEYS, split_key
-from recbole_nasr.configuration import MODELS, known_keys, reader_of
+from recbole_nasr.configuration import MODELS
+from recbole_nasr.configuration_keys import known_keys, reader_of
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.limits import check_measures
 from recbole_nasr.model.presets import PRESETS

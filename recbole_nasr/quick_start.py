@@ -17,9 +17,10 @@ from recbole.quick_start.quick_start import run as _recbole_run
 from recbole.quick_start.quick_start import run_recboles as _recbole_run_recboles
 
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.gpus import check_gpus, own_gpus
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.isolation import restored_visible_devices
-from recbole_nasr.workers import check_gpus, in_several_processes, own_gpus
+from recbole_nasr.workers import in_several_processes
 
 __all__ = ["load_data_and_model", "objective_function", "run", "run_recbole", "run_recboles"]
 

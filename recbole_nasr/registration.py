@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recbole_nasr import configuration
+from recbole_nasr import configuration, configuration_keys
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.patching import wrap
 
@@ -79,7 +79,7 @@ def _hook_config() -> None:
             original(self, model, model_class, dataset)
             configuration.add_defaults(self, model, model_class, dataset)
             if model in configuration.MODELS:
-                configuration.check_keys(self)
+                configuration_keys.check_keys(self)
 
         return _load_internal_config_dict
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from recbole.config import Config
 
-from recbole_nasr.configuration import MODELS, check_keys, effective
+from recbole_nasr.configuration import MODELS, effective
+from recbole_nasr.configuration_keys import check_keys
 from recbole_nasr.data.options import PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
 from recbole_nasr.data.report import REPORT_FILE

@@ -17,13 +17,8 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType, get_model
 
 from recbole_nasr import resources
-from recbole_nasr.configuration import (
-    DATASET_ARGUMENTS,
-    UNLISTED_KEYS,
-    check_keys,
-    effective,
-    known_keys,
-)
+from recbole_nasr.configuration import DATASET_ARGUMENTS, effective
+from recbole_nasr.configuration_keys import UNLISTED_KEYS, check_keys, known_keys
 from recbole_nasr.errors import ConfigError
 
 
