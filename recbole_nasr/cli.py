@@ -100,7 +100,7 @@ def _stopped(how: str, line: dict[str, Any], words: Sequence[str]) -> str:
     if "model" not in line and "study" not in line:
         return f"{how}."
     again = shlex.join([*program().split(), *(word for word in words if word != "--fresh")])
-    return f"{how}; what was done is kept, and the same command goes on: {again}"
+    return f"{how}; what was done is kept; to continue, run: {again}"
 
 
 def _run_study(line: dict[str, Any], command: list[str]) -> None:

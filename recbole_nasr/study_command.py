@@ -106,7 +106,7 @@ def _conclude(
         show(f"failed: {cell}: {' '.join(reason.split())}")
     show(f"\nWritten to\n  {folder.path}")
     if unfinished:
-        show(f"{unfinished} more to run, or running elsewhere; the same command goes on.")
+        show(f"{unfinished} more to run, or running elsewhere; repeat the command to continue.")
 
 
 def _screen_table(runs: Sequence[FinishedRun]) -> str:

@@ -200,7 +200,7 @@ def still_open(failures: Sequence[tuple[str, str]], unfinished: int) -> list[str
     if failures:
         parts += ["## Failed", "\n".join(f"- {cell}: {' '.join(reason.split())}" for cell, reason in failures)]
     if unfinished:
-        parts.append(f"**Not complete: {unfinished} more to run; the same command goes on.**")
+        parts.append(f"**Not complete: {unfinished} more to run; repeat the command to continue.**")
     return parts
 
 

@@ -179,7 +179,7 @@ class Engine:
 
     def _within_budget(self) -> bool:
         if time.monotonic() >= self._end:
-            _LOG.info("The time budget is spent; the same command goes on.")
+            _LOG.info("The time budget is spent; repeat the command to continue.")
             return False
         return self.draw is not None or self.asked.n_trials is None or self._started < self.asked.n_trials
 

@@ -263,7 +263,7 @@ def test_a_signal_saves_says_how_to_go_on_and_has_its_exit_code(
     assert in_a_child(SEARCH, number, where, 2) == 128 + number
     said = capfd.readouterr().err
     assert said.startswith("error: terminated;" if number == signal.SIGTERM else "error: interrupted;")
-    assert "the same command goes on: python run_nasr.py --model=NASRSearch --search_preset=paper --dataset=toy" in said
+    assert "to continue, run: python run_nasr.py --model=NASRSearch --search_preset=paper --dataset=toy" in said
     (folder,) = folders()
     assert facts(folder)["status"] == "interrupted"
     kept = Keeper(folder / "resume")
