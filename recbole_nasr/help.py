@@ -72,8 +72,9 @@ as code. A key that nothing reads is an error that names the nearest one. In a c
 goes to every model that reads it, and --SASRec.epochs=5 to that model only.
   training        epochs, learning_rate, train_batch_size, stopping_step, eval_step, seed
   evaluation      metrics, topk, valid_metric, eval_batch_size, eval_args
-  data            window_length, min_item_interactions, split_by, ...: all in dataset_configs/
-                  MAX_ITEM_LIST_LENGTH, load_col, user_inter_num_interval, item_inter_num_interval
+  data            ml, lastfm and --source: window_length, min_item_interactions, split_by, ...
+                  (all in dataset_configs/); any data set: MAX_ITEM_LIST_LENGTH, load_col,
+                  user_inter_num_interval, item_inter_num_interval
   network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml; beside
                   --architecture=RUN, --n_layers=32 stretches it and --hidden_size=128 widens it
   search          search_preset (next_item unless you say so):
