@@ -1,4 +1,4 @@
-"""What is said and remembered of the epochs of a training."""
+"""Log lines and times of the epochs of a training."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class EpochLines:
             self._then(epoch_index, score)
 
     def state(self) -> dict[str, Any]:
-        """Return what must be known after an interruption, as plain values."""
+        """Return what is needed to continue after an interruption, as plain values."""
         return {
             "best_epoch": self.best_epoch,
             "scores": self._scores,
@@ -70,7 +70,7 @@ class EpochLines:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on after an interruption; whoever listens hears of the epochs before it."""
+        """Continue after an interruption; ``then`` is called with the epochs before it."""
         self.best_epoch, self.seconds, self._interrupted = state["best_epoch"], list(state["seconds"]), True
         self._scores = [(int(epoch), float(score)) for epoch, score in state["scores"]]
         # What was worked on the present epoch before belongs to it; the first states of this version do not say it.
@@ -80,11 +80,11 @@ class EpochLines:
             self._then(epoch, score)  # type: ignore[misc]  # mypy does not see that it is not None
 
     def _since_the_last(self) -> float:
-        """Return the seconds worked since the last line, an interruption left out."""
+        """Return the seconds of work since the last line, without the time of an interruption."""
         return self._spent + (0.0 if self._time is None else time.perf_counter() - self._time)
 
     def time_epochs(self) -> None:
-        """Measure the training epochs of the trainer; it reads its loss back, so they are over when it returns."""
+        """Time the training epochs of the trainer; it reads its loss back, so no work is pending when it returns."""
         train_epoch = self._trainer._train_epoch  # noqa: SLF001 - RecBole's own seam between training and validation
 
         def timed(*args: Any, **kwargs: Any) -> Any:
@@ -102,5 +102,5 @@ class EpochLines:
 
 
 def stages_of(trainer: Any) -> dict[str, float]:
-    """Return the seconds of what a trainer does within ``fit`` before its first epoch, such as a search."""
+    """Return the wall time of the stages that a trainer has within ``fit`` before its first epoch, such as a search."""
     return dict(getattr(trainer, "stage_seconds", {}))

@@ -37,7 +37,7 @@ class Launch:
 
     @classmethod
     def of_this_process(cls) -> Launch:
-        """Read what torchrun has said; without torchrun this process is alone."""
+        """Read torchrun's environment variables; without torchrun this process is alone."""
         if not torch.distributed.is_available() or not torch.distributed.is_torchelastic_launched():
             return cls()
         names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -50,9 +50,9 @@ class Launch:
 
 @contextmanager
 def joined_processes(device: str, gpu_id: str, lost_after: float = LOST_AFTER_S) -> Iterator[Launch]:
-    """Let the processes that torchrun has started meet for the length of the block.
+    """Connect the processes that torchrun has started for the length of the block.
 
-    One that is alone, or has met the others already, just goes on.
+    A process that is alone, or is connected already, just goes on.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.

@@ -114,7 +114,7 @@ def build_request(line: dict[str, Any]) -> Request:
 
 
 def _check_command(line: dict[str, Any]) -> None:
-    """Refuse a line without a model in which another command is misspelt."""
+    """Refuse a command line without a model that misspells another command."""
     for key in line:
         hint = did_you_mean(key, ("model", *COMMANDS))
         if hint:

@@ -1,4 +1,4 @@
-"""What one run found, and the files it leaves."""
+"""The result of one run, and the files it is saved in."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def preparation_text(folder: Path) -> str:
 
 @contextmanager
 def refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
-    """Turn what RecBole or torch refuses into one line; ``run.log`` has the rest.
+    """Turn an error of RecBole or torch into one of ours, in one line; ``run.log`` has the traceback.
 
     Args:
         error_class: Of the error that is raised instead.

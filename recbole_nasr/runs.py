@@ -157,7 +157,7 @@ class RunRecord:
                 self._write(status, started, _now(), command)
 
     def _before(self) -> dict[str, Any]:
-        """Return what the same run has written before it was interrupted; counts the interruption."""
+        """Return what the run wrote before it was interrupted, and count the interruption."""
         try:
             content = read_document(self.folder.path / "run.json", SCHEMA, SCHEMA_VERSION)
         except (OSError, ValueError):
@@ -187,7 +187,7 @@ class RunRecord:
 
 
 def check_file_versions(facts: Mapping[str, Any], folder: Path) -> None:
-    """Check what ``run.json`` says of the other files of its folder.
+    """Check the versions that ``run.json`` states for the other files of its folder.
 
     Args:
         facts: Its content; one that says nothing is of the time when all files were of version 1.

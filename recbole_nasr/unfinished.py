@@ -1,4 +1,4 @@
-"""Finding the run that the same command has left unfinished, and letting no two processes have it."""
+"""Finds the run that the same command has left unfinished, and locks it against other processes."""
 
 from __future__ import annotations
 

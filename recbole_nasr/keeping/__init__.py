@@ -1,4 +1,4 @@
-"""Work that can be stopped at any instant and goes on where it was: its state, saved now and then and read back."""
+"""Work that can be stopped at any moment and continued: its state is saved regularly, and read back."""
 
 from recbole_nasr.keeping.files import DamagedStateError, StateError, packed, read_state, unpacked, write_state
 from recbole_nasr.keeping.keeper import Keeper

@@ -1,4 +1,4 @@
-"""A file of plain values that is whole or known to be damaged, and that runs nothing when it is read.
+"""Files of plain values: damage to them is noticed, and reading one runs no code.
 
 One line says what it is and in which version, one has the SHA-256 of the rest, and the rest is what `torch.save` makes
 of :func:`~recbole_nasr.keeping.plain.plain` values, read with ``weights_only``.
@@ -86,5 +86,5 @@ def packed(value: Any) -> bytes:
 
 
 def unpacked(content: bytes) -> Any:
-    """Return what :func:`packed` was given, as plain values; whatever the bytes are, nothing in them is run."""
+    """Return what :func:`packed` was given, as plain values; no code in the bytes is ever run."""
     return _torch_load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -1,4 +1,4 @@
-"""The keeper of a run's state: whoever works tells it what belongs to the state, and comes by between two steps."""
+"""The keeper of a run's state, which the code at work gives the parts of the state and calls between two steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHARE_OF_TIME = 0.01
 
 
 class Keeper:
-    """Saves the state of a run at a steady interval and at every stage, and gives it back to who asks for it.
+    """Saves the state of a run at a steady interval and whenever a stage begins, and returns it after an interruption.
 
     The state consists of parts, one for each piece of work in progress, such as a search and, in it, the training of a
     block. The two newest states are kept, so that one that was damaged costs an interval and not the run.
@@ -81,17 +81,17 @@ class Keeper:
         return None
 
     def describe(self) -> str:
-        """Return a sentence on the last state that was saved or read; empty without one."""
+        """Return a sentence about the last state that was saved or loaded; empty if there is none."""
         if self.folder is None or not self._saved_at:
             return ""
         return f"The last good state, of {self._saved_at} ({self._stage or 'the start'}), is in {self.folder}."
 
     def found(self) -> dict[str, Any]:
-        """Return the parts that nobody has taken yet, to hand them to other processes."""
+        """Return the loaded parts that have not been taken yet, to pass them to other processes."""
         return self._found
 
     def hand(self, parts: dict[str, Any]) -> None:
-        """Take ``parts`` for what :meth:`load` has read."""
+        """Use ``parts``, which another process has loaded, as if :meth:`load` had read them here."""
         self._found = parts
 
     def take(self, name: str, classes: Iterable[type] = ()) -> Any:
@@ -122,7 +122,7 @@ class Keeper:
         return stopping.within_steps()
 
     def step(self) -> None:
-        """Come by between two steps: saves when it is time.
+        """Save if it is time; called between two steps.
 
         Raises:
             KeyboardInterrupt: If the process was asked to stop; the state is saved.
@@ -134,7 +134,7 @@ class Keeper:
             self.save()
 
     def stage(self, name: str) -> None:
-        """Save because a stage begins, and stop if asked to; ``name`` says what comes next."""
+        """Save at the beginning of a stage, called ``name``; then stop if the process was asked to."""
         self._stage = name
         self.save()
         stopping.stop_if_asked()
@@ -175,7 +175,7 @@ class Keeper:
         self.seconds += self._cost
 
     def attach(self, path: Path) -> dict[str, str]:
-        """Keep a file with the state that is being saved, whatever becomes of ``path``; called by a capture.
+        """Keep a copy of a file with the state that is being saved; called while a part is captured.
 
         Returns:
             What :meth:`restore_file` needs.
@@ -199,7 +199,7 @@ class Keeper:
         return self._attached[-1]
 
     def restore_file(self, file: dict[str, str], target: Path) -> None:
-        """Put an attached file back to where it was."""
+        """Copy an attached file to ``target``."""
         assert self.folder is not None  # noqa: S101 - there is a state
         partial = target.with_name(target.name + ".partial")
         shutil.copyfile(self.folder / file["name"], partial)

@@ -1,4 +1,4 @@
-"""All random generators that a process has of its own accord: Python's, NumPy's and torch's."""
+"""The state of all global random generators: Python's, NumPy's and torch's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def random_state() -> dict[str, Any]:
-    """Return their state, as plain values."""
+    """Return the state of all generators, as plain values."""
     kind, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - RecBole draws from it
     return {
         "python": random.getstate(),
@@ -21,7 +21,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Put them back into the ``state`` that :func:`random_state` returned, arrays rebuilt."""
+    """Restore a ``state`` that :func:`random_state` returned, its arrays rebuilt."""
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])  # noqa: NPY002
     torch.set_rng_state(state["torch"])

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: between two steps of a training, so that its state can be saved, else at once."""
+"""Ctrl-C and SIGTERM: during a training they take effect between two steps, so that its state can be saved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Terminated(KeyboardInterrupt):
 
 
 class _Asked:
-    """What this process was asked while it could not stop: there is one for all, as there is one handler."""
+    """The signal that waits for the present step to end; one for the process, which has one handler."""
 
     within_steps = 0
     by: int | None = None
@@ -38,7 +38,7 @@ def stop_if_asked() -> None:
 
 @contextmanager
 def within_steps() -> Iterator[None]:
-    """Let signals wait for the end of a step; whoever enters looks for them after each."""
+    """Let signals wait for the end of a step; the caller checks for them after each step."""
     _Asked.within_steps += 1
     try:
         yield
@@ -50,13 +50,13 @@ def within_steps() -> Iterator[None]:
 def _on_signal(number: int, _frame: FrameType | None) -> None:
     first = _Asked.by is None
     _Asked.by = number
-    if not _Asked.within_steps or not first:  # whoever asks twice does not want to wait
+    if not _Asked.within_steps or not first:  # a second signal does not wait
         stop_if_asked()
 
 
 @contextmanager
 def signals_stop() -> Iterator[None]:
-    """Handle SIGINT and SIGTERM as above for the length of the block; only the main thread of a process can."""
+    """Handle SIGINT and SIGTERM as above within the block; outside the main thread this does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -177,7 +177,7 @@ def search_settings(config: Settings) -> SearchSettings:
 
 
 def strategy_settings(config: Settings) -> StrategySettings:
-    """Return how a network is come by.
+    """Return how candidate networks are found and compared.
 
     Raises:
         ConfigError: If a value has the wrong type or is out of range, or networks are to be compared that are never

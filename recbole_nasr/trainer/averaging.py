@@ -37,7 +37,7 @@ class WeightAverage:
         self._change_on_device = torch.zeros((), device=self.parameters[0].device) if on_device else None
 
     def update(self) -> None:
-        """Take in the weights after one more step, counted before or now; never waits for the device."""
+        """Update the average after a step, counting it unless that was done; never waits for the device."""
         if not self._counted:
             self.count()
         self.move()
@@ -76,13 +76,13 @@ class WeightAverage:
         return {"n_steps": self.n_steps, "weights": self._other}
 
     def go_on(self, state: dict[str, Any]) -> None:
-        """Take up `state`, saved in the middle of an epoch: the present weights are in the model."""
+        """Restore a `state` saved in the middle of an epoch: the present weights are in the model."""
         self.n_steps = state["n_steps"]
         self._copy(state["weights"], self._other)
         self._lent = False
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up `state`, while the average it belongs to is in the model."""
+        """Restore a `state` saved between epochs: the average is in the model."""
         self.n_steps = state["n_steps"]
         self._copy(state["weights"], self._other)
         self._lent = True

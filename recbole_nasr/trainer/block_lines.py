@@ -1,4 +1,4 @@
-"""What is said of a block once its paths are ranked."""
+"""The log line of a block whose paths have been ranked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One of several networks in training, in the recipe of the final one, until it ends or falls behind."""
+"""Training one of several networks in the recipe of the final one, until it ends or falls behind."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from recbole_nasr.trainer.kept import KeptFit
 from recbole_nasr.trainer.retraining import NASRTrainer
 
 OnValidation = Callable[[int, float], bool]
-"""Gets the epochs trained and the best validation score so far; says whether training goes on."""
+"""Takes the epochs trained and the best validation score so far; returns whether training goes on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What became of one candidate.
+    """The outcome of training one candidate.
 
     Args:
         candidate: The network.
@@ -62,7 +62,7 @@ class Trained:
 
 
 class _FellBehind(Exception):  # noqa: N818 - no error, the way out of RecBole's loop over epochs
-    """The training is not worth going on with."""
+    """The training is not worth continuing."""
 
 
 class _Watch:
@@ -79,11 +79,11 @@ class _Watch:
             raise _FellBehind
 
     def state(self) -> dict[str, Any]:
-        """Return what must be known after an interruption."""
+        """Return what is needed to continue after an interruption."""
         return {"scores": self.scores, "seconds": self.seconds + time.perf_counter() - self._started}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on after an interruption; whoever decides hears of the validations before it."""
+        """Continue after an interruption; ``goes_on`` is called with the validations before it."""
         self.scores, self.seconds = dict(state["scores"]), state["seconds"]
         for epoch, best in best_so_far(self.scores, bigger=self._trainer.valid_metric_bigger):
             self._goes_on(epoch, best)
@@ -171,7 +171,7 @@ class Trainings:
 
     @contextmanager
     def _order_kept(self) -> Iterator[None]:
-        """Let RecBole's loader shuffle for the next network as for this one; ours derives an epoch's order."""
+        """Restore the generator of RecBole's loader, so that it shuffles alike for every network; ours needs none."""
         state = self.train_data.generator.get_state()
         try:
             yield

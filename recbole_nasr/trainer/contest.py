@@ -23,15 +23,17 @@ _LOG = logging.getLogger("recbole_nasr")
 
 @dataclass
 class Contest:
-    """Trains candidates one by one; Optuna's asynchronous successive halving says which of them go on (ASHA).
+    """Trains candidates one by one; Optuna's asynchronous successive halving (ASHA) decides which of them go on.
 
-    A network goes on past a rung if it is among the best one in ``factor`` of those that have come as far. Every one is
-    trained without a break, and those that are kept come first, so that the others meet competition from the start.
+    A network goes on past a rung if it is among the best one in ``factor`` of those that have reached it. Each is
+    trained without a break. Those that are kept come first, so that the others have competition from the start.
 
     Args:
-        plan: How many, how long.
+        plan: How many candidates are trained, and for how long.
         trainings: Trains one.
         kept: Origins whose candidates are trained to the end, whatever the rungs say.
+        left_out: Pure networks that the budget excludes.
+        trained: Candidates that were trained before an interruption; further ones are added.
     """
 
     plan: StrategySettings
@@ -80,7 +82,7 @@ class Contest:
             self._announced, self._before = saved["announced"], saved["seconds"]
 
     def _remember(self, trained: Sequence[Trained]) -> None:
-        """Let the study know of those that were trained before an interruption as if it had seen them."""
+        """Report to the study the candidates that were trained before an interruption."""
         for one in trained:
             trial = self._study.ask()
             for epoch, best in best_so_far(one.scores, bigger=bool(self.trainings.config["valid_metric_bigger"])):
@@ -110,7 +112,7 @@ class Contest:
         return bool({*candidate.origins} & {*self.kept}) or not self.plan.halves
 
     def _announce(self, candidates: Sequence[Candidate]) -> tuple[int, float]:
-        """Say what the trainings will cost, before the first of them; return epochs and seconds of one."""
+        """Log what the trainings will cost, before the first; return their epochs, and the seconds of one epoch."""
         epochs = int(self.trainings.config["epochs"])
         n_kept = sum(map(self._is_kept, candidates))
         planned = self.plan.planned_epochs(epochs, n_kept=n_kept, n_others=len(candidates) - n_kept)
@@ -186,7 +188,7 @@ class Contest:
             self._study.tell(trial, one.score if state == TrialState.COMPLETE else None, state=state)
 
     def _refine(self, candidates: Sequence[Candidate]) -> None:
-        """Estimate again once it is known how long a training lasts: when the first has ended by itself."""
+        """Log a better estimate as soon as the first training has ended by itself, which tells how long one lasts."""
         ended = [one for one in self.trained if not one.stopped and not one.failure]
         if not candidates or len(ended) != 1 or ended[0] is not self.trained[-1]:
             return
@@ -198,7 +200,7 @@ class Contest:
         )
 
     def _time_is_up(self) -> bool:
-        """Return whether another network like the longest so far would go beyond the time; the first never does."""
+        """Return whether a training as long as the longest so far would exceed the time; the first never does."""
         if self.plan.seconds is None or not self.trained:
             return False
         longest = max(one.seconds for one in self.trained)

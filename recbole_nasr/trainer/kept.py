@@ -1,4 +1,4 @@
-"""RecBole's ``fit`` as work that can be stopped at any instant and goes on where it was."""
+"""RecBole's ``fit`` as work that can be stopped at any moment and continued."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from recbole_nasr.patching import swapped
 
 
 class Diary(Protocol):
-    """Whoever follows the epochs of a training and must know those before an interruption."""
+    """An observer of a training's epochs that must know those before an interruption."""
 
     def state(self) -> dict[str, Any]:
-        """Return what it knows, as plain values."""
+        """Return its state, as plain values."""
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Know what :meth:`state` returned."""
+        """Restore what :meth:`state` returned."""
 
 
 class NumberWatch:
@@ -46,7 +46,7 @@ class NumberWatch:
         self._epoch, self._batch = epoch_idx + 1, 0
 
     def see(self, loss: Tensor) -> None:
-        """Take in the loss of a batch, in place of RecBole's own check.
+        """Check the loss of a batch, in place of RecBole's own check.
 
         Raises:
             NumericalError: If it is not finite.
@@ -58,7 +58,7 @@ class NumberWatch:
             raise NumericalError(msg)
 
     def end(self) -> None:
-        """Look at the weights once the epoch is over.
+        """Check the weights at the end of the epoch.
 
         Raises:
             NumericalError: If one is not finite.
@@ -99,7 +99,7 @@ class KeptFit:
         self._processes: list[dict[str, Any]] = []
 
     def run(self, **options: Any) -> Mapping[str, Any] | None:
-        """Train as far as it is not done yet; return the validation metrics of the best epoch.
+        """Do what is left of the training; return the validation metrics of the best epoch.
 
         Args:
             options: For ``fit``.
@@ -125,7 +125,7 @@ class KeptFit:
             return trainer.best_valid_result
 
     def state(self) -> dict[str, Any]:
-        """Return all that decides how the training goes on, as plain values."""
+        """Return everything that the rest of the training depends on, as plain values."""
         trainer = self.trainer
         if not getattr(trainer.model, "searched", True):
             return {"searched": False}
@@ -188,7 +188,7 @@ class KeptFit:
 
     @contextmanager
     def _between_epochs(self) -> Iterator[None]:
-        """Save between two epochs when it is time; not before the first, whose state is still being taken up."""
+        """Save between two epochs if it is time; not before the first, whose state is still being restored."""
         trainer, first, watch = self.trainer, True, NumberWatch(self.trainer)
         train_epoch = trainer._train_epoch  # noqa: SLF001 - RecBole's own seam between training and validation
 

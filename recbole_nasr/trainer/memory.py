@@ -1,4 +1,4 @@
-"""How much memory a search and a training will need at the most, said before they begin."""
+"""An estimate of the most memory that a search and a training will need, announced before they begin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer.products import items_at_a_time
 
 LARGE = 1 << 30
-"""What needs less than this, and less than a quarter of what is free, is not worth a line."""
+"""Bytes; a need below this, and below a quarter of what is free, is not announced."""
 
 _MOMENTS = {"adam": 2, "adamw": 2, "sparse_adam": 2, "adagrad": 1, "rmsprop": 1, "sgd": 0}
 """Numbers that an optimiser of RecBole's keeps for each weight."""
@@ -182,7 +182,7 @@ def _logits(n_rows: int, shape: Shape) -> int:
 
 
 def announce(need: MemoryNeed, device: torch.device, used: int = 0) -> None:
-    """Say what is needed where that is much, warn where it is more than is free, refuse what can never fit.
+    """Log a large need, warn if it is more than is free, and refuse what can never fit.
 
     Args:
         need: The estimate.
@@ -209,7 +209,7 @@ def announce(need: MemoryNeed, device: torch.device, used: int = 0) -> None:
 
 
 def _check_weights(work: str, weights: int, device: torch.device) -> None:
-    """Refuse what could not even be measured."""
+    """Refuse weights that exceed the memory, before anything is built to measure the rest."""
     _, all_of_it = device_memory(device)
     if weights > all_of_it:
         msg = (

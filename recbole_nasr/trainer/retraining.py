@@ -199,7 +199,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
 
     @contextmanager
     def _kept_epoch(self, epoch_idx: int, n_processes: int) -> Iterator[None]:
-        """Keep the state of an epoch of one process within it; it goes on where the saved one was."""
+        """Save the state within an epoch, with one process; continue the epoch that a loaded state was saved in."""
 
         def state() -> dict[str, Any]:
             self._mean_loss(epoch_idx)
@@ -271,12 +271,12 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         return result
 
     def release(self) -> None:
-        """Give back the memory that only steps need, captured ones and gradients; a later step begins anew."""
+        """Free the memory of gradients and captured steps; a later step allocates it again."""
         self.optimizer.zero_grad(set_to_none=True)
         self.speed.release()
 
     def resume_checkpoint(self, resume_file: Any) -> None:
-        """Take up training from a checkpoint, with a new state of the optimiser that no captured step knows."""
+        """Resume training from a checkpoint; captured steps, which hold the old optimiser state, are dropped."""
         super().resume_checkpoint(resume_file)
         self.release()
 

@@ -109,7 +109,7 @@ class NASRSearchTrainer(NASRTrainer):
             return self.verification.winner.candidate.architecture
 
     def _announce_both(self, train_data: Any, space: SearchSpace, *, searches: bool) -> None:
-        """Say what search and training will need, the latter of the largest network, before either begins."""
+        """Announce the memory that search and training will need, the latter for the largest network of the space."""
         layers = layer_settings(self.config)
         names = {name: layer_weights(name, layers) for name in space.operations}
         n_rows, length = len(train_data.dataset), self.model.max_seq_length
@@ -124,12 +124,12 @@ class NASRSearchTrainer(NASRTrainer):
         return self._clock.seconds
 
     def chosen(self) -> dict[str, Any]:
-        """Return what is known of the networks so far, for a state."""
+        """Return the part of a saved state that is about the choice of the network."""
         names = ("search_result", "costs", "latency_ms", "trained", "verification")
         return {**{name: getattr(self, name) for name in names}, "stage_seconds": self._clock.elapsed()}
 
     def go_on_after_choice(self, known: dict[str, Any], architecture: Architecture) -> None:
-        """Be what the trainer was when :meth:`chosen` said what is ``known``, its network that of ``architecture``."""
+        """Restore what :meth:`chosen` returned, and become the network of ``architecture``."""
         self._know(known)
         self._become(architecture)
 
@@ -202,7 +202,7 @@ class NASRSearchTrainer(NASRTrainer):
         super()._load_best(path)
 
     def resume_checkpoint(self, resume_file: Any) -> None:
-        """Take up training from a checkpoint, which carries the architecture that was found."""
+        """Resume training from a checkpoint, which holds the architecture that was found."""
         self._become_network_of(str(resume_file))
         super().resume_checkpoint(resume_file)
 

@@ -39,7 +39,7 @@ class TrainingSpeed:
             _LOG.info("training: %s", self.acceleration)
 
     def take(self, network: HybridNet) -> None:
-        """Get ready to train ``network`` from now on."""
+        """Prepare to train ``network``; a captured step of another one is dropped."""
         self._graphed = None
         self._n_sampled = sampled_items(self._config, network.n_items)
         self.acceleration.compile_operations(network)

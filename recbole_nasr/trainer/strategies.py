@@ -1,4 +1,4 @@
-"""Which networks each search strategy has trained: one small class for each way of coming by candidates."""
+"""The candidates that each search strategy trains: one small class for each way to find them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recbole_nasr.search.shortlist import Candidate, indices_of, merged, shortli
 from recbole_nasr.space import Architecture, SearchSpace
 
 HAND_MADE = "pure"
-"""Origin of networks with one operation in every layer, which anybody could make without a search."""
+"""Origin of networks with one operation in every layer, which need no search."""
 
 _TRIES = 1000  # draws in a row that bring nothing new, after which the space is taken to have no more
 

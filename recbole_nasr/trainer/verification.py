@@ -45,17 +45,17 @@ class Verification:
 
     @property
     def winner(self) -> Trained:
-        """The best."""
+        """The candidate that validated best."""
         return self.ranking[0]
 
     @property
     def epochs(self) -> int:
-        """Epochs trained in all."""
+        """Epochs trained, over all candidates."""
         return sum(one.epochs for one in self.trained)
 
 
 def duration(seconds: float) -> str:
-    """Return seconds for people.
+    """Return a time span for people.
 
     Example:
         >>> duration(8.25), duration(75), duration(7260)
