@@ -36,8 +36,12 @@ from recbole_nasr.unfinished import OpenComparison, RunPlace, opened_comparison,
 
 OK, USER_ERROR, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
-_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG)
-"""What the disk may refuse; any other error of the system is one of the program."""
+_FULL = "cannot be written ({reason}); free space there, or name another folder. What was there before is untouched."
+_STORAGE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG), _FULL),
+    errno.EACCES: "cannot be read or written ({reason}); check its permissions, or name another.",
+}
+"""What the disk may refuse, and what is said of it; any other error of the system is one of the program."""
 
 _KEPT = ("data_path", "device", *(key for key in DATASET_ARGUMENTS if key != "train_scheme"))  # by the next commands
 
@@ -68,8 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _STORAGE:
             raise
-        what = f"{error.filename or 'A file'} cannot be written ({error.strerror})"
-        show_error(f"{what}; free space there, or name another folder. What was there before is untouched.")
+        show_error(f"{error.filename or 'A file'} {_STORAGE[error.errno].format(reason=error.strerror)}")
         return USER_ERROR
     except KeyboardInterrupt:
         show_error(_stopped("interrupted", line, words))
@@ -161,9 +164,8 @@ def _run_all(
                 results.append(found)
                 continue
             if request.quick:
-                small = ", ".join(
-                    f"{key}={run.settings[key]}" for key in quick_settings(run.model) if key in run.settings
-                )
+                changed = [name for name in quick_settings(run.model) if name in run.settings]
+                small = ", ".join(f"{name}={run.settings[name]}" for name in changed)
                 show(f"--quick: a first look, not a result; {small}")
             results.append(_run_one(run, request, key, command))
             comparison.keep(results[-1])

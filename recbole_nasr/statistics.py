@@ -21,6 +21,9 @@ Values = npt.NDArray[np.float64]
 CONFIDENCE = 0.95
 """Of every interval."""
 
+SIGNIFICANT = 0.05
+"""A difference is clear if its p-value, adjusted for all comparisons shown together, is below this."""
+
 _DIGITS = 12  # differences closer than this are ties; without rounding the last bit would break them
 _DRAWS_AT_ONCE = 4_000_000  # numbers, 32 MB
 _METRIC = re.compile(r"(ndcg|recall|hit|mrr)@([1-9]\d*)")

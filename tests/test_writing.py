@@ -97,6 +97,19 @@ def test_a_command_that_cannot_write_ends_with_one_line(
     assert capsys.readouterr().err.startswith(f"error: runs/a cannot be written ({os.strerror(number)}); free space")
 
 
+def test_a_file_without_permission_may_be_one_that_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "operations.py")
+
+    monkeypatch.setattr(cli, "_run", refuse)
+    assert main(["--model=NASR", "--dataset=ml"]) == 2
+    assert capsys.readouterr().err == (
+        "error: operations.py cannot be read or written (Permission denied); check its permissions, or name another.\n"
+    )
+
+
 def test_an_error_of_the_program_is_not_taken_for_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise OSError(errno.EBADF, "Bad file descriptor")

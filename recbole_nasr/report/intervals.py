@@ -13,6 +13,7 @@ from recbole_nasr.report.table import Interval
 from recbole_nasr.results import RunResult, load_ranks
 from recbole_nasr.statistics import (
     CONFIDENCE,
+    SIGNIFICANT,
     Comparison,
     holm,
     is_metric_per_case,
@@ -44,7 +45,7 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Which of the two is better, if that is clear."""
-        if self.p_adjusted >= 1 - CONFIDENCE:
+        if self.p_adjusted >= SIGNIFICANT:
             return "no clear difference"
         return "better" if self.found.mean_difference > 0 else "worse"
 

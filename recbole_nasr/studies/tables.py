@@ -10,12 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recbole_nasr.statistics import Comparison, holm, metric_per_case, paired_comparison
+from recbole_nasr.statistics import SIGNIFICANT, Comparison, holm, metric_per_case, paired_comparison
 from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.record import ResultRecord
-
-SIGNIFICANT = 0.05
-"""Level of the whole family of comparisons, after Holm."""
 
 _N_BOOTSTRAP = 2000
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,7 @@ def test_differences_are_paired_whatever_the_order_of_the_cases(make_tested: Mak
     assert [one.verdict for one in found] == ["better", "no clear difference"]
     assert found[1].found.mean_difference == 0
     assert [one.verdict for one in differences([worse, better])] == ["worse"]
+    assert replace(found[0], p_adjusted=0.05).verdict == "no clear difference"  # as studies have it: below the level
     lines = differences_text(found, "NASR").splitlines()
     assert lines[0] == "NASR against each other one, NDCG@20, on the same test cases"
     assert lines[1].endswith("better")
