@@ -1,4 +1,4 @@
-"""Small files, written whole or not at all; JSON with a version, which may also come from a stranger."""
+"""Small files, written whole or not at all; JSON with a version, which may come from an untrusted source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``--study=NAME``: check everything, let Optuna run what is missing, write what was found."""
+"""``--study=NAME``: check everything, run what is missing through Optuna, and write the results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
 
     Args:
         line: The words of the command line, from :func:`recbole_nasr.arguments.parse_line`.
-        command: The same as they were typed, to write down.
+        command: The same words as they were typed, for the report.
 
     Raises:
         NASRError: If anything is wrong with the command; before any run starts.
@@ -82,7 +82,7 @@ def _introduce(asked: StudyRequest, n_cells: int, engine: Engine) -> None:
 def _conclude(
     asked: StudyRequest, engine: Engine, runner: Runner, command: Sequence[str], signals: FidelityRunner | None
 ) -> None:
-    """Write table, figures and page of what has finished so far, and say how to go on."""
+    """Write table, figures and page of the runs that have finished so far, and say how to continue."""
     runs = finished_runs(asked, engine, runner)
     folder = RunFolder(asked.folder)
     unfinished, failures = engine.unfinished(), engine.failures()

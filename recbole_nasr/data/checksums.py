@@ -32,7 +32,7 @@ def checksum(path: Path, memory: Path | None = None) -> str:
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     note = memory / ".checksums" / f"{name}.json"
     seen = [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
-    with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged note is as good as none
+    with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged note counts as none
         known = parse_json(note.read_text(encoding="utf-8"))
         if known["file"] == seen:
             return str(known["sha256"])

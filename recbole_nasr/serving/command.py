@@ -91,7 +91,7 @@ def _recommend(line: Mapping[str, Any]) -> None:
 
 
 def _check_known(unknown: Unknown, recommender: Recommender, where: str) -> None:
-    """Refuse histories of which none can be served.
+    """Refuse input without a single history that recommendations can be made for.
 
     Raises:
         DataError: If not one item of them is known.

@@ -73,7 +73,7 @@ class Histories:
 
 
 def histories_of(data: Any, columns: dict[str, str | None] | None = None) -> Histories:
-    """Understand what a user gives as histories.
+    """Convert what a user gives as histories.
 
     Args:
         data: A list (or NumPy array) of lists of item ids; a Series of lists, whose index names the users; or a

@@ -135,7 +135,7 @@ def random_histories(n_rows: int, max_length: int, n_items: int, seed: int = 0) 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what the exporters say about packages that nobody needs here."""
+    """Silence what the exporters log and warn about packages that are not needed here."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -30,7 +30,7 @@ _OTHER_DATA = "it was trained on other data; put the data of the run back, or tr
 
 
 class ItemsOnly:
-    """Stands for a data set where a model is built: a model of histories needs the number of items, and the length.
+    """Stands in for a data set when a model is built: a model of histories needs the number of items and their length.
 
     Args:
         config: Configuration of the model.

@@ -29,7 +29,7 @@ _NAMED = 3
 
 @dataclass
 class Unknown:
-    """What could not be understood, counted over all histories.
+    """Items and histories that could not be used, counted over all histories.
 
     Args:
         histories: Histories seen.
@@ -44,7 +44,7 @@ class Unknown:
     names: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """Return one line, or nothing where everything was understood."""
+        """Return one line, or an empty text if everything could be used."""
         parts = []
         if self.events:
             named = ", ".join(map(repr, self.names)) + (", ..." if self.events > len(self.names) else "")

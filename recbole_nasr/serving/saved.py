@@ -45,7 +45,7 @@ class SavedRun:
 
     @classmethod
     def in_folder(cls, folder: Path) -> SavedRun:
-        """Read what a run folder says about itself; what is damaged there counts as not said.
+        """Read what a run folder says about itself; damaged files count as missing.
 
         Raises:
             NewerFileError: If a newer version wrote it.

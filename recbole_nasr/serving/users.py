@@ -1,4 +1,4 @@
-"""The history that the data set of a run has of one of its users."""
+"""The history of a user in the data set of a run."""
 
 from __future__ import annotations
 

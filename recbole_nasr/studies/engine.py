@@ -38,15 +38,17 @@ _LOG = logging.getLogger("recbole_nasr")
 
 LARGEST_SEED = 2**31 - 1
 KILLED_OFTEN = 5
-"""A run whose process was killed so often without getting any further is not tried again: most likely it does not fit
-into memory."""
+"""A run whose process was killed so often without getting any further is not tried again.
+
+Most likely it does not fit into memory.
+"""
 
 _ALIVE = (TrialState.WAITING, TrialState.RUNNING)
 _DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class Record(Protocol):
-    """What the engine notes of a finished run."""
+    """What the engine stores of a finished run."""
 
     @property
     def key(self) -> str:
@@ -85,10 +87,10 @@ class Record(Protocol):
 
 
 class RunCell(Protocol):
-    """Makes one run, or finds it done; calls ``on_validation`` after each validated epoch."""
+    """Carries out one run, or finds its record; calls ``on_validation`` after each validated epoch."""
 
     def __call__(self, cell: Cell, architecture: str, on_validation: Follower) -> tuple[Record, bool]:
-        """Return the record, and whether it was there already."""
+        """Return the record, and whether it existed before."""
         ...
 
 
@@ -154,7 +156,7 @@ class Engine:
         return [(cell, reason) for cell, reason in self._given_up(trials).items() if cell not in done]
 
     def _given_up(self, trials: Sequence[FrozenTrial]) -> dict[str, str]:
-        """Return the reason of every run that failed by itself, or was killed too often in one place."""
+        """Return why each run is not tried again: its error, or that it was killed too often in one place."""
         failed = [trial for trial in trials if trial.state == TrialState.FAIL and "elsewhere" not in trial.user_attrs]
         reasons = {cell_of(trial): trial.user_attrs["error"] for trial in failed if "error" in trial.user_attrs}
         killed = Counter(
@@ -196,14 +198,14 @@ class Engine:
         return max(0, wanted - drawn)
 
     def _reclaim(self) -> None:
-        """Mark trials as failed whose process on this machine is gone; Optuna's heartbeat finds those elsewhere."""
+        """Mark trials as failed whose process on this machine has ended; Optuna's heartbeat finds those elsewhere."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if is_dead(trial.user_attrs.get("process")):
                 _LOG.info("Trial %d was killed while it ran; it is run again.", trial.number)
                 self.study.tell(trial.number, state=TrialState.FAIL)
 
     def _fill_queue(self, *, retry: bool) -> None:
-        """Queue every run that no trial has, and those that were killed or interrupted."""
+        """Queue every run that has no trial, or whose trial was killed or interrupted."""
         trials = self.study.get_trials(deepcopy=False)
         taken = {cell_of(trial) for trial in trials if trial.state in (*_ALIVE, *_DONE)}
         given_up = set() if retry else set(self._given_up(trials))
@@ -255,7 +257,7 @@ class Engine:
         return record.objective
 
     def _claimed(self, trial: Trial) -> Cell:
-        """Return the run of a trial that was just taken; let it be seen in Optuna's parameters."""
+        """Return the run of a trial that was just taken, and set its parameters in Optuna."""
         if self.draw is not None:
             cell = self.draw(trial)
             trial.set_user_attr("cell", cell.key)

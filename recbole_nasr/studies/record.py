@@ -1,4 +1,4 @@
-"""What remains of one finished run: a small JSON, named by its configuration and seed, for any later study."""
+"""The record of a finished run: a small JSON file, named by configuration and seed, that later studies can use."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class ResultRecord:
     def of_run(
         cls, key: str, settings: Mapping[str, Any], result: RunResult, curve: list[list[float]] | None = None
     ) -> ResultRecord:
-        """Take from ``result`` what is worth keeping; ``curve`` is that of its validation."""
+        """Make the record of ``result``; ``curve`` has its validation scores."""
         run = read_document(result.folder.path / "run.json", RUN_SCHEMA, RUN_VERSION)
         blocks = result.search.blocks if result.search is not None else ()
         return cls(

@@ -1,4 +1,4 @@
-"""One run of a study: an ordinary run in a folder of its own, and the record that remains of it."""
+"""One run of a study: an ordinary run in a folder of its own, and its record."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OpenedRun:
 
 @dataclass(frozen=True)
 class Runner:
-    """Makes the runs of a study in this process, one after the other.
+    """Carries out the runs of a study in this process, one after the other.
 
     RecBole changes process-wide state; :mod:`recbole_nasr.isolation` puts it back after every run.
 
@@ -61,12 +61,12 @@ class Runner:
     on_result: Callable[[RunResult], None]
 
     def __call__(self, cell: Cell, architecture: str, on_validation: Follower) -> tuple[ResultRecord, bool]:
-        """Make the run, unless an equal one has been made before, by this or any other study.
+        """Carry out the run, unless there is the record of an equal one, of this or any other study.
 
         Args:
             cell: What to run.
             architecture: Of the run that it needs; else empty.
-            on_validation: Told where the run goes on, and of each validated epoch.
+            on_validation: Called with where the run continues, and with each validated epoch.
 
         Returns:
             The record of the run, and whether it was there already.

@@ -1,4 +1,4 @@
-"""What a claim needs before a sceptic believes it, and where a page falls short of that, told from its own runs."""
+"""What a claim needs to convince a sceptic, and where the runs of a page fall short of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one search signal says of given networks, and the small JSON that remains of it for any later study."""
+"""The scores that one search signal gives to networks, and their record: a small JSON file for later studies."""
 
 from __future__ import annotations
 

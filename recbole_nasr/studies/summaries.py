@@ -1,4 +1,4 @@
-"""What single studies add to the common table."""
+"""Summaries that single studies add to the common table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is noted with a trial of Optuna: which run it is, and which process has it."""
+"""What is stored with a trial of Optuna: which run it is, and which process is working on it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _BEGAN = "began at"
 
 
 class Follower(Protocol):
-    """Whoever follows a run for its trial."""
+    """Observes a run for its trial."""
 
     def begins(self, state: str) -> None:
-        """Take note of the saved state that the run goes on from, in words; empty at its start."""
+        """Note the saved state that the run continues from, in words; empty if it starts."""
 
     def __call__(self, epoch: int, score: float) -> None:
         """Take the index and the score of a validated epoch; may raise `StoppedError` to end the run."""
@@ -39,7 +39,7 @@ class Following:
     prunes: bool
 
     def begins(self, state: str) -> None:
-        """Note where the run goes on, for :func:`began_at`."""
+        """Note where the run continues, for :func:`began_at`."""
         self.trial.set_user_attr(_BEGAN, state)
 
     def __call__(self, epoch: int, score: float) -> None:
@@ -55,7 +55,7 @@ class Following:
 
 
 def began_at(trial: FrozenTrial) -> str:
-    """Return the state that the run of ``trial`` went on from; empty for its start, or before it came so far."""
+    """Return the saved state that the run of ``trial`` continued from; empty if it started, or has not begun yet."""
     return str(trial.user_attrs.get(_BEGAN, ""))
 
 
@@ -70,24 +70,23 @@ def cell_of(trial: FrozenTrial) -> str:
 
 
 def was_killed(trial: FrozenTrial) -> bool:
-    """Return whether a failed ``trial`` ran without anybody stopping it, so that its process must have ended."""
+    """Return whether a failed ``trial`` was running and not interrupted, so that its process must have been killed."""
     return "process" in trial.user_attrs and "interrupted" not in trial.user_attrs
 
 
 def this_process() -> dict[str, Any]:
-    """Return what tells this process from all others: machine, number and time of its start."""
+    """Return what identifies this process: machine, process id and start time."""
     return {"host": socket.gethostname(), "pid": os.getpid(), "started": psutil.Process().create_time()}
 
 
 def is_dead(process: dict[str, Any] | None) -> bool:
-    """Return whether a process of this machine has ended; its number may have gone to another one since."""
+    """Return whether a process of this machine has ended; its id may have been reused since."""
     if process is None or process["host"] != socket.gethostname():
         return False
     with suppress(psutil.NoSuchProcess):
         found = psutil.Process(process["pid"])
-        if (
-            found.status() == psutil.STATUS_ZOMBIE
-        ):  # killed, and nobody has taken note: as under a container's process 1
+        # Killed, and not waited for: a container's process 1 may never do that.
+        if found.status() == psutil.STATUS_ZOMBIE:
             return True
         return abs(float(found.create_time()) - float(process["started"])) > 1
     return True
