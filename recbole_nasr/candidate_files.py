@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from recbole_nasr.runs import SCHEMA_VERSION, RunFolder
+from recbole_nasr.documents import RUN_VERSION
+from recbole_nasr.runs import RunFolder
 from recbole_nasr.search.costs import COSTS, CostTable
 from recbole_nasr.search.front import FrontPoint, search_fronts, undominated
 from recbole_nasr.search.result import SearchResult
@@ -91,7 +92,7 @@ def save_candidates(folder: RunFolder, trained: Sequence[Trained]) -> None:
 def save_verification(folder: RunFolder, found: Verification) -> None:
     """Write the candidates, and ``candidates.json`` with how they were compared and what it cost."""
     save_candidates(folder, found.trained)
-    content: dict[str, Any] = {"schema": "recbole-nasr/candidates", "schema_version": SCHEMA_VERSION, **asdict(found)}
+    content: dict[str, Any] = {"schema": "recbole-nasr/candidates", "schema_version": RUN_VERSION, **asdict(found)}
     for one, plain in zip(found.trained, content.pop("trained"), strict=True):
         plain["candidate"] = {"architecture": str(one.candidate.architecture), "origins": list(one.candidate.origins)}
     content["winner"] = str(found.winner.candidate.architecture)

@@ -13,8 +13,9 @@ import pandas as pd
 from recbole.evaluator import smaller_metrics
 
 from recbole_nasr.candidate_files import Fronts, fronts, save_fronts, save_verification
+from recbole_nasr.documents import RUN_VERSION
 from recbole_nasr.errors import DataError
-from recbole_nasr.runs import SCHEMA_VERSION, RunFolder
+from recbole_nasr.runs import RunFolder
 from recbole_nasr.space.architecture import Architecture
 from recbole_nasr.unpacking import DAMAGE, bounded
 
@@ -134,7 +135,7 @@ def save_result(result: RunResult) -> None:
     if result.search is not None:
         for number, block in enumerate(result.search.blocks, start=1):
             folder.write_csv(f"ranking/block-{number}.csv", ranking_header(block), ranking_rows(block))
-        content = {"schema": RANKING_SCHEMA, "schema_version": SCHEMA_VERSION}
+        content = {"schema": RANKING_SCHEMA, "schema_version": RUN_VERSION}
         blocks = [block.summary() for block in result.search.blocks]
         folder.write_json("ranking/summary.json", {**content, "blocks": blocks})
     if result.verification is not None:
@@ -147,7 +148,7 @@ def metrics_content(result: RunResult) -> dict[str, Any]:
     """Return the content of ``metrics.json``."""
     return {
         "schema": SCHEMA,
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": RUN_VERSION,
         "model": result.model,
         "dataset": result.dataset,
         "seed": result.seed,

@@ -20,8 +20,6 @@ from recbole_nasr.errors import ConfigError, StoppedError, WriteError
 from recbole_nasr.machine import environment, peak_gpu_memory, peak_memory
 from recbole_nasr.stages import StageClock
 
-SCHEMA, SCHEMA_VERSION = RUN_SCHEMA, RUN_VERSION
-
 FILE_VERSIONS = {
     "settings.yaml": 1,
     "config.yaml": 1,
@@ -159,7 +157,7 @@ class RunRecord:
     def _before(self) -> dict[str, Any]:
         """Return what the run wrote before it was interrupted, and count the interruption."""
         try:
-            content = read_document(self.folder.path / "run.json", SCHEMA, SCHEMA_VERSION)
+            content = read_document(self.folder.path / "run.json", RUN_SCHEMA, RUN_VERSION)
         except (OSError, ValueError):
             return {}
         before = content.get("interruptions")
@@ -168,8 +166,8 @@ class RunRecord:
 
     def _write(self, status: str, started: str, finished: str | None, command: str) -> None:
         content = {
-            "schema": SCHEMA,
-            "schema_version": SCHEMA_VERSION,
+            "schema": RUN_SCHEMA,
+            "schema_version": RUN_VERSION,
             "status": status,
             "model": self.model,
             "dataset": self.dataset,

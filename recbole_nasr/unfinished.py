@@ -13,11 +13,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from recbole_nasr import distributed
-from recbole_nasr.documents import read_document
+from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
 from recbole_nasr.errors import NewerFileError
 from recbole_nasr.keeping import Keeper, StateError, plain, read_state, rebuilt, write_state
 from recbole_nasr.results import DataCounts, RunResult
-from recbole_nasr.runs import SCHEMA, SCHEMA_VERSION, RunFolder
+from recbole_nasr.runs import RunFolder
 from recbole_nasr.trainer.searching import CHOICE_CLASSES
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -116,7 +116,7 @@ def _order(name: str) -> tuple[str, int, str]:
 
 def _facts(folder: Path) -> dict[str, Any]:
     try:
-        return read_document(folder / "run.json", SCHEMA, SCHEMA_VERSION)
+        return read_document(folder / "run.json", RUN_SCHEMA, RUN_VERSION)
     except (OSError, ValueError, NewerFileError):  # damaged or of a newer version: not to be gone on with
         return {}
 

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from recbole.data import create_dataset
 
-from recbole_nasr import runs
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.configuration import MODELS
 from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.data.vocabulary import Vocabulary
-from recbole_nasr.documents import read_document
+from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
 from recbole_nasr.errors import CheckpointError, ConfigError, DataError, NewerFileError, did_you_mean
 from recbole_nasr.isolation import restored_visible_devices
 from recbole_nasr.pipeline import CHECKPOINT
 from recbole_nasr.results import ITEMS_FILE
 from recbole_nasr.results import SCHEMA as METRICS_SCHEMA
+from recbole_nasr.runs import check_file_versions
 from recbole_nasr.serving.rebuilding import rebuilt_network
 
 _LONGEST = 1_000_000
@@ -50,7 +50,7 @@ class SavedRun:
         Raises:
             NewerFileError: If a newer version wrote it.
         """
-        facts = _document(folder / "run.json", runs.SCHEMA)
+        facts = _document(folder / "run.json", RUN_SCHEMA)
         metrics = _document(folder / "metrics.json", METRICS_SCHEMA)
         for key in ("test", "valid", "data"):
             if key in metrics:
@@ -203,8 +203,8 @@ def _check_place(config: Any) -> None:
 
 def _document(path: Path, schema: str) -> dict[str, Any]:
     try:
-        content = read_document(path, schema, runs.SCHEMA_VERSION)
-        runs.check_file_versions(content, path.parent)
+        content = read_document(path, schema, RUN_VERSION)
+        check_file_versions(content, path.parent)
     except (OSError, ValueError):
         return {}
     return content

@@ -14,12 +14,10 @@ import numpy.typing as npt
 
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.report import REPORT_FILE, load_report
-from recbole_nasr.documents import read_document, write_whole
+from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document, write_whole
 from recbole_nasr.identity import naming_settings, result_settings
 from recbole_nasr.machine import environment
 from recbole_nasr.results import RANKS_FILE, RunResult, read_ranks
-from recbole_nasr.runs import SCHEMA as RUN_SCHEMA
-from recbole_nasr.runs import SCHEMA_VERSION as RUN_VERSION
 from recbole_nasr.runs import RunFolder
 
 SCHEMA = "recbole-nasr/result"
