@@ -12,7 +12,7 @@ from recbole.config import Config
 
 from recbole_nasr.configuration import MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
-from recbole_nasr.data.options import PrepareOptions
+from recbole_nasr.data.options import PREPARATION_KEYS, PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
@@ -76,6 +76,8 @@ def check_values(config: Config) -> None:
     _check_network(config)
     if _is_prepared(config):
         PrepareOptions.from_config(config, config["dataset"])
+    else:
+        _refuse_preparation_keys(config)
 
 
 def values_in_force(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -160,6 +162,16 @@ def _is_prepared(config: Config) -> bool:
     """Return whether the data are prepared here; those of a user's own folder of that name are not."""
     folder, name = Path(config["data_path"]), config["dataset"]
     return is_prepared_dataset(name, config) and (not folder.is_dir() or (folder / REPORT_FILE).is_file())
+
+
+def _refuse_preparation_keys(config: Config) -> None:
+    given = [key for key in PREPARATION_KEYS if key in config.external_config_dict]
+    if given:
+        msg = (
+            f"`{given[0]}` is for data that are prepared here (ml, lastfm, or the file that `source` names), and "
+            f"{config['dataset']} is read as it is; remove the key."
+        )
+        raise ConfigError(msg)
 
 
 def _check_dataset(config: Config, checked: set[tuple[object, ...]]) -> None:

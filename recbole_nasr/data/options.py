@@ -93,6 +93,10 @@ class PrepareOptions:
         return asdict(self)
 
 
+PREPARATION_KEYS = tuple(field.name for field in fields(PrepareOptions))
+"""Keys that mean something only for data that are prepared here."""
+
+
 _TEXT = ("ml_release", "user_column", "item_column", "time_column", "source_separator")
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recbole_nasr import preflight, run_checks
+from recbole_nasr.data.options import PREPARATION_KEYS
+from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.results import more_is_better
 from recbole_nasr.studies.definition import Run
@@ -75,6 +77,8 @@ def base_settings(asked: StudyRequest, dataset: str) -> dict[str, dict[str, Any]
     definition, request = asked.definition, asked.request
     # `--quick` would outrank the study's own settings in a file, so they stand beside it.
     line = {**definition.settings, **request.file_settings, **request.line_settings}
+    if len(asked.datasets) > 1 and not is_prepared_dataset(dataset, line):
+        line = {key: value for key, value in line.items() if key not in PREPARATION_KEYS}  # those are for the other one
     known = replace(request, dataset=dataset, file_settings={}, line_settings=line)
     base = preflight.check_request(known)
     for settings in base.values():

@@ -247,6 +247,14 @@ def test_what_a_preparation_cannot_use_is_refused_before_any_work(words: list[st
     assert not list(Path("data").glob("ml-*"))
 
 
+@pytest.mark.parametrize("word", ["--window_length=20", "--split_by=time", "--ml_release=1m", "--sequence_unit=user"])
+def test_a_key_of_the_preparation_is_refused_for_data_that_are_not_prepared_here(word: str) -> None:
+    key = word[2:].partition("=")[0]
+    with pytest.raises(ConfigError, match=f"`{key}` is for data that are prepared here .* toy is read as it is"):
+        check(word)
+    check(word, dataset="ml")
+
+
 def test_a_missing_rating_is_no_error(data: Path) -> None:
     folder = data / "rated"
     folder.mkdir()

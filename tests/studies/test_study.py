@@ -10,7 +10,10 @@ import pytest
 from filelock import FileLock, Timeout
 
 from recbole_nasr import cli, pipeline
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.studies.plan import base_settings
+from recbole_nasr.studies.request import build_study_request
 
 Study = Callable[..., int]
 
@@ -128,6 +131,13 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert part in shown.err
     assert shown.err.count("\n") == 1
     assert not list(Path().glob("runs/toy/*-*"))
+
+
+def test_a_key_of_the_preparation_is_for_the_data_set_that_is_prepared_here(toy: Path) -> None:
+    words = ["--study=transfer", "--dataset=ml", "--target=toy", "--data_path=data", "--window_length=20"]
+    asked = build_study_request(parse_line(words))
+    assert base_settings(asked, "ml")["NASR"]["window_length"] == 20
+    assert base_settings(asked, "toy")["NASR"].get("window_length") is None
 
 
 def test_a_damaged_storage_is_one_line(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
