@@ -44,7 +44,8 @@ def write_data(folder: Path, n_items: int, length: int) -> None:
 
 def run(folder: Path, model: str, name: str, length: int, **settings: Any) -> dict[str, Any]:
     """Run ``model`` once; return its ``run.json``."""
-    words = {"epochs": 1, "search_epochs": 1, "window_length": length, "run_name": name, **settings}
+    words = {"epochs": 1, "search_epochs": 1, "search_min_steps": 1}
+    words |= {"window_length": length, "run_name": name, **settings}
     if model == "NASR":
         words = {key: value for key, value in words.items() if not key.startswith(("search_", "candidate"))}
         words["architecture"] = "sasrec-1" if name == "least" else "nextitnet-1"

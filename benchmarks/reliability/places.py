@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,6 @@ from tqdm import tqdm
 from recbole_nasr import cli, pipeline, study_command
 from recbole_nasr.cli import main
 from recbole_nasr.keeping import Keeper
-from recbole_nasr.runs import RunRecord
 from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.objective import Objective
 from recbole_nasr.search.training import BlockTrainer
@@ -37,7 +37,7 @@ SEAMS: tuple[tuple[Any, str, str], ...] = (
     (NASRTrainer, "_train_epoch", "retraining"),
     (Trainer, "_train_epoch", "RecBole's own model"),
     (Trainer, "_valid_epoch", "validation"),
-    (RunRecord, "stage", "test"),
+    (pipeline, "_test", "test"),
     (pipeline, "save_result", "report"),
     (cli, "save_report", "report"),
     (study_command, "save_report", "report"),
@@ -115,13 +115,7 @@ class Whereabouts:
             with self.at(place):
                 return function(*args, **kwargs)
 
-        @functools.wraps(function)
-        @contextmanager
-        def stage(record: RunRecord, name: str) -> Iterator[None]:
-            with function(record, name), self.at("test") if name == "test" else contextlib.nullcontext():
-                yield
-
-        return stage if function.__qualname__ == "RunRecord.stage" else call
+        return call
 
 
 def start(words: Sequence[str], where: Whereabouts, screen: Path) -> int:
@@ -133,8 +127,11 @@ def start(words: Sequence[str], where: Whereabouts, screen: Path) -> int:
         tqdm.set_lock(threading.RLock())  # that of tqdm is shared with processes that are killed while they hold it
         try:
             with screen.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-                where.follow()
-                code = main(words)
+                try:
+                    where.follow()
+                    code = main(words)
+                except BaseException:  # what os._exit would otherwise keep to itself
+                    traceback.print_exc()
         finally:
             os._exit(code)
     return child
@@ -148,7 +145,7 @@ def to_the_end(words: Sequence[str], where: Whereabouts, screen: Path) -> None:
     """
     code = os.waitstatus_to_exitcode(os.waitpid(start(words, where, screen), 0)[1])
     if code:
-        msg = f"The command ended with {code}; see {screen}."
+        msg = f"The command ended with {code}:\n{screen.read_text()[-2000:]}"
         raise RuntimeError(msg)
 
 
