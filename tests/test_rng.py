@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_nasr.keeping import random_state, set_random_state
-from recbole_nasr.rng import derive_seed, generator
+from recbole_nasr.rng import RandomPlace, derive_seed, generator
 
 
 @given(st.integers(), st.text())
@@ -39,3 +39,13 @@ def test_the_state_of_more_gpus_than_there_are_now_is_taken_up_as_far_as_they_go
     monkeypatch.setattr(torch.cuda, "set_rng_state", lambda one, number: taken.append((one, number)))
     set_random_state(state)
     assert taken == [("first", 0), ("second", 1)]
+
+
+def test_streams_that_went_back_draw_the_same_again() -> None:
+    streams = generator(1, "a"), generator(1, "b")
+    place = RandomPlace(torch.device("cpu"), streams)
+    first, second = ([torch.rand(3), *(torch.rand(3, generator=one) for one in streams)] for _ in range(2))
+    place.go_back()
+    again = [torch.rand(3), *(torch.rand(3, generator=one) for one in streams)]
+    assert all(torch.equal(one, other) for one, other in zip(again, first, strict=True))
+    assert not any(torch.equal(one, other) for one, other in zip(again, second, strict=True))

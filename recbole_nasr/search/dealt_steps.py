@@ -12,6 +12,7 @@ from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.graphs import GraphedStep
 from recbole_nasr.nets.memory import give_back_unused, ran_out
+from recbole_nasr.rng import RandomPlace
 from recbole_nasr.search.dealing import Deal
 from recbole_nasr.search.gradients import RECOMPUTING, TOO_LARGE
 from recbole_nasr.search.objective import Objective, Prefix
@@ -86,6 +87,7 @@ class DealtSteps:
         """
         deal = Deal.of(paths, self._n_ops).to(item_seq.device)
         self._prefix, self._n_places = prefix, deal.n_places
+        before = RandomPlace(item_seq.device, self._objective.generators)
         while True:
             try:
                 return self._step(item_seq, item_seq_len, rows, *deal.tensors, key=(prefix, deal.n_places))
@@ -95,6 +97,7 @@ class DealtSteps:
                 if self._block.recompute or self._updating:
                     raise MemoryLimitError(TOO_LARGE) from error
             self._save_memory()
+            before.go_back()
 
     def release(self) -> None:
         """Give back what captured steps hold, gradients among it, once the block is trained."""

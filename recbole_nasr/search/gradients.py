@@ -12,6 +12,7 @@ from recbole_nasr import distributed
 from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.nets.supernet import SupernetBlock
+from recbole_nasr.rng import RandomPlace
 from recbole_nasr.search.objective import Objective, Prefix
 from recbole_nasr.space import Path
 
@@ -64,7 +65,7 @@ class StepGradients:
         Raises:
             MemoryLimitError: If even the smallest parts do not fit.
         """
-        before = self._random_state()
+        before = RandomPlace(self.device, self.objective.generators)
         while True:
             optimizer.zero_grad(set_to_none=True)
             try:
@@ -74,7 +75,7 @@ class StepGradients:
                     raise
                 self._take_smaller_parts(item_seq.size(0), len(paths), error)
             give_back_unused()  # only now nothing of the failed attempt is left
-            self._set_random_state(before)
+            before.go_back()
 
     def _sum_of_parts(
         self, item_seq: Tensor, item_seq_len: Tensor, prefix: Prefix, paths: Sequence[Path], rows: Tensor | None
@@ -110,18 +111,3 @@ class StepGradients:
             _LOG.warning(RECOMPUTING)
         else:
             raise MemoryLimitError(TOO_LARGE) from error
-
-    def _random_state(self) -> list[Tensor]:
-        """Return where dropout and the objective's own streams are; it is on the host, whatever the device."""
-        on_gpu = self.device.type == "cuda"
-        own = torch.cuda.get_rng_state(self.device) if on_gpu else torch.get_rng_state()
-        return [own, *(rng.get_state() for rng in self.objective.generators)]
-
-    def _set_random_state(self, states: list[Tensor]) -> None:
-        own, *others = states
-        if self.device.type == "cuda":
-            torch.cuda.set_rng_state(own, self.device)
-        else:
-            torch.set_rng_state(own)
-        for rng, state in zip(self.objective.generators, others, strict=True):
-            rng.set_state(state)

@@ -152,6 +152,40 @@ def test_a_step_of_one_shape_that_does_not_fit_runs_its_layers_again(
     assert "runs the layer again for its gradient" in caplog.text
 
 
+@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("how", KINDS.values(), ids=KINDS.keys())
+def test_a_step_of_one_shape_that_is_repeated_draws_the_same_views_and_the_same_dropout(
+    how: SearchSettings,
+    index: int,
+    make_sequences: Callable[..., SearchSequences],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    how, batch = replace(how, path_sampling="fair", n_paths=4), make_sequences(12)
+    run, n_runs = MixedOp.forward, [0]
+
+    def steps() -> tuple[list[float], list[Tensor]]:
+        trainer = trainer_of(how, index, graphs=True)
+        torch.manual_seed(0)
+        losses = [float(trainer.step(batch.item_seq, batch.item_seq_len, torch.arange(12))) for _ in range(2)]
+        return losses, [weights.detach().clone() for weights in trainer.supernet.parameters()]
+
+    def failing(self: MixedOp, hidden: Tensor, op: int) -> Tensor:
+        output = run(self, hidden, op)
+        n_runs[0] += 1
+        if n_runs[0] == 4:
+            raise torch.cuda.OutOfMemoryError
+        return output
+
+    losses, weights = steps()
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING, "recbole_nasr"):
+        patch.setattr(MixedOp, "forward", failing)
+        found, changed = steps()
+    assert "the step is the same" in caplog.text
+    assert found == losses
+    assert all(torch.equal(one, other) for one, other in zip(changed, weights, strict=True))
+
+
 def test_an_error_that_is_not_of_memory_is_raised_as_it_is(
     make_sequences: Callable[..., SearchSequences], monkeypatch: pytest.MonkeyPatch
 ) -> None:
