@@ -217,15 +217,19 @@ class NextItem(Objective):
 
     def _runner(self, index: int, paths: Sequence[Path], device: torch.device) -> PathRunner:
         """Return what runs ``paths`` of block ``index``: one after another on a CPU, stacked on a GPU."""
-        block, (n_sequences, length) = self.supernet.block(index), self.examples[0].shape
-        width = self.supernet.embedding.items.embedding_dim
-        at_a_time = states_at_a_time(device, min(self.batch_size, n_sequences), length, width)
+        block, at_a_time = self.supernet.block(index), self._at_a_time()
         if at_a_time:
             return partial(StackedPaths(paths, at_a_time, device).run, block)
         groups = [PathGroup((index,), torch.tensor([index], device=device)) for index in range(len(paths))]
         return lambda hidden: (
             (groups[index], output.unsqueeze(0)) for index, output in run_paths(block, hidden, paths)
         )
+
+    def _at_a_time(self) -> int:
+        """Return how many paths to stack; 0 on a CPU."""
+        inputs, width = self.examples[0], self.supernet.embedding.items.embedding_dim
+        n_sequences, length = inputs.shape
+        return states_at_a_time(inputs.device, min(self.batch_size, n_sequences), length, width)
 
     def _values(self, outputs: Tensor, length: Tensor, targets: Tensor) -> Tensor:
         """Return the score of each path of ``outputs (S, B, L, D)`` on each row, ``(S, B)``, as many as fit at once."""
@@ -240,7 +244,8 @@ class NextItem(Objective):
         n_paths, n_rows = outputs.shape[:2]
         wanted = targets.repeat(n_paths, 1)
         if cut is None:
-            losses = self.head.cross_entropy(outputs.flatten(0, 1), wanted).sum(dim=1).view(n_paths, n_rows)
+            cross_entropy = self.head.cross_entropy if self._at_a_time() else self.head.cross_entropy_in_cache
+            losses = cross_entropy(outputs.flatten(0, 1), wanted).sum(dim=1).view(n_paths, n_rows)
             return (losses / length).double()
         ranks = self.head.ranks(outputs.flatten(0, 2), wanted.flatten()).double().view(n_paths, n_rows)
         return 1 - torch.where(ranks <= cut, 1 / torch.log2(ranks + 1), 0.0)

@@ -28,9 +28,10 @@ class WholeSearch:
     All layers are one block of the supernet, so that a sampled path is a network, trained as it will be run. SPOS looks
     for the best network under the shared weights by evolution. Here that score is lowered block by block: starting
     from the best of a few random networks, all paths of a block are ranked with the other blocks as they stand, and
-    the best is taken, in sweeps over the blocks until one changes nothing. It needs no tuning, shares the layers
-    before the block, and compares all paths of a block on equal terms, which the report needs. It may
-    end in a network that only a change of two blocks at once would improve.
+    the best is taken, in sweeps over the blocks until one changes nothing. A block whose surroundings are what they
+    were is not ranked again. It needs no tuning, shares the layers before the block, and compares all paths of a block
+    on equal terms, which the report needs. It may end in a network that only a change of two blocks at once would
+    improve.
 
     Args:
         problem: What to search.
@@ -49,6 +50,7 @@ class WholeSearch:
         self.rankings: dict[int, BlockRanking] = {}
         self.n_ranked = 0  # over all sweeps
         self.before: Path = ()  # the network at the start of the sweep
+        self.ranked_in: dict[int, Path] = {}  # the network in which each block was ranked last
 
     def run(self, on_block: OnBlock | None = None) -> SearchResult:
         """Train, sweep over the blocks, and return the last ranking of each; ``on_block`` is called with those."""
@@ -86,13 +88,23 @@ class WholeSearch:
         sweep, block = divmod(self.n_ranked, self.space.n_blocks)
         if block == 0:
             self.before = self.network
-        self.network, self.rankings[block] = self._best_of_block(self.network, block, sweep, self.losses)
+        if not self._stands(block):
+            self.ranked_in[block] = self.network
+            self.network, self.rankings[block] = self._best_of_block(self.network, block, sweep, self.losses)
         self.n_ranked += 1
         sweep, block = divmod(self.n_ranked, self.space.n_blocks)
         self.keeper.stage(f"search: sweep {sweep + 1}, rank block {block + 1}" if self._sweeps_on() else "training")
 
+    def _stands(self, block: int) -> bool:
+        """Return whether ranking ``block`` again would give what it gave: the same paths in the same surroundings."""
+        if block not in self.ranked_in:
+            return False
+        part, then = self._parts()[block], self.ranked_in[block]
+        around = [(*network[: part.start], *network[part.stop :]) for network in (then, self.network)]
+        return around[0] == around[1] and self._candidates(then, block) == self._candidates(self.network, block)
+
     def _progress(self) -> dict[str, Any]:
-        names = ("losses", "network", "rankings", "n_ranked", "before")
+        names = ("losses", "network", "rankings", "n_ranked", "before", "ranked_in")
         return {**self.state.progress(), **{name: getattr(self, name) for name in names}}
 
     def _go_on(self, saved: dict[str, Any] | None) -> None:
@@ -101,6 +113,7 @@ class WholeSearch:
         self.state.go_on(saved)
         self.losses, self.network, self.before = saved["losses"], saved["network"], saved["before"]
         self.rankings, self.n_ranked = saved["rankings"], saved["n_ranked"]
+        self.ranked_in = saved.get("ranked_in", {})  # states of earlier versions have none
 
     def _parts(self) -> list[slice]:
         ends = [sum(self.space.layers_per_block[: block + 1]) for block in range(self.space.n_blocks)]
@@ -114,14 +127,17 @@ class WholeSearch:
         values = self._score(networks, f"search: rank {len(networks)} random networks").values[0].numpy()
         return networks[self.state.assessor.select(values, networks).selected]
 
+    def _candidates(self, network: Path, block: int) -> list[Path]:
+        """Return the paths of ``block`` to rank, that of ``network`` among them."""
+        rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{block}"))  # noqa: S311
+        paths = self.space.candidate_paths(block, self.settings.max_enumerated_paths, rng)
+        present = network[self._parts()[block]]
+        return paths if present in paths else sorted([*paths, present])  # a sample may lack it
+
     def _best_of_block(
         self, network: Path, block: int, sweep: int, losses: tuple[float, ...]
     ) -> tuple[Path, BlockRanking]:
-        part = self._parts()[block]
-        rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{block}"))  # noqa: S311
-        paths = self.space.candidate_paths(block, self.settings.max_enumerated_paths, rng)
-        if network[part] not in paths:  # a sample may lack what is there already
-            paths = sorted([*paths, network[part]])
+        part, paths = self._parts()[block], self._candidates(network, block)
         networks = [(*network[: part.start], *path, *network[part.stop :]) for path in paths]
         label = f"search: sweep {sweep + 1}, rank block {block + 1}/{self.space.n_blocks} ({len(paths)} paths)"
         scores = self._score(networks, label)

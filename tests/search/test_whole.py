@@ -8,7 +8,7 @@ import torch
 
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import BlockRanking, SearchProblem, SearchSequences, SearchSettings, search
+from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, SearchSequences, SearchSettings, search
 from recbole_nasr.search.whole import WholeSearch
 from recbole_nasr.space import SearchSpace
 
@@ -81,3 +81,47 @@ def test_blocks_too_large_to_enumerate_are_sampled_with_the_present_path_among_t
     assert 3 <= len(first.paths) <= 4
     assert first.sampled
     assert 3 <= len(second.paths) <= 4
+
+
+def test_a_block_whose_surroundings_are_as_they_were_keeps_its_ranking_and_nothing_else_changes(
+    make_problem: Callable[..., SearchProblem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def searched() -> tuple[SearchResult, int]:
+        torch.manual_seed(0)
+        run = WholeSearch(make_problem(sweeps=20))
+        score, networks = run.state.objective.score, []
+
+        def counted(prefixes: Any, paths: Any, progress: Progress) -> Any:
+            networks.extend(paths)
+            return score(prefixes, paths, progress)
+
+        run.state.objective.score = counted  # type: ignore[method-assign]
+        return run.run(), len(networks)
+
+    found, n_scored = searched()
+    monkeypatch.setattr(WholeSearch, "_stands", lambda *_: False)
+    expected, n_all = searched()
+    assert n_scored < n_all
+    assert found.architecture == expected.architecture
+    for one, other in zip(found.blocks, expected.blocks, strict=True):
+        assert one.paths == other.paths
+        assert one.ties == other.ties
+        assert one.scores.tolist() == other.scores.tolist()
+        assert one.summary() == other.summary()
+
+
+def test_a_ranking_stands_for_the_same_paths_in_the_same_surroundings(
+    make_problem: Callable[..., SearchProblem],
+) -> None:
+    run = WholeSearch(make_problem(max_enumerated_paths=3))
+    candidates = {path: run._candidates((*path, 0), 0) for path in SPACE.paths(0)}
+    (one, other, *_), (outside, *_) = (
+        [path for path, ranked in candidates.items() if len(ranked) == n] for n in (3, 4)
+    )
+    run.network = (*one, 0)
+    found = []
+    for before in ((*one, 0), (*other, 0), (*one, 1), (*outside, 0)):
+        run.ranked_in = {0: before}
+        found.append(run._stands(0))
+    assert found == [True, True, False, False]
+    assert not run._stands(1)

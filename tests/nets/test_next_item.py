@@ -1,0 +1,45 @@
+"""The way out of a supernet: the same cross-entropy however many of its rows are computed at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from recbole_nasr.nets import NextItemHead, next_item
+from recbole_nasr.ops import LayerSettings
+
+N_ITEMS = 12
+
+
+@pytest.fixture
+def head() -> NextItemHead:
+    torch.manual_seed(0)
+    head = NextItemHead(N_ITEMS, LayerSettings(hidden_size=4))
+    nn.init.normal_(head.output.bias)
+    return head
+
+
+@pytest.mark.parametrize("n_rows", [1, 3, 1000])
+def test_rows_computed_in_the_cache_have_the_cross_entropy_of_all_at_once(
+    n_rows: int, head: NextItemHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_item, "rows_in_cache", lambda _: n_rows)
+    hidden, targets = torch.randn(5, 6, 4), torch.randint(0, N_ITEMS, (5, 6))
+    assert (targets == 0).any()
+    found = head.cross_entropy_in_cache(hidden, targets)
+    torch.testing.assert_close(found, head.cross_entropy(hidden, targets).detach(), atol=1e-5, rtol=0)
+    assert (found[targets == 0] == 0).all()
+
+
+def test_what_stands_where_there_is_no_target_is_not_computed(head: NextItemHead) -> None:
+    hidden, targets = torch.full((2, 3, 4), torch.nan), torch.zeros(2, 3, dtype=torch.long)
+    assert (head.cross_entropy_in_cache(hidden, targets) == 0).all()
+
+
+def test_the_logits_at_a_time_fit_into_the_cache_of_each_thread_unless_that_is_too_few_rows_for_a_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert next_item.rows_in_cache(1024) == 1024
+    assert next_item.rows_in_cache(1 << 20) == next_item.FEWEST_ROWS
