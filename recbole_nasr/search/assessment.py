@@ -79,17 +79,10 @@ class Assessor:
             allowed: Which paths the budget leaves to choose from; all if not given.
         """
         values: Matrix = scores.values[prefix].numpy()
-        views: Matrix = scores.views[:, prefix].numpy()
         found = self.select(values, paths, allowed)
         names = tuple(self.space.path_names(path) for path in paths)
         flops = tuple(self.flops(path) for path in paths)
         parameters = tuple(sum(self._parameters[op] for op in path) for path in paths)
-        scale = math.sqrt(scores.n_view_sequences / values.shape[1] / self.settings.view_pairs)
-        tau_views, noise = view_agreement(views, scale)
-        n_free = len(paths) if allowed is None else sum(allowed)
-        middle = found.order[n_free // 2]
-        difference = values[middle] - values[found.order[0]]
-        median_gap, median_error = float(difference.mean()), float(standard_error(difference))
         return BlockRanking(
             metric=self.objective.metric,
             paths=names,
@@ -104,17 +97,13 @@ class Assessor:
             gap_standard_error=found.gap_standard_error,
             n_sequences=values.shape[1],
             n_space_paths=self.space.n_paths(block),
-            view_scores=views,
-            evidence=Evidence(
-                spread=float(np.std(found.scores)),
-                median_gap=median_gap,
-                median_gap_standard_error=median_error,
-                p_second=paired_p(found.gap, found.gap_standard_error, values.shape[1]),
-                p_median=paired_p(median_gap, median_error, values.shape[1]),
-                tau_halves=tau_of_halves(values, self.objective.group.cpu().numpy()),
-                tau_views=tau_views,
-                view_noise=noise,
-                predictors=agreement(found.scores, trivial_predictors(names, flops, parameters)),
+            view_scores=scores.views[:, prefix].numpy(),
+            evidence=self._evidence(
+                scores,
+                prefix,
+                found,
+                len(paths) if allowed is None else sum(allowed),
+                agreement(found.scores, trivial_predictors(names, flops, parameters)),
             ),
             effective_rank=effective_rank(scores.representation),
             hidden_size=scores.representation.size(1),
@@ -122,3 +111,30 @@ class Assessor:
             of_network=not self.objective.adds_up,
             over_budget=tuple(index for index, free in enumerate(allowed or ()) if not free),
         )
+
+    def _evidence(
+        self, scores: PathScores, prefix: int, found: Selection, n_free: int, predictors: dict[str, float]
+    ) -> Evidence:
+        """Return how far the ranking ``found``, of which ``n_free`` paths may be chosen, can be trusted."""
+        values: Matrix = scores.values[prefix].numpy()
+        n_sequences = values.shape[1]
+        gap, error = _gap(values, better=found.order[0], worse=found.order[n_free // 2])
+        scale = math.sqrt(scores.n_view_sequences / n_sequences / self.settings.view_pairs)
+        tau_views, noise = view_agreement(scores.views[:, prefix].numpy(), scale)
+        return Evidence(
+            spread=float(np.std(found.scores)),
+            median_gap=gap,
+            median_gap_standard_error=error,
+            p_second=paired_p(found.gap, found.gap_standard_error, n_sequences),
+            p_median=paired_p(gap, error, n_sequences),
+            tau_halves=tau_of_halves(values, self.objective.group.cpu().numpy()),
+            tau_views=tau_views,
+            view_noise=noise,
+            predictors=predictors,
+        )
+
+
+def _gap(values: Matrix, *, better: int, worse: int) -> tuple[float, float]:
+    """Return the mean difference of two paths on the same sequences, and its standard error."""
+    difference = values[worse] - values[better]
+    return float(difference.mean()), float(standard_error(difference))
