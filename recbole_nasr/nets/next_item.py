@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.nets.embedding import initialise
+from recbole_nasr.nets.softmax import rows_at_a_time, softmax_in_parts
 from recbole_nasr.ops import LayerSettings
 
 LOGITS_IN_CACHE = 1 << 19
@@ -48,6 +49,22 @@ class NextItemHead(nn.Module):
         logits = self.output(self.norm(hidden))
         losses = F.cross_entropy(logits.flatten(0, -2), targets.flatten() - 1, ignore_index=-1, reduction="none")
         return losses.view_as(targets)
+
+    def summed_cross_entropy(self, hidden: Tensor, targets: Tensor, *, n_held: int = 1) -> Tensor:
+        """Return the sum of the cross-entropies at all positions, to be differentiated.
+
+        Logits that would take too much memory are computed some rows at a time, with the same loss and gradients.
+
+        Args:
+            hidden: ``(B, L, D)``, what the layers put out.
+            targets: ``(B, L)`` next items, 0 where there is none.
+            n_held: Sums such as this one of which a step computes all before the first gradient.
+        """
+        most = max(1, rows_at_a_time(self.output.out_features, hidden.device) // n_held)
+        if targets.numel() <= most:
+            return self.cross_entropy(hidden, targets).sum()
+        rows = self.norm(hidden).flatten(0, -2)
+        return softmax_in_parts(rows, self.output.weight, self.output.bias, targets.flatten(), most)
 
     @torch.no_grad()
     def cross_entropy_in_cache(self, hidden: Tensor, targets: Tensor) -> Tensor:

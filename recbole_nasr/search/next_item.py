@@ -97,7 +97,7 @@ class NextItem(Objective):
         for path, stretch in zip(paths, _stretches(n_rows, len(paths)), strict=True):
             part = slice(max(stretch.start, own.start) - own.start, min(stretch.stop, own.stop) - own.start)
             if part.start < part.stop:
-                losses.append(self._sum(hidden[part], targets[part], path))
+                losses.append(self._sum(hidden[part], targets[part], path, n_held=len(paths)))
         summed = torch.stack(losses).sum() if losses else hidden.new_zeros(())
         return summed / (item_seq_len - 1).clamp_min(0).sum().clamp_min(1)
 
@@ -105,8 +105,9 @@ class NextItem(Objective):
         """Return the paths that get a row."""
         return paths[:n_rows]
 
-    def _sum(self, hidden: Tensor, targets: Tensor, path: Path) -> Tensor:
-        return self.head.cross_entropy(self.supernet.block(self.index)(hidden, path), targets).sum()
+    def _sum(self, hidden: Tensor, targets: Tensor, path: Path, n_held: int = 1) -> Tensor:
+        outputs = self.supernet.block(self.index)(hidden, path)
+        return self.head.summed_cross_entropy(outputs, targets, n_held=n_held)
 
     def parts(
         self,

@@ -165,15 +165,27 @@ def search_need(
     if not contrastive and together > 1:
         frozen += min(memory_share(shape.device), n_sequences * place)
     share = ALLOCATOR.get(shape.device.type, 1.0)
-    logits = 0 if contrastive else (_LOGIT_COPIES + 1) * rows * shape.length * shape.n_items * FLOAT
+    n_paths = min(settings.n_paths, rows)
+    logits = 0 if contrastive else _search_logits(rows * shape.length, n_paths, shape)
     return MemoryNeed(
         "search",
         weights + frozen,
         int(share * passes * rows * (n_layers * held + 6 * place)),
         int(share * logits),
-        int(2 * (n_layers * held + 6 * place)) + logits // rows,
+        int(2 * (n_layers * held + 6 * place)) + (0 if contrastive else _search_logits(shape.length, 1, shape)),
         "`search_batch_size`, `search_n_paths`, `hidden_size` or `MAX_ITEM_LIST_LENGTH`",
     )
+
+
+def _search_logits(n_rows: int, n_paths: int, shape: Shape) -> int:
+    """Return the bytes of the logits of a search step whose paths share ``n_rows`` rows.
+
+    Of every path one copy is held until its gradient, the others of one path at a time.
+    """
+    most = max(1, rows_at_a_time(shape.n_items, shape.device) // n_paths)
+    if n_rows <= most * n_paths:
+        return int(n_rows * (1 + _LOGIT_COPIES / n_paths) * shape.n_items * FLOAT)
+    return _LOGIT_COPIES * most * shape.n_items * FLOAT
 
 
 def _logits(n_rows: int, shape: Shape) -> int:

@@ -43,3 +43,21 @@ def test_the_logits_at_a_time_fit_into_the_cache_of_each_thread_unless_that_is_t
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert next_item.rows_in_cache(1024) == 1024
     assert next_item.rows_in_cache(1 << 20) == next_item.FEWEST_ROWS
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 30])
+def test_logits_computed_in_parts_have_the_loss_and_the_gradients_of_all_at_once(
+    n_rows: int, head: NextItemHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hidden, targets = torch.randn(5, 6, 4, requires_grad=True), torch.randint(0, N_ITEMS, (5, 6))
+    wanted = [hidden, *head.parameters()]
+    plain = head.cross_entropy(hidden, targets).sum()
+    expected = torch.autograd.grad(plain, wanted)
+    sizes = []
+    at_once = head.cross_entropy
+    monkeypatch.setattr(head, "cross_entropy", lambda *given: sizes.append("at once") or at_once(*given))
+    monkeypatch.setattr(next_item, "rows_at_a_time", lambda *_: 3 * n_rows)
+    found = head.summed_cross_entropy(hidden, targets, n_held=3)
+    torch.testing.assert_close(found, plain)
+    torch.testing.assert_close(torch.autograd.grad(found, wanted), expected)
+    assert sizes == (["at once"] if n_rows >= targets.numel() else [])

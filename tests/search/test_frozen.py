@@ -94,7 +94,8 @@ def next_item_net() -> Supernet:
 
 
 def trained(make_sequences: MakeSequences, share: int, monkeypatch: pytest.MonkeyPatch) -> tuple[Supernet, list[int]]:
-    monkeypatch.setattr(memory, "HOST_SHARE", share)
+    # Not the share of the logits, which would change their rounding.
+    monkeypatch.setattr("recbole_nasr.search.frozen.memory_share", lambda _: share)
     net, settings = next_item_net(), SearchSettings(objective="next_item", batch_size=6, n_paths=2)
     space = SearchSpace(("transformer_h2", "transformer_h4", "tcn_d1_2", "tcn_d1_4"), (2, 1))
     trainer = BlockTrainer(net, [((0, 2),)], space, settings, 5, NextItem(net, settings, 5))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from recbole_nasr.errors import MemoryLimitError
-from recbole_nasr.nets import HybridNet, Supernet, memory
+from recbole_nasr.nets import HybridNet, Supernet, memory, softmax
 from recbole_nasr.nets.footprint import (
     LiveBytes,
     check_weights,
@@ -24,6 +24,7 @@ from recbole_nasr.nets.memory import device_memory, size_text
 from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.search import SearchSettings
 from recbole_nasr.search.contrastive import Contrastive
+from recbole_nasr.search.next_item import NextItem
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer import memory as estimates
@@ -116,6 +117,23 @@ def test_the_estimate_of_a_search_is_near_what_its_step_takes() -> None:
         for _ in range(4):
             trainer.step(items, torch.full((rows,), length))
     need = search_need(space, WIDE, how, Shape(length, 500, CPU), rows)
+    assert need.total == pytest.approx(estimates.ALLOCATOR["cpu"] * live.peak, rel=0.3)
+
+
+@pytest.mark.parametrize(("n_items", "share"), [(3000, 1 << 30), (3000, 1 << 22)], ids=["at once", "in parts"])
+def test_the_estimate_of_a_search_by_the_next_item_is_near_what_its_step_takes(
+    n_items: int, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(softmax, "memory_share", lambda _: share)
+    space, rows, length = SearchSpace(NAMES, (2, 2)), 32, 30
+    how = SearchSettings(batch_size=rows, n_paths=4, objective="next_item")
+    items = torch.randint(1, n_items, (rows, length))
+    with LiveBytes() as live:
+        net = Supernet(space, n_items=n_items, max_length=length, settings=WIDE, softmax=True)
+        trainer = BlockTrainer(net, [()], space, how, 5, NextItem(net, how, 5))
+        for _ in range(4):
+            trainer.step(items, torch.full((rows,), length))
+    need = search_need(space, WIDE, how, Shape(length, n_items, CPU), rows)
     assert need.total == pytest.approx(estimates.ALLOCATOR["cpu"] * live.peak, rel=0.3)
 
 
