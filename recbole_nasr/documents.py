@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -26,12 +27,25 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises:
         WriteError: If it cannot be written; what was there before is untouched, and nothing else is left.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = partial_name(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_beside(partial, path, content)
     except OSError as error:
         raise WriteError.of(path, error) from error
+
+
+def partial_name(path: Path) -> Path:
+    """Return a new name beside ``path`` for a file that is to take its place once it is written."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what killed processes left under a :func:`partial_name` of ``path``, and no other file."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+    for other in path.parent.iterdir():
+        if ours.fullmatch(other.name):
+            other.unlink(missing_ok=True)
 
 
 def write_beside(partial: Path, path: Path, *parts: Buffer) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from recbole_nasr.documents import partial_name, remove_partial
 from recbole_nasr.errors import ConfigError
 
 _NO_PYARROW = "Parquet needs pyarrow; pip install 'recbole-nasr[parquet]', or use .csv."
@@ -54,8 +55,8 @@ def open_table(path: Path) -> Iterator[Table]:
         ConfigError: If it has another ending, cannot be written, or pyarrow is missing.
     """
     check_output(path)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    partial.unlink(missing_ok=True)
+    remove_partial(path)
+    partial = partial_name(path)
     table = _Csv(partial) if path.suffix == ".csv" else _Parquet(partial)
     try:
         try:

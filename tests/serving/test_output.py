@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from recbole_nasr.serving.output import open_table
+
+FRAME = pd.DataFrame({"item": ["i1"], "rank": [1]})
+
+
+@pytest.mark.parametrize("name", ["top.csv", "top[1].csv"])
+def test_what_a_killed_command_left_of_the_same_output_is_removed_and_no_other_file(name: str, tmp_path: Path) -> None:
+    stem = name.removesuffix(".csv")
+    others = [f"{stem}.partial.csv", f".{name}.partial", f".{name}.january1.partial", f".b{name}.1a2b3c4d.partial"]
+    for other in others:
+        (tmp_path / other).write_text("mine\n")
+    (tmp_path / f".{name}.1a2b3c4d.partial").write_text("item,rank\n")  # as a kill leaves it in the middle of writing
+    with open_table(tmp_path / name) as table:
+        table.add(FRAME)
+    assert (tmp_path / name).read_text() == "item,rank\ni1,1\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, *others])
+    assert {(tmp_path / other).read_text() for other in others} == {"mine\n"}
