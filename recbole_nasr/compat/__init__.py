@@ -1,8 +1,8 @@
 """Repairs that RecBole 1.2.0 and 1.2.1 need on a current stack, each with its reason.
 
-A repair is made only where its symptom is present, so each one retires by itself. Nothing of RecBole is copied:
-functions are wrapped, missing modules are stubbed while RecBole's own modules import them. `apply` runs on
-``import recbole_nasr``; ``python -m recbole_nasr.doctor`` lists what is in force.
+A repair is applied only if its symptom is present, so each becomes inactive once it is not needed. No code of RecBole
+is copied: functions are wrapped, and missing modules are stubbed while RecBole's own modules import them. `apply` runs
+on ``import recbole_nasr``; ``python -m recbole_nasr.doctor`` lists the repairs in force.
 """
 
 from __future__ import annotations
@@ -81,12 +81,12 @@ REPAIRS = (
     skip_refused_flops,
     keep_visible_devices,
 )
-"""All repairs, in the order in which they are made: RecBole imports only after the first."""
+"""All repairs, in the order in which they are applied: RecBole can be imported only after the first."""
 
 
 @functools.cache
 def apply() -> tuple[str, ...]:
-    """Make every repair that this machine needs; later calls do nothing.
+    """Apply every repair that this machine needs; later calls do nothing.
 
     Returns:
         The names of the repairs in force.

@@ -1,4 +1,4 @@
-"""The repair of which GPUs RecBole takes."""
+"""The repair of RecBole's choice of GPUs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
     why="A run takes GPU 0, the default, whatever CUDA_VISIBLE_DEVICES said before; a scheduler gave it another one.",
 )
 def keep_visible_devices() -> bool:
-    """Let the GPUs that `CUDA_VISIBLE_DEVICES` names be those of a run that names none by ``gpu_id``."""
+    """Use the GPUs of ``CUDA_VISIBLE_DEVICES`` for a run that does not set ``gpu_id``."""
     from recbole.config import Config
 
     by_recbole: list[str | None] = [None]

@@ -1,4 +1,4 @@
-"""Repairs of what RecBole runs as Python: values of keys, configuration files, search spaces, embeddings."""
+"""Repairs of input that RecBole evaluates as Python: values of keys, configuration files, search spaces, embeddings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recbole_nasr.settings_file import read_settings
 
 
 def _literal(text: str) -> Any:
-    """Return the number, text, list or table that is written; a SyntaxError lets RecBole take it as text."""
+    """Return the literal that ``text`` is; on the SyntaxError for any other text, RecBole keeps the text."""
     try:
         return ast.literal_eval(text)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as error:
@@ -27,7 +27,7 @@ def _literal(text: str) -> Any:
     why="Every text in config_dict and on the command line is run as Python, and 1-2-3 becomes -4.",
 )
 def read_values_as_data() -> bool:
-    """Let a value be a Python literal or else the text as written."""
+    """Read a value as a Python literal, or else as the text it is."""
     import recbole.config.configurator as module
 
     vars(module)["eval"] = _literal
@@ -58,7 +58,7 @@ def read_config_files_as_data() -> bool:
     why="The choices in a file of HyperTuning are run as Python.",
 )
 def read_search_space_as_data() -> bool:
-    """Let the choices in a file of parameters be Python literals."""
+    """Read the choices in a file of parameters as Python literals."""
     import recbole.trainer.hyper_tuning as module
 
     def choices(text: str) -> Any:
@@ -104,7 +104,7 @@ def read_embeddings_as_numbers() -> bool:
     why="KD_DAGFM runs the value of teacher as Python.",
 )
 def find_teacher_by_name() -> bool:
-    """Look the teacher network of KD_DAGFM up by its name."""
+    """Look up the teacher network of KD_DAGFM by its name, without evaluating it."""
     import recbole.model.context_aware_recommender.kd_dagfm as module
     from torch import nn
 

@@ -1,4 +1,4 @@
-"""A TensorBoard writer for trainings whose events are not those of the run."""
+"""A TensorBoard writer for trainings that are to leave no events in the run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class NoEvents:
-    """Stands for a TensorBoard writer, and writes nothing."""
+    """Replaces a TensorBoard writer and writes nothing."""
 
     def __getattr__(self, _name: str) -> Callable[..., Any]:
         return lambda *_args, **_kwargs: None

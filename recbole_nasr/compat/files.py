@@ -1,4 +1,4 @@
-"""Repairs of what RecBole reads: checkpoints, caches, downloads."""
+"""Repairs of how RecBole reads and writes files: checkpoints, caches, downloads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PRETRAINED = {
     "general_recommender": ("ConvNCF", "NAIS", "NeuMF", "RaCT"),
     "context_aware_recommender": ("KD_DAGFM",),
 }
-"""Models that read another model's checkpoint when they are made."""
+"""Models that read another model's checkpoint in their constructor."""
 
 
 @repair(
@@ -35,11 +35,11 @@ _PRETRAINED = {
     why="torch 2.6 and later cannot read RecBole's checkpoints; older torch runs whatever they name.",
 )
 def restrict_torch_load() -> bool:
-    """Read RecBole's checkpoints with `recbole_nasr.checkpoint`, wherever RecBole reads one.
+    """Read checkpoints with `recbole_nasr.checkpoint` wherever RecBole reads one.
 
     They are pickles of protocol 4, which ``weights_only=True``, the default since torch 2.6, cannot read at all.
-    RecBole reads them in trainer.py:323 and :583, quick_start.py:250, and where a model starts from another one, as
-    in s3rec.py:120.
+    RecBole reads them in trainer.py:323 and :583, quick_start.py:250, and where a model starts from the weights of
+    another one, as in s3rec.py:120.
     """
     import recbole.quick_start as package
     import recbole.quick_start.quick_start as module
@@ -72,7 +72,7 @@ def restrict_torch_load() -> bool:
     why="A checkpoint is written over the one before; where the disk is full both are lost.",
 )
 def save_checkpoints_whole() -> bool:
-    """Write a checkpoint beside the earlier one, which it replaces once it is there."""
+    """Write a checkpoint beside the earlier one, which it replaces once it is complete."""
     import torch
     from recbole.trainer import Trainer
 
@@ -151,7 +151,7 @@ def skip_lonely_barrier() -> bool:
     why="A download that fails leaves an empty folder, which the next run takes for the data set.",
 )
 def undo_failed_download() -> bool:
-    """Say in one line that a data set could not be downloaded, and leave no folder behind."""
+    """Report in one line that a data set could not be downloaded, and remove the folder made for it."""
     from recbole.data.dataset import Dataset
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:

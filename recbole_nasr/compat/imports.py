@@ -151,8 +151,8 @@ def stub_distutils() -> bool:
 def keep_anomaly_detection() -> bool:
     """Leave autograd's anomaly detection as it was.
 
-    Importing any sequential model imports SINE, which switches the detection on for the whole process: every
-    backward pass of every model then records stack traces and reads a value back from the device per operation.
+    Importing any sequential model imports SINE, which switches it on for the whole process: every backward pass of
+    every model then records stack traces and reads a value back from the device for each operation.
     """
     import torch
 

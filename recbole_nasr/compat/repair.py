@@ -1,4 +1,4 @@
-"""What a repair is: a function that mends one place of RecBole, and what is known about that place."""
+"""A repair: a function that fixes one place in RecBole, with the facts about that place."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class Repair:
     """One repair of RecBole.
 
     Attributes:
-        apply: Makes the repair if this machine needs it; returns whether it did.
-        file: File of RecBole that is mended.
-        line: Line in RecBole 1.2.1, or in 1.2.0 where only that is mended.
-        text: What stands there.
+        apply: Applies the repair if this machine needs it; returns whether it did.
+        file: File of RecBole that has the fault.
+        line: Line in RecBole 1.2.1, or in 1.2.0 if only that has the fault.
+        text: Code on that line.
         versions: Versions of RecBole that have the fault.
         why: What goes wrong without it, in one line.
     """
@@ -34,12 +34,12 @@ class Repair:
         return self.apply.__name__
 
     def __call__(self) -> bool:
-        """Make the repair if it is needed; return whether it was made."""
+        """Apply the repair if it is needed; return whether it was applied."""
         return self.apply()
 
 
 def repair(
     file: str, line: int, text: str, *, why: str, versions: tuple[str, ...] = BOTH
 ) -> Callable[[Callable[[], bool]], Repair]:
-    """Make a `Repair` of the function below."""
+    """Return a decorator that turns a function into a `Repair`."""
     return lambda apply: Repair(apply, file, line, text, versions, why)

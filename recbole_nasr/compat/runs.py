@@ -1,4 +1,4 @@
-"""Repairs of what RecBole computes: models, metrics, the search of hyper-parameters."""
+"""Repairs of RecBole's computations: models, metrics, hyper-parameter search."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from recbole_nasr.patching import wrap
     why="ItemCoverage, GiniIndex, AveragePopularity and TailPercentage crash: 'int' object has no attribute 'cpu'.",
 )
 def keep_counts_in_collector() -> bool:
-    """Let the evaluation collector hold plain numbers: the item count and the popularity counter."""
+    """Let the evaluation collector store plain objects: the number of items and the popularity counter."""
     import recbole
     from recbole.evaluator.collector import Collector
 
@@ -50,7 +50,7 @@ def keep_counts_in_collector() -> bool:
     why="HyperTuning's exhaustive search draws with a generator that hyperopt no longer takes.",
 )
 def modernise_exhaustive_search() -> bool:
-    """Let the exhaustive search of `HyperTuning` draw with NumPy's new generators, as hyperopt does from 0.2.6."""
+    """Let the exhaustive search of `HyperTuning` use NumPy's ``Generator``, as hyperopt does since 0.2.6."""
     import numpy as np
     import recbole.trainer.hyper_tuning as module
 
@@ -75,7 +75,7 @@ def modernise_exhaustive_search() -> bool:
     why="KSR multiplies single by double precision and stops: expected m1 and m2 to have the same dtype.",
 )
 def keep_ksr_in_single_precision() -> bool:
-    """Give KSR's relation vectors, which come from a NumPy matrix, the precision of its other numbers."""
+    """Convert KSR's relation vectors, which come from a NumPy matrix, to the precision of its other weights."""
     from recbole.model.sequential_recommender import KSR
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,1 +1,1 @@
-"""Data sets: RecBole's rows gathered lazily, the autoregressive view, the preparation of ``ml``."""
+"""Data sets: lazily gathered sequential rows, the autoregressive view, and the preparation of raw interactions."""

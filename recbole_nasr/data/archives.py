@@ -1,4 +1,4 @@
-"""Opening a raw file where it lies: plain, compressed, or inside an archive. Nothing is unpacked to disk."""
+"""Opens raw files in place: plain, compressed, or inside an archive. Nothing is unpacked to disk."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def open_member(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[byt
 
     Args:
         path: A plain file, ``.gz``, ``.zip`` or ``.tar.gz``.
-        wanted: File names, the most wanted first; patterns such as ``*.csv`` are understood.
+        wanted: File names or patterns such as ``*.csv``, in order of preference.
 
     Yields:
         The name of the file without folders and without ``.gz``, and its bytes.
 
     Raises:
-        DataError: If the archive is damaged or cut off, has none of the files, or names a path outside its folder.
+        DataError: If the archive is damaged or truncated, has none of the files, or names a path outside its folder.
     """
     try:
         if path.name.endswith(".zip"):
@@ -72,7 +72,7 @@ def _open_tar(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[bytes
 
 @contextmanager
 def _unzipped(path: Path, name: str, file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Yield the plain bytes; within bounds where anything is compressed."""
+    """Yield the decompressed bytes; those of anything compressed are limited in number."""
     packed = path.stat().st_size
     if not name.endswith(".gz"):
         yield file if path.name == name else bounded(file, str(path), packed)
@@ -86,7 +86,7 @@ def _plain_name(name: str) -> str:
 
 
 def _rank(name: str, wanted: Sequence[str]) -> int:
-    """Return the place of a name among the wanted ones, from 0; their number where it is none of them."""
+    """Return the index of a name among the wanted ones, or their number if it is not among them."""
     found = (place for place, pattern in enumerate(wanted) if PurePosixPath(_plain_name(name)).match(pattern))
     return next(found, len(wanted))
 

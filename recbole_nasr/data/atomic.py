@@ -1,4 +1,4 @@
-"""RecBole's atomic files: a first look at one, so that bad input is one clear line, and writing one."""
+"""Checks and writes RecBole's atomic files; bad input gives one clear line."""
 
 from __future__ import annotations
 
@@ -86,14 +86,14 @@ def first_bad_row(
     finite: Sequence[str] = (),
     errors: str = "strict",
 ) -> str:
-    """Describe the first row of an atomic file that does not fit its header; empty where every row does.
+    """Describe the first row of an atomic file that does not fit its header; empty if every row fits.
 
     Args:
         path: A file that passed `check_interaction_file`.
         separator: Column separator.
         encoding: Text encoding; UTF-8 without it.
         finite: Fields whose values may not be missing, nan or inf.
-        errors: What is done about bytes that cannot be decoded, as for `open`.
+        errors: How bytes that cannot be decoded are handled, as for `open`.
 
     Raises:
         UnicodeDecodeError: If the file cannot be decoded.
@@ -111,7 +111,7 @@ def safe_names(names: Column) -> Column:
     """Write names so that every reader of an atomic file returns them unchanged.
 
     Characters that end a cell, quotes and ``%`` become ``%`` and two digits, as in a URL; so does the first letter of
-    what pandas holds to be a missing value, such as ``NA``.
+    what pandas takes for a missing value, such as ``NA``.
     """
     return np.array([_safe_name(name) for name in names], dtype=object)
 
@@ -122,7 +122,7 @@ def write_atomic(path: Path, header: Sequence[str], columns: Sequence[tuple[Colu
     Args:
         path: The file.
         header: ``name:type`` of every column.
-        columns: For every column its different values, as text, and ``(T,)`` codes that say which of them stand where.
+        columns: For every column its distinct values, as text, and the ``(T,)`` index of the value of every row.
     """
     ends = ["\t"] * (len(columns) - 1) + ["\n"]
     values = [texts.astype(object) + end for (texts, _), end in zip(columns, ends, strict=True)]

@@ -19,12 +19,12 @@ TRAIN_SCHEMES = ("autoregressive", "prefix")
 
 
 class NASRDataset(LazySequentialDataset):
-    """Data set of our models: RecBole's validation and test rows, and a training target at each position.
+    """Data set of our models: RecBole's validation and test rows, and training rows with a target at every position.
 
     Configuration keys:
         train_scheme: ``autoregressive`` (the default) or ``prefix``, RecBole's one row per target.
-        group_field: User feature that names the person behind a sequence, where RecBole's user is only a
-            window of a history; without that feature every user is a person of its own.
+        group_field: User feature that names the person behind a sequence, for data whose users are windows of
+            histories; without that feature every user is a person.
     """
 
     _chunks: TrainingChunks | None = None
@@ -67,7 +67,7 @@ class NASRDataset(LazySequentialDataset):
         return self._prefix_rows is not None
 
     def training_chunks(self) -> TrainingChunks:
-        """Return the training sequences, every next-item target of the training part exactly once.
+        """Return the training sequences, in which every next-item target of the training part occurs exactly once.
 
         Raises:
             DataError: If this is not the training part of a built data set.
@@ -161,7 +161,7 @@ class NASRDataset(LazySequentialDataset):
 
 
 def _check_parts(config: Any, name: str, sizes: list[int]) -> None:
-    """Raise where a part that the split asks for has no case; RecBole would train and report nonsense."""
+    """Raise an error if a part that the split asks for is empty; RecBole would train and report meaningless numbers."""
     split = config["eval_args"]["split"]
     asked = {
         "test_only": (True, False, True),

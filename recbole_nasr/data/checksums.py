@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered by size and time of change so that a large file is read once."""
+"""SHA-256 of files, cached by size and modification time so that a large file is read once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def checksum(path: Path, memory: Path | None = None) -> str:
 
     Args:
         path: The file.
-        memory: Folder in which the checksums of large files are remembered, in ``.checksums``; made if missing.
+        memory: Folder in which the checksums of large files are cached, in ``.checksums``; created if missing.
 
     Raises:
         OSError: If the file cannot be read.

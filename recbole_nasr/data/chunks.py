@@ -1,4 +1,4 @@
-"""Cutting the training part of every history into windows with a target at each position."""
+"""Cuts the training part of every history into windows with a target at every position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class TrainingChunks:
-    """Where the training sequences lie in one flat column of items; tensors on the CPU, int64.
+    """Positions of the training sequences in one flat column of items; int64 tensors on the CPU.
 
     Chunk ``i`` reads ``items[start : start + length]`` and predicts ``items[start + 1 : start + length +
     1]``.
@@ -19,8 +19,8 @@ class TrainingChunks:
         items: ``(T,)`` item ids of all users in order, validation and test items included.
         start: ``(N,)`` flat position of a chunk's first input.
         length: ``(N,)`` number of inputs, which is the number of targets; ``1..max_seq_length``.
-        group: ``(N,)`` id of the person the chunk belongs to: chunks of one person must not be on both sides
-            of a held-out split.
+        group: ``(N,)`` id of the person the chunk belongs to: a held-out split must not separate chunks of one
+            person.
     """
 
     items: Tensor
@@ -30,10 +30,10 @@ class TrainingChunks:
 
 
 def cut_into_chunks(targets: Tensor, first: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
-    """Cover every target exactly once by windows of at most ``max_length`` targets.
+    """Cut the targets into windows of at most ``max_length``; every target is in exactly one.
 
     The cuts are counted from the last target of each history, so the last chunk of a long history is full,
-    like the histories that are evaluated; the first chunk takes what is left.
+    like the histories that are evaluated; the first chunk has the rest.
 
     Args:
         targets: ``(R,)`` flat positions of training targets, ascending.

@@ -1,4 +1,4 @@
-"""The prepared sequences as arrays: what our data set class reads instead of text.
+"""The prepared sequences as arrays, which our data set class reads instead of text.
 
 All codes are RecBole's: 0 is padding, names are numbered from 1 in the order in which they first appear in the atomic
 files.
@@ -24,14 +24,14 @@ _NAMES = ("sequences", "items", "persons")
 
 @dataclass(frozen=True)
 class Compact:
-    """Sequences, one after the other, and the names behind the codes.
+    """Concatenated sequences, and the names that the codes stand for.
 
     Attributes:
-        length: ``(N,)`` items of every sequence; sequence ``n`` has code ``n + 1``.
-        person: ``(N,)`` code of the person behind it.
+        length: ``(N,)`` number of items of every sequence; sequence ``n`` has code ``n + 1``.
+        person: ``(N,)`` code of the person a sequence belongs to.
         item: ``(T,)`` codes of the items.
         time: ``(T,)`` times as RecBole would hold them, float32.
-        part: ``(T,)`` what every item is for: 0 training, 1 validation, 2 test.
+        part: ``(T,)`` part that every item belongs to: 0 training, 1 validation, 2 test.
         sequences: ``(N,)`` names of the sequences.
         items: Names of the items.
         persons: Names of the persons.
@@ -58,11 +58,11 @@ def save_compact(compact: Compact, folder: Path) -> None:
 
 
 def load_compact(folder: Path) -> Compact:
-    """Read what `save_compact` wrote; the arrays are mapped, not copied.
+    """Read what `save_compact` wrote; the arrays are memory-mapped.
 
     Raises:
         DataError: If a file is missing or damaged.
-        NewerFileError: If the report beside them says that a newer version wrote them.
+        NewerFileError: If a newer version wrote them, according to the report beside them.
     """
     if (folder / REPORT_FILE).is_file():
         load_report(folder)
@@ -80,7 +80,7 @@ def load_compact(folder: Path) -> Compact:
 
 
 def _load_array(path: Path, kind: type) -> Column:
-    """Map one array; NumPy reads the head of its file as Python, so that anything may be wrong with it."""
+    """Memory-map one array; NumPy parses the header of its file as Python, so a damaged one can raise any error."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (SyntaxError, tokenize.TokenError, TypeError, LookupError, ArithmeticError, RecursionError) as error:
@@ -93,7 +93,7 @@ def _load_array(path: Path, kind: type) -> Column:
 
 
 def _fit_together(arrays: dict[str, Column], sizes: dict[str, int]) -> bool:
-    """Return whether lengths agree and every code has a name; a code without one would be read beyond the names."""
+    """Return whether lengths agree and every code has a name; a code without one would index beyond the names."""
     length, person, item = arrays["length"], arrays["person"], arrays["item"]
     same = len(length) == len(person) == sizes["sequences"] and len(item) == len(arrays["time"]) == len(arrays["part"])
     return (

@@ -1,4 +1,4 @@
-"""Filling a RecBole data set from the prepared arrays, exactly as RecBole would from the atomic files."""
+"""Fills a RecBole data set from the prepared arrays, exactly as RecBole would from the atomic files."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CHANGING = (
 
 
 def reads_compact(config: Any) -> bool:
-    """Return whether the data of a configuration are there as arrays, and these are all that it asks for."""
+    """Return whether the data of a configuration exist as arrays, and the arrays have all that it asks for."""
     columns = config["load_col"] or {}
     asked = set(columns.get("inter", ())) == set(_INTER) and columns.keys() <= {"inter", "user"}
     asked &= set(columns.get("user", ("user_id", _PERSON))) == {"user_id", _PERSON}
@@ -72,7 +72,7 @@ def fill_from_compact(dataset: Any, compact: Compact) -> None:
 
 
 def _add_field(dataset: Any, field: str, source: FeatureSource, names: Column | None = None) -> None:
-    """Declare a field: a token with the given names, else a number."""
+    """Declare a field: a token with the given names, or a number without them."""
     dataset.field2source[field] = source
     dataset.field2seqlen[field] = 1
     dataset.field2type[field] = FeatureType.FLOAT if names is None else FeatureType.TOKEN

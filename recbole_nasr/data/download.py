@@ -1,4 +1,4 @@
-"""The original archives of the data sets: where their publishers keep them, and how they get here unharmed."""
+"""Downloads the original archives of the data sets from their publishers, and verifies them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _GROUPLENS = "https://files.grouplens.org/datasets/movielens/"
 
 @dataclass(frozen=True)
 class Archive:
-    """A file of a publisher.
+    """A published archive.
 
     Attributes:
         url: Its address.
-        md5: Its MD5 as the publisher gives it; None where the file changes from time to time: its MD5 is then
-            read from ``<url>.md5``.
+        md5: Its MD5, as published; None for a file that changes from time to time, whose MD5 is read from
+            ``<url>.md5``.
         limit: Size in bytes above which a download is refused.
     """
 
@@ -58,15 +58,15 @@ ARCHIVES = {
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Download an archive into a folder, unless it is there, and check it.
+    """Download an archive into a folder, unless it is there, and verify its checksum.
 
-    What is received lies in ``<file>.part`` until it is complete and its checksum is right; an interrupted download
-    goes on from there in the next call, if the file of the publisher is still the same. Of several processes at
-    once one downloads and the others wait for it.
+    The download is ``<file>.part`` until it is complete and its checksum is right. The next call resumes an
+    interrupted download, if the published file is still the same. If several processes call this at once, one
+    downloads and the others wait for it.
 
     Args:
         name: One of `ARCHIVES`.
-        folder: Where to; made if missing.
+        folder: Where the archive is stored; created if missing.
 
     Returns:
         Path of the complete file.
@@ -108,7 +108,7 @@ def _download(archive: Archive, target: Path) -> None:
 
 
 def _published_md5(transfer: Transfer, name: str) -> str | None:
-    """Return the MD5 that the publisher gives beside the file; None, with a warning, where there is none."""
+    """Return the MD5 that is published beside the file; None, with a warning, if there is none."""
     found = re.search(rb"\b[0-9a-fA-F]{32}\b", transfer.read_beside(".md5") or b"")
     if found is None:
         _LOG.warning("%s: the publisher gives no checksum, so none is checked", name)

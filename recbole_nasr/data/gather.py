@@ -1,4 +1,4 @@
-"""Reading many windows of one flat column at once."""
+"""Gathers many windows of one flat column at once."""
 
 from __future__ import annotations
 

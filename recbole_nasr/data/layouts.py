@@ -1,4 +1,4 @@
-"""What the columns of a raw file are: the published layouts, and any file whose header names them."""
+"""The columns of a raw file: published layouts without a header, and files whose header names the columns."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 
 @dataclass(frozen=True)
 class Layout:
-    """Where user, item and time stand in the lines of a file.
+    """Which columns of a file are user, item and time, and how its lines are parsed.
 
     Attributes:
         columns: Names of all columns.
-        separator: What stands between two columns.
-        user: Number of the user's column, from 0.
-        item: Number of the item's column.
-        time: Number of the time's column.
+        separator: Text between two columns.
+        user: Index of the user's column, from 0.
+        item: Index of the item's column.
+        time: Index of the time's column.
         header: Whether the first line names the columns.
         quoted: Whether a value may stand in double quotes.
-        iso: Whether times are dates, not numbers.
-        item_name: Numbers of the columns with artist and track name, where an item may have no id.
+        iso: Whether times are ISO dates instead of numbers.
+        item_name: Indices of the columns with artist and track name, for data in which an item may lack an id.
     """
 
     columns: tuple[str, ...]
@@ -82,14 +82,14 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
     """Return the layout of a text file.
 
     Args:
-        where: What a message calls the file.
-        name: Name of the file, which tells its separator.
+        where: The file, as error messages call it.
+        name: Name of the file, whose ending implies the separator.
         lines: Its first two lines.
-        chosen: Column names given by the user for ``user``, ``item`` and ``time``, and the ``separator``; None where
-            they are to be recognised.
+        chosen: Column names given by the user for ``user``, ``item`` and ``time``, and the ``separator``; None for
+            each that is to be recognised.
 
     Raises:
-        DataError: If a column is missing, the separator is another one, or there is no interaction.
+        DataError: If a column is missing, the separator does not fit, or there is no interaction.
     """
     known = next((layout for ending, layout in PUBLISHED.items() if name.endswith(ending)), None)
     layout = known or _from_header(where, name, lines[:1], chosen)
@@ -110,10 +110,10 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
 
 
 def choose_columns(where: str, columns: list[str], chosen: Mapping[str, str | None]) -> dict[str, int]:
-    """Return the numbers of the columns of user, item and time.
+    """Return the indices of the columns of user, item and time.
 
     Raises:
-        DataError: If a name that was given is not there, or a column cannot be recognised.
+        DataError: If there is no column of a given name, or a column cannot be recognised.
     """
     plain = [column.partition(":")[0] for column in columns]
     places = {}

@@ -1,8 +1,8 @@
-"""RecBole's sequential data set, with the histories gathered when a batch asks for them.
+"""RecBole's sequential data set, with histories gathered when a batch is requested.
 
 RecBole copies the history of every interaction into its own row, in a Python loop, for each loaded field. The
-rows here keep the position of their target in the sorted columns instead; a batch reads the histories from
-there. Rows, field names, dtypes and values are the same; building is vectorised and memory does not grow with
+rows here keep only the position of their target in the sorted columns, from which a batch gathers the
+histories. Rows, field names, dtypes and values are the same; building is vectorised and memory does not grow with
 ``MAX_ITEM_LIST_LENGTH``.
 """
 
@@ -31,9 +31,9 @@ __all__ = ["TARGET_POSITION", "LazySequentialDataset"]
 class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole has no types
     """RecBole's ``SequentialDataset`` with lazily gathered histories.
 
-    Every split of RecBole (leave-one-out, ratio, by time) works unchanged, since it only orders and picks
-    rows. With ``benchmark_filename`` the files already hold the histories, and everything is left to RecBole. Prepared
-    data are read as arrays, with the same result.
+    Every split of RecBole (leave-one-out, ratio, by time) works unchanged, since it only sorts and selects
+    rows. With ``benchmark_filename`` the files already contain the histories, and everything is left to RecBole.
+    Prepared data are read as arrays, with the same result.
     """
 
     inter_feat: Any  # a DataFrame when loaded, an Interaction once built
@@ -106,7 +106,7 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
         self.inter_feat = TargetRows(flat, torch.nonzero(~starts).squeeze(-1), list(columns))
 
     def leave_one_out(self, group_by: str, leave_one_mode: str) -> list[Any]:
-        """Split rows by leave-one-out: RecBole's result, without its list of row numbers per user."""
+        """Split rows by leave-one-out, with RecBole's result but without building a list of row numbers per user."""
         left_out = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
         if self._flat is None or leave_one_mode not in left_out:
             return super().leave_one_out(group_by, leave_one_mode)
@@ -156,7 +156,7 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
 
         Args:
             form: ``coo`` or ``csr``.
-            value_field: Interaction field that gives the values; ones without it.
+            value_field: Interaction field with the values; without it, all values are 1.
 
         Returns:
             A scipy matrix of shape ``(user_num, item_num)``.
@@ -210,10 +210,10 @@ def _is_sorted(users: Tensor, times: Tensor) -> bool:
 
 
 def _leave_out(users: Any, number: int) -> list[Any]:
-    """Return the row numbers of the parts: the rest, then the ``number`` last rows of every user, oldest first.
+    """Return the row numbers of the parts: for training, then the last ``number`` rows of every user, oldest first.
 
-    A user with fewer rows gives up to all but one of them, to the last parts. Users come in the order in which they
-    first appear, as in RecBole.
+    A user with fewer rows keeps at least one for training; the others go to the last parts. Users are in order of
+    first appearance, as in RecBole.
     """
     kind = np.int32 if len(users) < 1 << 31 else np.int64  # half the memory
     codes = by_appearance(users)[0]

@@ -1,4 +1,4 @@
-"""Line by line through a text file, to name the first line that is not as expected."""
+"""Checks a text file line by line, to name the first line that is not as expected."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 Check = Callable[[str], str]
-"""Says what is wrong with the text of a value; ``""`` where nothing is."""
+"""Returns what is wrong with the text of a value; ``""`` if it is valid."""
 
 
 def number(text: str) -> str:
-    """Accept a number or nothing."""
+    """Accept a number or an empty text."""
     try:
         float(text or "nan")
     except ValueError:
@@ -26,7 +26,7 @@ def finite_number(text: str) -> str:
 
 
 def filled(text: str) -> str:
-    """Accept anything but nothing."""
+    """Accept any text that is not empty."""
     return "" if text else "is empty, a name is needed"
 
 
@@ -42,15 +42,16 @@ def iso_time(text: str) -> str:
 def first_bad_line(
     lines: Iterable[str], header: list[str], separator: str, checks: Mapping[int, Check], *, start: int, quoted: bool
 ) -> str:
-    """Describe the first line that does not fit; ``""`` where all do.
+    """Describe the first line that does not fit; ``""`` if all fit.
 
-    Plain Python, some 0.5 s per million lines: for small files, and for the message after a fast reader has failed.
+    This is plain Python, at about 0.5 s per million lines: for small files, and for the error message after a fast
+    reader has failed.
 
     Args:
         lines: The lines after the header.
         header: Names of the columns.
-        separator: What stands between two columns.
-        checks: What to check, by the number of the column.
+        separator: Text between two columns.
+        checks: The check of a column's values, by its index.
         start: Number of the first of the lines.
         quoted: Whether a value may stand in double quotes.
     """

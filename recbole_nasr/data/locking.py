@@ -1,4 +1,4 @@
-"""One process at a time, where several may want to make the same file or folder."""
+"""A lock between processes that may create the same file or folder."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LOG = logging.getLogger("recbole_nasr")
 
 @contextmanager
 def only_process(target: Path) -> Iterator[None]:
-    """Let one process make ``target``; the others wait until it has done so, or has ended.
+    """Let one process at a time create ``target``; the others wait until it is done or has ended.
 
-    Whoever gets in must look first whether ``target`` is there.
+    The process that holds the lock must first check whether ``target`` exists.
 
     Args:
-        target: The file or folder to make, in a folder that exists; the lock is a hidden file beside it.
+        target: The file or folder to create, in a folder that exists; the lock is a hidden file beside it.
 
     Raises:
         OSError: If the lock cannot be written.

@@ -11,10 +11,10 @@ from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_f
 from recbole_nasr.resources import available, load_yaml
 
 SHORTEST_WINDOW = 4
-"""Leave-one-out needs an item to start from and one each to train, validate and test."""
+"""Leave-one-out needs a first item and a target each for training, validation and test."""
 
 EMPTY: tuple[Any, ...] = (None, False, [], {}, "[0,inf)")
-"""Values of a key of RecBole's with which it filters or changes nothing."""
+"""Values of a key of RecBole with which it neither filters nor changes anything."""
 
 _CHOICES = {
     "sequence_unit": ("window", "user"),
@@ -29,24 +29,24 @@ class PrepareOptions:
     """How raw interactions become sequences; the fields are keys of ``dataset_configs/*.yaml``.
 
     Attributes:
-        sequence_unit: What RecBole's user is: a ``window`` of a history, or the ``user`` with the whole history.
+        sequence_unit: What becomes a user of RecBole: a ``window`` of a history, or the whole history of a ``user``.
         window_length: Items in a full window, at least 4.
         window_stride: Distance between the starts of two windows; ``window_length`` where the key is empty.
         min_window_length: Shorter windows (or histories) are dropped; at least 4.
-        max_end_gap: Windows whose last two items lie more seconds apart are dropped; None for none.
+        max_end_gap: Windows whose last two items are more seconds apart are dropped; None for no limit.
         min_item_interactions: Items with fewer interactions are dropped first.
         min_user_interactions: Users with fewer remaining interactions are dropped next.
-        filter_until_stable: Whether both filters are repeated until nothing changes, not only once.
-        split_by: ``leave_one_out``, or ``time`` for one point in time for everybody.
+        filter_until_stable: Whether both filters are repeated until nothing changes, instead of applied once.
+        split_by: ``leave_one_out``, or ``time`` for the same points in time for all sequences.
         time_quantiles: Shares of the interactions before validation and before test begin.
         ml_release: Release of MovieLens.
-        lastfm_item: An item of Last.FM is its track id, or artist and track name where that is missing.
-        user_column: Column of the user in a file of the user's; None where it is to be recognised.
+        lastfm_item: What identifies an item of Last.FM: its track id, or artist and track name where that is missing.
+        user_column: Column of the user in a file of your own; None if it is to be recognised.
         item_column: Column of the item.
         time_column: Column of the time.
-        source_separator: What separates the columns; None for what the file's ending says.
-        time_unit: Unit of numeric times; ``auto`` for the magnitude.
-        max_undecodable_rows: Rows with bytes that are not UTF-8 which are accepted.
+        source_separator: Text between two columns; None for the one that the file's ending implies.
+        time_unit: Unit of numeric times; ``auto`` to infer it from their magnitude.
+        max_undecodable_rows: How many rows with bytes that are not UTF-8 are accepted.
     """
 
     sequence_unit: str
@@ -94,14 +94,14 @@ class PrepareOptions:
 
 
 PREPARATION_KEYS = tuple(field.name for field in fields(PrepareOptions))
-"""Keys that mean something only for data that are prepared here."""
+"""Keys that have an effect only on data that are prepared here."""
 
 
 _TEXT = ("ml_release", "user_column", "item_column", "time_column", "source_separator")
 
 
 def default_options(dataset: str) -> dict[str, Any]:
-    """Return the defaults of a data set: those of its own YAML, or those of anybody's file."""
+    """Return the defaults of a data set: those of its own YAML, or those of any other file."""
     if dataset in available("dataset_configs"):
         return load_yaml("dataset_configs", dataset)
     return load_yaml("properties/data", "own")

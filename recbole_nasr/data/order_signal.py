@@ -1,4 +1,4 @@
-"""Whether the order of the items tells anything: a first-order Markov model on the true and on a shuffled order."""
+"""Whether the order of the items is informative: a first-order Markov model on the true and on a shuffled order."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SEED = 2020
 
 
 def order_signal(compact: Compact) -> dict[str, float]:
-    """Measure a model that ranks the next item by how often it followed the last one in training.
+    """Evaluate a model that ranks the next item by how often it follows the last one in training.
 
-    Ties, items that never followed among them, are ranked by how often the item is trained on: the limit of a smoothed
-    model as the smoothing vanishes. For the comparison the items of every sequence are shuffled, all parts together.
+    Ties, including items that never follow it, are ranked by frequency in training: the limit of a smoothed model as
+    the smoothing vanishes. For comparison the items of every sequence are shuffled across all parts.
 
     Args:
         compact: The sequences.
 
     Returns:
-        Share of test cases with a hit for the ``true`` and the ``shuffled`` order, 0..1; ``cases``, how many there are.
+        Share of test cases with a hit for the ``true`` and the ``shuffled`` order, 0..1; ``cases``, their number.
     """
     owner = np.repeat(np.arange(len(compact.length), dtype=np.int32), compact.length)
     items, part = np.asarray(compact.item), compact.part

@@ -1,4 +1,4 @@
-"""What a preparation writes: the sequences in RecBole's numbers, and RecBole's atomic files of them."""
+"""The output of a preparation: the sequences in RecBole's codes, and RecBole's atomic files of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recbole_nasr.data.windows import Sequences
 
 
 def as_compact(sequences: Sequences, split: Split, options: PrepareOptions) -> Compact:
-    """Return sequences and split in RecBole's numbers: names in the order in which they first appear."""
+    """Return sequences and split in RecBole's codes: names are numbered in order of first appearance."""
     table = sequences.histories
     item, items = by_appearance(sequences.item)
     person, persons = by_appearance(sequences.user)
@@ -36,7 +36,7 @@ def as_compact(sequences: Sequences, split: Split, options: PrepareOptions) -> C
 
 
 def write_atomic_files(compact: Compact, folder: Path, dataset: str) -> None:
-    """Write ``<dataset>.inter`` and ``<dataset>.user``, on which RecBole's own models run."""
+    """Write ``<dataset>.inter`` and ``<dataset>.user``, which RecBole's own models read."""
     sequence = np.repeat(np.arange(len(compact.length), dtype=np.int32), compact.length)
     times = np.arange(int(compact.time.max()) + 1).astype(str)
     write_atomic(

@@ -1,4 +1,4 @@
-"""Reading raw interactions from a Parquet file; needs pyarrow, the extra ``parquet``."""
+"""Reads raw interactions from a Parquet file; needs pyarrow, the extra ``parquet``."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
 
 
 def _check_size(path: Path, n_rows: int) -> None:
-    """Refuse a file whose rows would be far more than its bytes: equal ones take no room in it."""
+    """Refuse a file with far more rows than its size suggests: compressed, equal rows take almost no space."""
     packed = path.stat().st_size
     if n_rows * _ROW_BYTES > max(ALWAYS, MOST_TIMES * packed):
         msg = f"{path} has {n_rows:,} rows in {packed:,} bytes; if that is right, write them as CSV."

@@ -1,8 +1,8 @@
-"""Raw interactions -> a folder with RecBole's atomic files, the same as arrays, and the data report.
+"""Prepares raw interactions: a folder with RecBole's atomic files, the same data as arrays, and the data report.
 
-The folder's name holds a key of the source and the options, so that a change of either prepares anew and a folder that
-exists is complete: it is written under another name and renamed when it is done. Of several processes one prepares and
-the others wait; what a killed one left behind is removed by the next.
+The folder's name contains a hash of the source and the options, so a change of either leads to a new preparation. A
+folder that exists is complete: it is written under another name and renamed when it is finished. If several processes
+need it, one prepares and the others wait; what a killed process left behind is removed by the next.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _LOG = logging.getLogger("recbole_nasr")
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is to be prepared: ``source`` is None where it must be downloaded first."""
+    """What is to be prepared; ``source`` is None if it must be downloaded first."""
 
     dataset: str
     options: PrepareOptions
@@ -80,28 +80,28 @@ def is_prepared_dataset(name: str, options: Mapping[str, Any] | Any = ()) -> boo
 def prepared_folder(options: Mapping[str, Any] | Any) -> Path:
     """Return the folder for these options, to be used as RecBole's ``data_path``; it need not exist yet.
 
-    The folder is ``<data_path>/<dataset>-<release>-<key>`` with the file ``<dataset>.inter`` in it. RecBole has one key
-    for two things: what the user gives is the parent of all data sets, what a data set reads is the parent with the
-    name of the data set joined to it. Both are understood here, and so is the result of an earlier call: a last
-    component that is the name of the data set or of a prepared folder is replaced.
+    The folder is ``<data_path>/<dataset>-<release>-<key>`` with the file ``<dataset>.inter`` in it. RecBole uses
+    one key for two things: the user gives the parent folder of all data sets, and a data set reads that folder with
+    its own name appended. Both are accepted here, and so is the result of an earlier call: a last component that is
+    the name of the data set or of a prepared folder is replaced.
 
     Args:
         options: A RecBole ``Config`` or a dictionary with ``data_path``, ``dataset`` (``ml`` without it) and the keys
-            of ``dataset_configs/<dataset>.yaml``; keys that are missing have the values of that file.
+            of ``dataset_configs/<dataset>.yaml``; missing keys take the values of that file.
 
     Raises:
         ConfigError: If an option cannot be used.
-        DataError: If the source that was given does not exist.
+        DataError: If the given source does not exist.
     """
     plan = _plan(options)
     return plan.folder("to be downloaded" if plan.source is None else _checksum(plan.source, plan.place))
 
 
 def ensure_prepared(config: Mapping[str, Any] | Any) -> Path:
-    """Prepare the data set unless that is done, and return its folder; download the source where it is not here.
+    """Prepare the data set unless it is prepared, and return its folder; download the source if it is not here.
 
     Args:
-        config: As for `prepared_folder`. Where ``order_signal`` is true, the report says how much the order tells.
+        config: As for `prepared_folder`. If ``order_signal`` is true, the report says how informative the order is.
 
     Raises:
         ConfigError: If an option cannot be used.
@@ -146,7 +146,7 @@ def split_settings(options: Mapping[str, Any] | Any) -> dict[str, Any]:
 
 
 def _value(options: Mapping[str, Any] | Any, key: str) -> Any:
-    """Return a value; None where it is missing. A RecBole ``Config`` has no ``get``."""
+    """Return a value; None if it is missing. A RecBole ``Config`` has no ``get``."""
     return options[key] if key in options else None  # noqa: SIM401
 
 

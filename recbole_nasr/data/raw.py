@@ -1,4 +1,4 @@
-"""Reading raw interactions into codes, block by block, so that no name is kept once per row."""
+"""Reads raw interactions as codes, block by block, so that each name is held once instead of once per row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNDECODED = re.compile(f"[{chr(_PRIVATE + 0x80)}-{chr(_PRIVATE + 0xFF)}]")
 
 
 def _as_private(error: UnicodeError) -> tuple[str, int]:
-    """Decode bytes that cannot be decoded; pandas' tables cannot hold what ``surrogateescape`` makes of them."""
+    """Map undecodable bytes to private-use characters; pandas' tables cannot hold those of ``surrogateescape``."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return "".join(chr(_PRIVATE + byte) for byte in error.object[error.start : error.end]), error.end
@@ -43,9 +43,9 @@ class Reading:
 
     Attributes:
         chosen: Names of the columns and the separator, as for `layout_of`.
-        time_unit: ``s``, ``ms``, ``us``, ``ns``, or ``auto`` for the magnitude.
-        item: What an item is where the layout has names beside ids: ``id_or_name``, ``id`` or ``name``.
-        max_undecodable_rows: Rows with bytes that are not UTF-8 which are accepted.
+        time_unit: ``s``, ``ms``, ``us``, ``ns``, or ``auto`` to infer it from the magnitude.
+        item: What identifies an item if the layout has names beside ids: ``id_or_name``, ``id`` or ``name``.
+        max_undecodable_rows: How many rows with bytes that are not UTF-8 are accepted.
     """
 
     chosen: Mapping[str, str | None]
@@ -56,13 +56,13 @@ class Reading:
 
 @dataclass(frozen=True)
 class Raw:
-    """What was read.
+    """The interactions read from a source.
 
     Attributes:
         table: The interactions.
         time_unit: Unit of the times in the file, or ``ISO``.
-        without_item: Rows left out because they name no item.
-        undecodable: Rows with bytes that are not UTF-8; such a byte is written as its two digits.
+        without_item: Number of rows left out because they name no item.
+        undecodable: Number of rows with bytes that are not UTF-8; such a byte is kept as its hexadecimal escape.
     """
 
     table: Interactions
@@ -72,7 +72,7 @@ class Raw:
 
 
 class _BadRowError(Exception):
-    """A row that does not fit; which one is found by reading again, line by line."""
+    """A row that does not fit; the file is then read again line by line to find it."""
 
 
 def read_raw(path: Path, wanted: Sequence[str], how: Reading) -> Raw:
@@ -84,7 +84,7 @@ def read_raw(path: Path, wanted: Sequence[str], how: Reading) -> Raw:
         how: Columns and units.
 
     Raises:
-        DataError: If it cannot be read; the message names the file, the line and what was expected there.
+        DataError: If it cannot be read; the message names the file, the line and what was expected.
     """
     try:
         return _read(path, wanted, how)
@@ -149,9 +149,9 @@ class _Blocks:
         return Raw(Interactions(user, item, time, *names), unit, self._without_item, self._undecodable)
 
     def _parse(self, file: IO[bytes]) -> Any:
-        """Return the blocks as data frames with the columns of the layout, by number.
+        """Return the blocks as data frames with the columns of the layout, by index.
 
-        All columns are read: with a selection, pandas would accept a line that has too many.
+        All columns are read: with a selection, pandas would accept a line with too many columns.
         """
         layout = self._layout
         wide = 2 if layout.separator == "::" else 1  # read as ":" with an empty column after every other
@@ -222,6 +222,6 @@ class _Blocks:
 
 
 def _text(names: Column) -> Column:
-    """Write bytes that could not be decoded as a backslash, an x and two digits."""
+    """Write undecodable bytes as a backslash, an x and two hexadecimal digits."""
     plain = [_UNDECODED.sub(lambda found: f"\\x{ord(found[0]) - _PRIVATE:02x}", name) for name in names]
     return np.array(plain, dtype=object)

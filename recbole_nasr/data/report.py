@@ -1,4 +1,4 @@
-"""What the data are: counts in the columns of the paper's Table 1, what each step dropped, ties, lengths, the split."""
+"""The data report: the counts of the paper's Table 1, what each step dropped, ties, lengths, the split."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PAPER = {
 
 @dataclass(frozen=True)
 class DataReport:
-    """Counts of one preparation.
+    """Statistics of one preparation.
 
     Attributes:
         dataset: Name of the data set.
@@ -42,22 +42,22 @@ class DataReport:
         source: File name of the raw interactions.
         checksum: SHA-256 of that file.
         options: The options of the preparation.
-        actions: Items of all sequences.
-        sequences: Windows, or users.
-        items: Different items in the sequences.
-        persons: Users with at least one sequence.
-        length: Items in a full window; in the longest history where there are no windows.
-        raw: Interactions, users and items in the file.
-        unreadable: Rows without an item, and rows with bytes that are not UTF-8.
-        times: Unit of the times in the file, the first and the last of them.
-        dropped: Interactions dropped by each step, in the order of the steps.
-        persons_with_tied_end: Users, after the filters, whose last two interactions have the same time.
-        tied_share: Share of the interactions that have the same time as the one before of the same user, 0..1.
-        repeated_share: Share of the interactions with an item that the user had before, 0..1.
-        duplicates: Interactions with the user, item and time of another; they are kept.
-        length_quantiles: Length of the sequences at 0, 25, 50, 75 and 100 %.
-        split: ``by``, ``cases`` to train, validate and test, ``cuts`` in time, ``eval_args`` for RecBole.
-        unseen_test_share: Share of the test cases whose item is not in training, 0..1.
+        actions: Number of items in all sequences.
+        sequences: Number of windows or users.
+        items: Number of distinct items in the sequences.
+        persons: Number of users with at least one sequence.
+        length: Number of items in a full window, or in the longest history if there are no windows.
+        raw: Number of interactions, users and items in the file.
+        unreadable: Number of rows without an item, and of rows with bytes that are not UTF-8.
+        times: Unit of the times in the file, and the first and the last time.
+        dropped: Number of interactions dropped by each step, in the order of the steps.
+        persons_with_tied_end: Number of users, after the filters, whose last two interactions have the same time.
+        tied_share: Share of interactions with the same time as the previous one of the same user, 0..1.
+        repeated_share: Share of interactions with an item that the user has interacted with before, 0..1.
+        duplicates: Number of interactions that repeat user, item and time of an earlier one; they are kept.
+        length_quantiles: Quantiles of the length of sequences at 0, 25, 50, 75 and 100 %.
+        split: ``by``, ``cases`` for training, validation and test, ``cuts`` in time, ``eval_args`` for RecBole.
+        unseen_test_share: Share of test cases whose item does not occur in training, 0..1.
         order_signal: Result of `order_signal`; None unless asked for.
     """
 
@@ -88,12 +88,12 @@ class DataReport:
 def make_report(
     raw: Raw, sequences: Sequences, split: Split, options: PrepareOptions, *, dataset: str, source: str, checksum: str
 ) -> DataReport:
-    """Count what a preparation did.
+    """Compute the statistics of a preparation.
 
     Args:
-        raw: What was read.
-        sequences: What became of it.
-        split: Which items train, validate and test.
+        raw: The interactions read.
+        sequences: The sequences made of them.
+        split: Which items are for training, validation and test.
         options: Options of the preparation.
         dataset: Name of the data set.
         source: File name of the raw interactions.
@@ -155,14 +155,14 @@ def load_report(folder: Path) -> DataReport:
 
 
 def save_report(report: DataReport, folder: Path) -> None:
-    """Write the report into ``folder``, for programs and for people; an earlier one is replaced in one step."""
+    """Write the report into ``folder``, as JSON and as text; an earlier one is replaced in one step."""
     content = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, **asdict(report)}
     for name, text in ((REPORT_FILE, json.dumps(content, indent=2)), (TEXT_FILE, report_text(report))):
         write_whole(folder / name, (text + "\n").encode("utf-8"))
 
 
 def _check_split(report: DataReport) -> None:
-    """Check the part of a report that settings are taken from."""
+    """Validate the part of a report that settings are taken from."""
     if not isinstance(report.split, dict) or not isinstance(report.split.get("eval_args"), dict):
         msg = "its split must have eval_args"
         raise ValueError(msg)  # noqa: TRY004 - a damaged file, whatever is in it
@@ -174,7 +174,7 @@ def with_order_signal(report: DataReport, signal: dict[str, float]) -> DataRepor
 
 
 def _facts(report: DataReport) -> list[tuple[str, str]]:
-    """Return the lines below the table, each with its name."""
+    """Return the facts below the table, each with its name."""
     raw, cases, unreadable = report.raw, report.split["cases"], report.unreadable
     windows = report.options["sequence_unit"] == "window"
     unit = "histories are cut into windows, RecBole's user is a window" if windows else "a sequence is a whole history"

@@ -1,4 +1,4 @@
-"""Rows of a data set that are only places in flat columns."""
+"""Rows of a data set that hold only positions in flat columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 
 TARGET_POSITION = "__target_position__"
-"""Column of a row's flat position of its target; never part of a batch."""
+"""Column with the flat position of each row's target; never part of a batch."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class FlatColumns:
     """Interactions of all users, sorted by user and time.
 
     Attributes:
-        columns: Every field's values, first dimension ``T``.
+        columns: The values of every field, with first dimension ``T``.
         first: Flat position of the first interaction of every user, by the user's code.
         user_field: Name of the user's field.
         length_field: Name of the field with the length of a history.
-        max_length: Longest history that is given.
+        max_length: Longest history that is returned.
     """
 
     columns: dict[str, Tensor]
@@ -35,16 +35,16 @@ class FlatColumns:
 
 
 class TargetRows(Interaction):  # type: ignore[misc]  # RecBole has no types
-    """RecBole's table of rows, of which only the place of the target is kept; a column is made when it is asked for.
+    """RecBole's table of rows, reduced to the position of each target; a column is gathered when it is requested.
 
-    Eight bytes a row, whatever the number of fields: sorting, splitting and copying move only these.
+    A row takes eight bytes, whatever the number of fields: sorting, splitting and copying move only these.
     """
 
     def __init__(self, flat: FlatColumns, target: Tensor, fields: Sequence[str]) -> None:
-        """Make rows.
+        """Create the rows.
 
         Args:
-            flat: Where the values are.
+            flat: The columns with the values.
             target: ``(R,)`` flat position of every row's target.
             fields: Fields of ``flat`` that the rows have.
         """
@@ -62,7 +62,7 @@ class TargetRows(Interaction):  # type: ignore[misc]  # RecBole has no types
         return [*self.fields, self.flat.length_field, TARGET_POSITION]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return a column by its name, else the rows ``index``."""
+        """Return a column if ``index`` is a name, otherwise the rows ``index``."""
         if not isinstance(index, str):
             return TargetRows(self.flat, self.target[_tensor_index(index)], self.fields)
         if index == TARGET_POSITION:
@@ -81,7 +81,7 @@ class TargetRows(Interaction):  # type: ignore[misc]  # RecBole has no types
         return iter(self.columns)
 
     def drop(self, column: str) -> None:
-        """Drop a column; the flat values stay."""
+        """Drop a column; its flat values are kept."""
         self.fields.remove(column)
 
     def sort(self, by: str | Sequence[str], ascending: bool | Sequence[bool] = True) -> None:  # noqa: FBT001, FBT002
@@ -99,7 +99,7 @@ class TargetRows(Interaction):  # type: ignore[misc]  # RecBole has no types
 
 
 def _stable_order(key: Tensor) -> Tensor:
-    """Return the stable ascending order; NumPy is many times faster on small whole numbers, as prepared times are."""
+    """Return the stable ascending order; NumPy is many times faster on small integers, such as prepared times."""
     values = key.numpy()
     if values.size and values.min() >= 0 and values.max() < 1 << 16:
         small = values.astype(np.uint16)
@@ -108,7 +108,7 @@ def _stable_order(key: Tensor) -> Tensor:
 
 
 def _tensor_index(index: Any) -> Any:
-    """Return an index that a tensor takes; RecBole gives lists and ranges too, which are slow or refused."""
+    """Return an index that a tensor accepts; RecBole also passes lists and ranges, which are slow or refused."""
     if isinstance(index, range):
         return slice(index.start, index.stop, index.step)
     if isinstance(index, (int, slice)):

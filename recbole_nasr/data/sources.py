@@ -1,6 +1,6 @@
-"""Where raw interactions come from: the one place that knows releases, their files and where they are looked for.
+"""The sources of raw interactions: releases, their files, and where these are looked for.
 
-A new release of MovieLens is one more entry of `RELEASES`.
+To add a release of MovieLens, add an entry to `RELEASES`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 
 PUBLISHED_SETS = ("ml", "lastfm")
-"""Data sets whose original files are known here."""
+"""Data sets whose published files are known here."""
 
 _LASTFM_FILE = "userid-timestamp-artid-artname-traid-traname.tsv"
 _COMPRESSED = ("", ".gz")
@@ -65,7 +65,7 @@ def release_of(dataset: str, ml_release: str) -> Release:
 
 
 def wanted_files(dataset: str) -> tuple[str, ...]:
-    """Return the names of the files that hold a data set's interactions; patterns for a file of the user's."""
+    """Return the names of the files with a data set's interactions; for a file of your own, patterns."""
     if dataset == "ml":
         return ("ratings.csv", "ratings.dat", "u.data", "*.inter")
     if dataset == "lastfm":
@@ -74,7 +74,7 @@ def wanted_files(dataset: str) -> tuple[str, ...]:
 
 
 def given_source(path: Path, dataset: str) -> Path:
-    """Return the file or archive that ``--source`` names, or the one in the folder that it names.
+    """Return the file or archive that ``--source`` names, or the one in the folder it names.
 
     Raises:
         DataError: If there is none.
@@ -94,7 +94,7 @@ def given_source(path: Path, dataset: str) -> Path:
 
 
 def local_release(release: Release, place: Path) -> Path | None:
-    """Return the file of a release below ``place``, plain or in its archive; None where it must be downloaded.
+    """Return the file of a release below ``place``, plain or in its archive; None if it must be downloaded.
 
     MovieLens 100K is also part of RecBole.
     """

@@ -1,8 +1,7 @@
-"""Which interactions train, validate and test, and the time that is written so that RecBole splits the same way.
+"""The split into training, validation and test, and the times written so that RecBole splits in the same way.
 
-RecBole holds times as float32, in which seconds since 1970 are 128 apart and neighbouring events tie. Whole numbers up
-to 2**24 are exact, and only such numbers are written; rows are written in their true order, and RecBole's sorts are
-stable.
+RecBole holds times as float32, in which seconds since 1970 are 128 apart and nearby events tie. Integers up to 2**24
+are exact, so only such numbers are written; rows are written in their true order, and RecBole's sorts are stable.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ class Split:
 
     Attributes:
         part: ``(T,)`` int8, `TRAIN`, `VALID` or `TEST`. The first item of a sequence is never a case.
-        time: ``(T,)`` int32, what is written as time.
-        eval_args: What RecBole must be told: ``split`` and ``group_by``.
+        time: ``(T,)`` int32, the number that is written as time.
+        eval_args: Settings of RecBole for this split: ``split`` and ``group_by``.
         cuts: Seconds since 1970 at which validation and test begin; empty for leave-one-out.
     """
 
@@ -39,7 +38,7 @@ class Split:
 
 
 def split_sequences(sequences: Sequences, options: PrepareOptions) -> Split:
-    """Split as the options say.
+    """Split by leave-one-out or by time, as the options say.
 
     Raises:
         DataError: If a part would have no case.
@@ -55,8 +54,8 @@ def split_sequences(sequences: Sequences, options: PrepareOptions) -> Split:
 def _by_time(sequences: Sequences, quantiles: tuple[float, float]) -> Split:
     """Cut all sequences at the same two points in time.
 
-    The time written is the rank of the time. RecBole orders all rows by it and cuts after given numbers of rows: its
-    ratio split without groups, with ratios that are numbers of rows. An interaction at a cut belongs to the later part.
+    The rank of the time is written in its place. RecBole sorts all rows by it and cuts after given numbers of rows: its
+    ratio split without groups, with numbers of rows as ratios. An interaction at a cut belongs to the later part.
     """
     time = sequences.histories.time[sequences.row]
     cuts = np.quantile(time, quantiles, method="higher")

@@ -1,4 +1,4 @@
-"""Interactions as columns of numbers: names are kept once, rows hold their codes."""
+"""Interactions as columns of numbers: each name is held once, and rows hold its code."""
 
 from __future__ import annotations
 
@@ -34,45 +34,45 @@ class Interactions:
         return len(self.user)
 
     def take(self, rows: Column) -> Interactions:
-        """Return the interactions ``rows`` (numbers or a mask); the names stay."""
+        """Return the interactions ``rows`` (indices or a mask); the names are kept."""
         return replace(self, user=self.user[rows], item=self.item[rows], time=self.time[rows])
 
     def counts(self) -> dict[str, int]:
-        """Return how many interactions, users and items there are; names without a row do not count."""
+        """Return the numbers of interactions, users and items; names without a row do not count."""
         return {"interactions": len(self), "users": n_distinct(self.user), "items": n_distinct(self.item)}
 
 
 class Names:
-    """Names in the order in which they are met, each with its number."""
+    """Names numbered in order of first appearance."""
 
     def __init__(self) -> None:
         self._number: dict[Any, int] = {}
 
     def codes(self, names: Any) -> Column:
-        """Return the number of each of the ``names``, an iterable of different ones; new names are added."""
+        """Return the number of each of ``names``, which are distinct; new names are added."""
         number = self._number
         return np.fromiter((number.setdefault(name, len(number)) for name in names), np.int32)
 
     def codes_of(self, column: pd.Categorical) -> Column:
-        """Return the number of each value; -1 where it is missing."""
+        """Return the number of each value, or -1 for a missing one."""
         known = np.append(self.codes(column.categories), np.int32(-1))
         return known[column.codes]
 
     def as_array(self) -> Column:
-        """Return the names by number."""
+        """Return the names in the order of their numbers."""
         return np.array(list(self._number), dtype=object)
 
 
 def n_distinct(codes: Column) -> int:
-    """Return how many different codes there are (whole numbers from 0)."""
+    """Return the number of distinct codes, which are integers from 0."""
     return int(np.count_nonzero(np.bincount(codes))) if len(codes) else 0
 
 
 def by_appearance(codes: Column) -> tuple[Column, Column]:
-    """Number the codes anew in the order in which they first appear.
+    """Renumber the codes in order of first appearance.
 
     Returns:
-        The new code of every entry, int32, and the old code of every new one.
+        The new code of every entry, int32, and the old code of every new code.
     """
     new, old = pd.factorize(codes)
     return new.astype(np.int32, copy=False), old

@@ -1,4 +1,4 @@
-"""Times as seconds since 1970, whatever they are written in."""
+"""Converts times of any unit or format to seconds since 1970."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from recbole_nasr.data.table import Column
 
 UNITS = {"s": 1e0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-"""Units of a number that is a time, and how many make a second."""
+"""Units of numeric times, and how many make a second."""
 
 # A time below is in seconds until the year 5138, one above in milliseconds after 1973; and so on.
 _MAGNITUDES = {"s": 1e11, "ms": 1e14, "us": 1e17}
@@ -21,7 +21,7 @@ def from_numbers(values: Column, unit: str) -> tuple[Column, str]:
 
     Args:
         values: The times.
-        unit: One of `UNITS`; ``auto`` for the one that the magnitude of the largest time tells.
+        unit: One of `UNITS`, or ``auto`` to infer it from the magnitude of the largest time.
     """
     if unit == "auto":
         largest = float(np.abs(values).max())
@@ -30,9 +30,9 @@ def from_numbers(values: Column, unit: str) -> tuple[Column, str]:
 
 
 def from_iso(values: Any) -> Column:
-    """Return the seconds since 1970 (float64) of dates such as ``2009-05-04T23:08:57Z``; nan where it is none.
+    """Return the seconds since 1970 (float64) of dates such as ``2009-05-04T23:08:57Z``; nan for any other text.
 
-    Without a time zone they are held to be UTC.
+    Dates without a time zone are taken as UTC.
     """
     times = pd.to_datetime(values, utc=True, errors="coerce")
     if times.hasnans and int(pd.__version__.partition(".")[0]) > 1:  # with and without fractions in one column

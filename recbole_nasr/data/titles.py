@@ -1,4 +1,4 @@
-"""The titles of MovieLens: from the file of movies that every release has, to RecBole's atomic file of items."""
+"""Converts the titles of MovieLens from the file of movies in every release to RecBole's atomic file of items."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _FILES = {
 
 
 def movie_titles(source: Path) -> dict[str, str]:
-    """Return the title of every movie that the release with the ratings ``source`` knows, by its original id.
+    """Return the titles of the movies in the release with the ratings ``source``, by original id.
 
     Args:
-        source: The file of ratings, with the file of movies beside it, or an archive that has both.
+        source: The file of ratings, with the file of movies beside it, or an archive with both.
 
     Returns:
-        Titles; empty where there is no file of movies, or it cannot be read: titles are not worth an error.
+        Titles; empty if there is no file of movies or it cannot be read: missing titles are no error.
     """
     places = [source] if source.name.endswith(_ARCHIVES) else [source.with_name(name) for name in _FILES]
     return next(filter(None, map(_titles_in, places)), {})
@@ -53,7 +53,7 @@ def write_titles(path: Path, titles: dict[str, str], items: Column) -> None:
     Args:
         path: The file.
         titles: By original id.
-        items: ``(N,)`` original ids; of MovieLens they are numbers, which atomic files have as they are.
+        items: ``(N,)`` original ids; those of MovieLens are numbers, which need no escaping in atomic files.
     """
     rows = [f"{item}\t{_plain(titles[item])}" for item in items if item in titles]
     header = f"item_id:token\t{TITLE_FIELD}:token_seq"

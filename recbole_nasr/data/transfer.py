@@ -1,4 +1,4 @@
-"""One file over HTTP: bounded in size and in attempts, and resumed where an earlier attempt or process stopped."""
+"""Downloads one file over HTTP: limited in size and attempts, and resumed after a failed attempt or killed process."""
 
 from __future__ import annotations
 
@@ -27,36 +27,36 @@ _T = TypeVar("_T")
 
 
 class _CutError(Exception):
-    """A connection that failed or ended early; another attempt may go on from there."""
+    """A connection that failed or ended early; another attempt may resume from there."""
 
 
 class Transfer:
-    """A file that is being received.
+    """The download of one file.
 
-    Beside the partial file lie notes: the address, the length, and what tells this version of the file from
-    another. Only where they still hold is the rest asked for; else it begins anew.
+    Notes beside the partial file hold the address, the length, and what identifies this version of the file. If they
+    still apply, only the rest is requested; otherwise the download starts over.
 
     Attributes:
         part: The partial file, ``<target>.part``.
     """
 
     def __init__(self, url: str, target: Path, limit: int) -> None:
-        """Prepare to receive ``url``, which may have at most ``limit`` bytes; nothing is sent yet."""
+        """Prepare to download ``url``, of at most ``limit`` bytes, to ``target``; nothing is requested yet."""
         self.part = target.with_name(target.name + ".part")
         self._notes = target.with_name(target.name + ".part.json")
         self._url, self._target, self._limit = url, target, limit
 
     def receive(self) -> None:
-        """Make `part` complete.
+        """Download until `part` is complete.
 
         Raises:
-            DataError: If the server cannot be reached, has no such file, or one that is too large.
+            DataError: If the server cannot be reached or has no such file, or the file is too large.
             OSError: If the disk is full or cannot be written.
         """
         self._attempt(self._receive)
 
     def read_beside(self, suffix: str) -> bytes | None:
-        """Return the small file ``<url><suffix>``; None where the server has none.
+        """Return the content of the small file ``<url><suffix>``; None if the server has no such file.
 
         Raises:
             DataError: If the server cannot be reached.
@@ -69,17 +69,17 @@ class Transfer:
         return self._attempt(read)
 
     def finish(self) -> None:
-        """Give the complete file its name."""
+        """Rename the complete file to its final name."""
         self.part.replace(self._target)
         self._notes.unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Forget what was received."""
+        """Delete what has been downloaded."""
         self.part.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
 
     def _attempt(self, work: Callable[[], _T]) -> _T:
-        """Do ``work`` until it is not cut, a bounded number of times."""
+        """Call ``work`` until the connection does not fail, a limited number of times."""
         for wait in _WAITS_S:
             try:
                 return work()
@@ -111,7 +111,7 @@ class Transfer:
             self._append(response, done, notes["length"])
 
     def _known(self) -> tuple[int, dict[str, Any]]:
-        """Return the size of the partial file and its notes; 0 where it cannot be continued."""
+        """Return the size of the partial file and its notes; size 0 if it cannot be resumed."""
         try:
             notes = parse_json(self._notes.read_text(encoding="utf-8"))
             same = notes["url"] == self._url and notes["validator"]
@@ -136,7 +136,7 @@ class Transfer:
         raise DataError(msg)
 
     def _check_continues(self, response: Any, done: int, notes: dict[str, Any]) -> None:
-        """Check that the rest starts where we are and is of the same file: some servers ignore If-Range."""
+        """Check that the rest starts at the right byte of the same version: some servers ignore If-Range."""
         start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         if start is None or int(start[1]) != done or _validator(response) != notes["validator"]:
             self._begin_anew()
@@ -178,7 +178,7 @@ class Transfer:
 
 
 def _open(url: str, headers: dict[str, str] | None = None) -> Any:
-    """Return the response of the server, whatever its status unless that is a passing trouble."""
+    """Return the server's response of any status, except one of a temporary problem, which may be retried."""
     request = urllib.request.Request(url, headers={"User-Agent": "recbole-nasr", **(headers or {})})  # noqa: S310
     try:
         return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310  # addresses are ours, not a user's
@@ -194,7 +194,7 @@ def _open(url: str, headers: dict[str, str] | None = None) -> Any:
 
 
 def _read(response: Any, size: int) -> bytes:
-    """Read from the network; its errors are told apart from those of the disk here."""
+    """Read from the network, and raise its errors as :class:`_CutError`, apart from those of the disk."""
     try:
         return response.read(size)
     except (OSError, http.client.HTTPException) as error:
@@ -203,7 +203,7 @@ def _read(response: Any, size: int) -> bytes:
 
 
 def _validator(response: Any) -> str | None:
-    """Return what tells two versions of a file apart: a strong ETag, else the date of the last change."""
+    """Return what identifies the version of a file: a strong ETag, or else the date of its last change."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 

@@ -1,4 +1,4 @@
-"""The items of a data set by the numbers a network knows them under: original ids, and titles where there are some."""
+"""The items of a data set by their number in a network: original ids, and titles where there are any."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Vocabulary:
 
     Args:
         names: ``(n_items,)`` original ids as text; the first is empty.
-        titles: ``(n_items,)`` titles, empty where an item has none; None without any.
+        titles: ``(n_items,)`` titles, empty for an item without one; None if no item has one.
     """
 
     names: Column
@@ -70,7 +70,7 @@ class Vocabulary:
         return cls(names, titles)
 
     def numbers(self, names: Column) -> Column:
-        """Return the number of each original id, int64; 0 for an id that no item has."""
+        """Return the number of each original id, int64; 0 for an unknown id."""
         numbers = self._index.get_indexer(names)
         return np.where((numbers < 0) | (names == ""), 0, numbers).astype(np.int64)
 
@@ -79,7 +79,7 @@ class Vocabulary:
         return _HEADER[: 2 if self.titles is None else 3]
 
     def rows(self) -> Iterator[tuple[Any, ...]]:
-        """Yield number, original id and title of every item but padding."""
+        """Yield number, original id and title of every item except padding."""
         columns = [self.names] if self.titles is None else [self.names, self.titles]
         return zip(range(1, len(self)), *(column[1:] for column in columns), strict=True)
 
@@ -90,7 +90,7 @@ def _original(name: str) -> str:
 
 
 def _titles(config: Any, names: Column) -> Column | None:
-    """Return the titles from the first ``.item`` file with a title that can be read; they are not worth an error."""
+    """Return the titles from the first readable ``.item`` file that has some; missing titles are no error."""
     for path in _item_files(config):
         try:
             found = _read_titles(path, config)
@@ -102,7 +102,7 @@ def _titles(config: Any, names: Column) -> Column | None:
 
 
 def _item_files(config: Any) -> Iterator[Path]:
-    """Yield where titles may be: with the data, and beside the file that the data were prepared from."""
+    """Yield the files that may have titles: with the data, and beside the file the data were prepared from."""
     folder, name = Path(config["data_path"]), config["dataset"]
     yield folder / f"{name}.item"
     try:

@@ -12,14 +12,14 @@ from recbole_nasr.data.table import Column, Interactions, by_appearance, starts_
 
 @dataclass(frozen=True)
 class Sequences:
-    """What becomes RecBole's users: windows of the histories, or whole histories.
+    """The sequences that become users of RecBole: windows of the histories, or whole histories.
 
     Attributes:
         histories: Interactions without rare items and users, stably sorted by user and time.
-        row: ``(T,)`` row of ``histories`` of every item, one sequence after the other.
-        length: ``(N,)`` items of every sequence.
-        window: ``(N,)`` number of the sequence within its user, from 0; windows that are dropped count.
-        dropped: Interactions dropped by each step, in the order of the steps.
+        row: ``(T,)`` row of ``histories`` of every item, for the concatenated sequences.
+        length: ``(N,)`` number of items of every sequence.
+        window: ``(N,)`` number of the sequence within its user, from 0, dropped windows included.
+        dropped: Number of interactions dropped by each step, in the order of the steps.
     """
 
     histories: Interactions
@@ -30,7 +30,7 @@ class Sequences:
 
     @property
     def start(self) -> Column:
-        """Place of every sequence's first item in ``row``."""
+        """``(N,)`` index in ``row`` of every sequence's first item."""
         return np.cumsum(self.length) - self.length
 
     @property
@@ -40,21 +40,21 @@ class Sequences:
 
     @property
     def position(self) -> Column:
-        """``(T,)`` place of every item within its sequence, from 0."""
+        """``(T,)`` position of every item within its sequence, from 0."""
         return _ranges(self.length)
 
     @property
     def user(self) -> Column:
-        """``(N,)`` code of the person behind every sequence."""
+        """``(N,)`` code of the person every sequence belongs to."""
         return self.histories.user[self.row[self.start]]
 
 
 def cut_sequences(raw: Interactions, options: PrepareOptions) -> Sequences:
     """Apply the protocol to raw interactions.
 
-    Items are filtered first and users second: on MovieLens 100K this order, once, gives the numbers of sequences,
-    actions and items that the README names. Interactions of one user with equal times keep the order of the file. A
-    window number counts windows that are dropped, so that names do not depend on the shortest length.
+    Items are filtered first and users second: applied once in this order, the filters give the numbers of sequences,
+    actions and items of MovieLens 100K in the README. Interactions of one user with equal times keep the order of the
+    file. Window numbers count dropped windows, so that names do not depend on the shortest length.
 
     Args:
         raw: The interactions as they were read.
@@ -94,7 +94,7 @@ def _without_rare(raw: Interactions, options: PrepareOptions) -> tuple[Interacti
 
 
 def _windows(user: Column, options: PrepareOptions) -> tuple[Column, Column, Column]:
-    """Return rows, lengths and numbers of all windows of the sorted ``user`` column, short ones included."""
+    """Return rows, lengths and numbers of all windows of the sorted ``user`` column, including short ones."""
     starts = starts_of_runs(user)
     sizes = np.diff(np.append(starts, len(user)))
     if options.sequence_unit == "user":
