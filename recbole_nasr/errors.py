@@ -82,4 +82,20 @@ def is_finite(value: object) -> bool:
     return math.isfinite(value) if isinstance(value, float) else abs(value) < _LARGEST
 
 
+def on_or_off(key: str, value: object) -> bool:
+    """Return the value of a key that is on or off.
+
+    Raises:
+        ConfigError: If it is anything but True or False; the text ``no`` would count as true.
+
+    Example:
+        >>> on_or_off("quick", True)
+        True
+    """
+    if not isinstance(value, bool):
+        msg = f"`{key}` must be True or False, but is {value!r:.80}."
+        raise ConfigError(msg)
+    return value
+
+
 _LARGEST = 2**63

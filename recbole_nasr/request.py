@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.arguments import COMMANDS, split_key
-from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.errors import ConfigError, did_you_mean, on_or_off
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.settings_file import read_settings
 
@@ -92,7 +92,7 @@ def build_request(line: dict[str, Any]) -> Request:
         from_file = in_files.pop(key, default)
         return on_line.pop(key, from_file)
 
-    prepare = _boolean("prepare", take("prepare", default=False))
+    prepare = on_or_off("prepare", take("prepare", default=False))
     models = take("model", "") or ("NASR" if prepare else "")  # the data are the same for every model
     if not models:
         _check_command(on_line)
@@ -103,9 +103,9 @@ def build_request(line: dict[str, Any]) -> Request:
         device=_choice("device", str(take("device", "auto")), DEVICES),
         run_name=_folder_part("run_name", str(take("run_name", None) or "")),
         runs_dir=Path(str(take("runs_dir", None) or "runs")),
-        quick=_boolean("quick", take("quick", default=False)),
+        quick=on_or_off("quick", take("quick", default=False)),
         prepare=prepare,
-        fresh=_boolean("fresh", take("fresh", default=False)),
+        fresh=on_or_off("fresh", take("fresh", default=False)),
         checkpoint_interval=_seconds("checkpoint_interval", take("checkpoint_interval", default=30.0)),
         lost_after=check_lost_after(take("lost_after", default=LOST_AFTER_S)),
         file_settings=in_files,
@@ -156,13 +156,6 @@ def _choice(key: str, value: str, choices: Sequence[str]) -> str:
 def _folder_part(key: str, value: str) -> str:
     if value and not _FOLDER_PART.fullmatch(value):
         msg = f"`{key}` becomes part of a folder's name: letters, digits and `_.+-`, but it is {value!r}."
-        raise ConfigError(msg)
-    return value
-
-
-def _boolean(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        msg = f"`{key}` is either on or off (--{key} alone switches it on), but is {value!r}."
         raise ConfigError(msg)
     return value
 

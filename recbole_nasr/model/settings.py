@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite, on_or_off
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.ops import LayerSettings, validate_operation
 from recbole_nasr.search.costs import COSTS
@@ -54,13 +54,9 @@ def switch(config: Settings, key: str) -> bool:
     """Return the value of ``key``, which is on or off.
 
     Raises:
-        ConfigError: If it is anything but True or False; the text ``no`` would count as true.
+        ConfigError: If it is anything but True or False.
     """
-    value = config[key]
-    if not isinstance(value, bool):
-        msg = f"`{key}` must be True or False, but is {value!r}."
-        raise ConfigError(msg)
-    return value
+    return on_or_off(key, config[key])
 
 
 def _names(config: Settings, key: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_nasr.alignment import aligned
 from recbole_nasr.console import show
-from recbole_nasr.errors import ConfigError, DataError, did_you_mean
+from recbole_nasr.errors import ConfigError, DataError, did_you_mean, on_or_off
 from recbole_nasr.ops import load_operations
 from recbole_nasr.progress import open_progress
 from recbole_nasr.serving.export import export_run
@@ -108,18 +108,10 @@ def _check_known(unknown: Unknown, recommender: Recommender, where: str) -> None
 
 
 def _recommender(line: Mapping[str, Any]) -> tuple[Recommender, int, bool]:
-    k, exclude_seen = line.get("k", 10), _switch(line, "exclude_seen", default=True)
+    k, exclude_seen = line.get("k", 10), on_or_off("exclude_seen", line.get("exclude_seen", True))
     recommender = load(line["recommend"], str(line.get("device", "auto")))
     recommender.check_k(k)
     return recommender, k, exclude_seen
-
-
-def _switch(line: Mapping[str, Any], key: str, *, default: bool) -> bool:
-    value = line.get(key, default)
-    if not isinstance(value, bool):
-        msg = f"`{key}` is either true or false, but is {value!r}."
-        raise ConfigError(msg)
-    return value
 
 
 def _recommend_file(line: Mapping[str, Any]) -> None:
@@ -172,7 +164,7 @@ def _export(line: Mapping[str, Any]) -> None:
         msg = "`--device` is not for --export: the exported file runs where it is loaded. Drop it."
         raise ConfigError(msg)
     target = Path(line["output"]).expanduser() if "output" in line else None
-    exclude_seen = _switch(line, "exclude_seen", default=True)
+    exclude_seen = on_or_off("exclude_seen", line.get("exclude_seen", True))
     export_run(line["run"], str(line["export"]), target, k=line.get("k", 10), exclude_seen=exclude_seen, say=show)
 
 

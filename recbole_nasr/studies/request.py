@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.arguments import STUDY_KEYS, split_key
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, on_or_off
 from recbole_nasr.request import Request, build_request
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.form import MOST_NETWORKS, MOST_SEEDS
@@ -111,7 +111,7 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         time_budget=_seconds(own.get("time_budget")),
         seeds=_seeds(own.get("seeds", definition.seeds)),
         pruner=_pruner(str(own.get("pruner", "median")).lower()),
-        retry_failed=_flag(own.get("retry_failed", False)),
+        retry_failed=on_or_off("retry_failed", own.get("retry_failed", False)),
         own_space="space" in own,
         n_architectures=_count(sampled, "n_architectures", MOST_NETWORKS) or 0,
         search_seeds=_seeds(own.get("search_seeds", definition.search_seeds), "search_seeds") if fidelity else (),
@@ -212,12 +212,5 @@ def _folder(value: Any) -> Path | None:
 def _pruner(value: str) -> str:
     if value not in PRUNERS:
         msg = f"`--pruner` must be one of {', '.join(PRUNERS)}, but is {value!r}.{did_you_mean(value, PRUNERS)}"
-        raise ConfigError(msg)
-    return value
-
-
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        msg = f"`--retry_failed` is true or false, but is {value!r}."
         raise ConfigError(msg)
     return value

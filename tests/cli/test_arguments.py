@@ -104,7 +104,7 @@ def test_our_own_keys_do_not_reach_the_models() -> None:
         (["--model=NASR", "--dataset=ml", "--device=cuda:1"], "--gpu_id"),
         (["--model=NASR", "--dataset=ml", "--run_name=a/b"], "`run_name` becomes part of a folder's name"),
         (["--model=NASR", "--dataset=../ml"], "`dataset` becomes part of a folder's name"),
-        (["--model=NASR", "--dataset=ml", "--quick=2"], "`quick` is either on or off"),
+        (["--model=NASR", "--dataset=ml", "--quick=2"], "`quick` must be True or False"),
         (["--model=NASR", "--dataset=ml", "--config_files=nowhere.yaml"], "nowhere.yaml cannot be read"),
     ],
 )

@@ -125,7 +125,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--recommend=RUN", "--items=zzz,yyy"], "--items has none (got 'zzz', 'yyy')"),
     (["--recommend=RUN", "--items=i1", "--k=0"], "`k` must be"),
     (["--recommend=RUN", "--items=i1", "--exclude_sen=true"], "Did you mean 'exclude_seen'?"),
-    (["--recommend=RUN", "--items=i1", "--exclude_seen=maybe"], "true or false"),
+    (["--recommend=RUN", "--items=i1", "--exclude_seen=maybe"], "True or False"),
     (["--recommend=RUN", "--items=i1", "--output=top.csv"], "goes with --input"),
     (["--recommend=RUN", "--items=i1", "--device=tpu"], "auto, cpu, cuda"),
     (["--recommend=RUN", "--input=none.csv", "--output=top.csv"], "no file 'none.csv'"),

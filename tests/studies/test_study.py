@@ -119,6 +119,7 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
         (["--study=tune", "--space=3"], "must be a table"),
         (["--study=tune", "--metrics=['GiniIndex']"], "of which more is better"),
         (["--study=table2", "--results=nowhere"], "no folder nowhere"),
+        (["--study=table2", "--retry_failed=no"], "`retry_failed` must be True or False, but is 'no'"),
         (["--study=table2", "--storage=nodb://x"], "cannot be used"),
         (["--model=NASR", "--seeds=[1]"], "It is for --study."),
     ],
