@@ -1,7 +1,8 @@
-"""Small files, written whole or not at all; JSON with a version, which may come from an untrusted source."""
+"""Files: small ones written whole or not at all, JSON with a version, which may be untrusted, and checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -19,6 +20,8 @@ RUN_SCHEMA, RUN_VERSION = "recbole-nasr/run", 1
 
 MOST_BYTES = 16 << 20
 """No JSON of this package comes near it."""
+
+_BLOCK = 1 << 20  # bytes
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -46,6 +49,19 @@ def remove_partial(path: Path) -> None:
     for other in path.parent.iterdir():
         if ours.fullmatch(other.name):
             other.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file of any size, as hexadecimal text.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_beside(partial: Path, path: Path, *parts: Buffer) -> None:

@@ -9,11 +9,10 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from recbole_nasr.documents import parse_json, write_whole
+from recbole_nasr.documents import parse_json, sha256_of, write_whole
 
 _LARGE = 64 << 20  # bytes; a smaller file is read again in well under a second
 _SETTLED_S = 2.0  # a file that has just changed may change once more within one tick of the file system's clock
-_BLOCK = 1 << 20
 
 
 def checksum(path: Path, memory: Path | None = None) -> str:
@@ -28,7 +27,7 @@ def checksum(path: Path, memory: Path | None = None) -> str:
     """
     facts = path.stat()
     if memory is None or facts.st_size < _LARGE:
-        return _read(path)
+        return sha256_of(path)
     name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
     note = memory / ".checksums" / f"{name}.json"
     seen = [str(path.resolve()), facts.st_size, facts.st_mtime_ns]
@@ -36,16 +35,8 @@ def checksum(path: Path, memory: Path | None = None) -> str:
         known = parse_json(note.read_text(encoding="utf-8"))
         if known["file"] == seen:
             return str(known["sha256"])
-    digest = _read(path)
+    digest = sha256_of(path)
     if time.time() - facts.st_mtime > _SETTLED_S:
         with suppress(OSError):  # without the note the file is read again next time
             write_whole(note, json.dumps({"file": seen, "sha256": digest}).encode())
     return digest
-
-
-def _read(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -13,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.documents import sha256_of
 from recbole_nasr.keeping import stopping
 from recbole_nasr.keeping.files import DamagedStateError, read_state, write_state
 from recbole_nasr.keeping.plain import rebuilt
@@ -184,7 +184,7 @@ class Keeper:
         facts = path.stat()
         seen = (facts.st_ino, facts.st_size, facts.st_mtime_ns)
         if seen != self._seen:  # a best network stays the best over many states
-            self._seen, self._digest = seen, _sha256(path)
+            self._seen, self._digest = seen, sha256_of(path)
         digest = self._digest
         name = f"{digest[:16]}{path.suffix}"
         if not (self.folder / name).is_file():
@@ -213,7 +213,7 @@ class Keeper:
     def _check(self, file: dict[str, str]) -> None:
         assert self.folder is not None  # noqa: S101 - it has a state
         path = self.folder / Path(file["name"]).name
-        if not path.is_file() or _sha256(path) != file["sha256"]:
+        if not path.is_file() or sha256_of(path) != file["sha256"]:
             msg = f"{path} is damaged or missing, and with it the state that needs it."
             raise DamagedStateError(msg)
 
@@ -227,11 +227,3 @@ class Keeper:
         for path in self.folder.glob("*.pth"):
             if path.name not in needed:
                 path.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -136,8 +136,8 @@ def test_the_checksum_of_a_large_file_is_remembered_until_it_changes(
 ) -> None:
     monkeypatch.setattr(checksums, "_LARGE", 0)
     reads: list[Path] = []
-    read = checksums._read
-    monkeypatch.setattr(checksums, "_read", lambda path: reads.append(path) or read(path))
+    read = checksums.sha256_of
+    monkeypatch.setattr(checksums, "sha256_of", lambda path: reads.append(path) or read(path))
     path = tmp_path / "a"
     path.write_bytes(b"one")
     os.utime(path, (1e9, 1e9))
