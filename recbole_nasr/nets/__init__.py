@@ -1,4 +1,4 @@
-"""Networks: the plain network of one architecture, and the supernet that holds them all."""
+"""Networks: the plain network of one architecture, and the supernet of all architectures of a space."""
 
 from recbole_nasr.nets.embedding import SequenceEmbedding
 from recbole_nasr.nets.hybrid import HybridNet

@@ -1,4 +1,4 @@
-"""How fast arithmetic is asked for: precision of training, compiled operations, CUDA graphs; what a device can do."""
+"""Acceleration of search and training, as far as the device allows: precision, compiled operations, CUDA graphs."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 VARIANTS = 64
-"""Compiled variants of one operation: modes, gradients, heads and so on; torch gives up after eight by default."""
+"""Compiled variants of one operation (by mode, gradient, heads and so on); torch's default limit is eight."""
 
 
 @dataclass(frozen=True)
 class Acceleration:
-    """What is in force on one device; the default is plain torch.
+    """The acceleration used on a device; the default is plain torch.
 
     Args:
-        precision: Of training: ``fp32``, ``tf32`` (every product, also of rankings and evaluations), or ``bf16`` with
-            weights, sums and losses in fp32. Whatever ranks or measures is computed in fp32 unless it is ``tf32``.
-        backend: Of ``torch.compile`` for the operations and the loss; empty for none.
-        graphs: Capture a training step once and replay it, without work on the host.
-        required: Graphs were asked for: what cannot be captured is an error.
+        precision: Precision of training: ``fp32``, ``tf32`` (every matrix product, also in rankings and evaluations),
+            or ``bf16`` with weights, sums and losses in fp32. Rankings and evaluations use fp32 except with ``tf32``.
+        backend: Backend of ``torch.compile`` for the operations and the loss; empty for none.
+        graphs: Whether a training step is captured once and replayed, without work on the host.
+        required: Whether graphs were asked for, so that a step that cannot be captured is an error.
     """
 
     precision: str = "fp32"
@@ -52,7 +52,7 @@ class Acceleration:
     def training(self, device: torch.device) -> Iterator[None]:
         """Compute a loss in the chosen precision.
 
-        Casts of weights are not cached: one made for a target, without gradient, would serve the student as well.
+        Casts of weights are not cached: one made for a target, without gradient, would be used for the student as well.
         """
         half = self.precision == "bf16"
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half, cache_enabled=False):
@@ -60,7 +60,7 @@ class Acceleration:
 
     @contextmanager
     def training_by_default(self, device: torch.device) -> Iterator[None]:
-        """Make bf16 what an autocast stands for that names no type, as that of RecBole's own loop; a GPU's is fp16."""
+        """Make bf16 the type of an autocast that names none, such as RecBole's; on a GPU the default is fp16."""
         before = torch.get_autocast_dtype(device.type)
         torch.set_autocast_dtype(device.type, torch.bfloat16)
         try:
@@ -70,9 +70,9 @@ class Acceleration:
 
     @contextmanager
     def products(self) -> Iterator[None]:
-        """Multiply fp32 matrices as chosen, in TF32 or exactly, and put torch back as it was.
+        """Multiply fp32 matrices in TF32 or in full precision, as chosen; torch's settings are restored.
 
-        cuDNN, which runs convolutions and recurrent layers, has a switch of its own, and torch sets that to TF32.
+        cuDNN, which runs convolutions and recurrent layers, has a setting of its own, which is TF32 by default.
         """
         before, before_in_cudnn = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
         fast = self.precision == "tf32"
@@ -85,10 +85,10 @@ class Acceleration:
             torch.backends.cudnn.allow_tf32 = before_in_cudnn
 
     def compile_operations(self, network: nn.Module) -> None:
-        """Compile every operation of the package in ``network``, in place; those of users stay as they are.
+        """Compile every operation of the package in ``network``, in place; those of users are not compiled.
 
-        Compiled is the code of an operation rather than a network, so that neither an architecture nor a path makes
-        torch compile anew.
+        Operations are compiled instead of networks, so that a new architecture or path does not lead to another
+        compilation.
         """
         if not self.backend:
             return
@@ -109,20 +109,20 @@ def choose(
     graphs: object = "auto",
     n_processes: int = 1,
 ) -> Acceleration:
-    """Return what ``device`` is to do: what is asked for, and otherwise what suits it.
+    """Return the acceleration for ``device``: as asked for, or what suits the device.
 
-    On a CPU plain fp32. On a GPU bf16 where it has it, compiled, in CUDA graphs; what of these cannot be is left out
+    On a CPU that is plain fp32. On a GPU it is bf16, compiled and in CUDA graphs; what the GPU cannot do is left out,
     with a line that says why.
 
     Args:
         device: Where to compute.
-        precision: Of :data:`PRECISIONS`.
+        precision: One of :data:`PRECISIONS`.
         compiled: ``auto``, True, False, or the name of a backend of ``torch.compile``.
         graphs: ``auto``, True or False.
         n_processes: Processes that share each step.
 
     Raises:
-        ConfigError: If a value is none of these, or asks for what cannot be done here.
+        ConfigError: If a value is none of these, or asks for something that cannot be done here.
     """
     return Acceleration(
         _precision(device, precision),
@@ -172,10 +172,10 @@ def _backend(device: torch.device, asked: object) -> str:
 
 @functools.lru_cache(maxsize=16)
 def _failure_to_compile(backend: str, device: str) -> str:
-    """Return why torch cannot compile with ``backend``, empty if it can; for a GPU by compiling something small.
+    """Return why torch cannot compile with ``backend``, or an empty text; on a GPU a small function is compiled.
 
-    Triton builds its launchers with a C compiler and the headers of Python, and knows no old GPUs: what is missing it
-    says only then.
+    Triton needs a C compiler and Python's headers, and does not support old GPUs; it reports what is missing only when
+    it compiles.
     """
     try:
         compiled = torch.compile(_small, backend=backend)  # refuses unknown backends and Python versions

@@ -28,8 +28,8 @@ def initialise(module: nn.Module) -> None:
 class SequenceEmbedding(nn.Module):
     """Sum of an item embedding and a position embedding, positions counted back from the last item.
 
-    Position 0 is the last real item, whatever the length of the sequence: the place a recommendation is read from
-    is one that every training sequence has trained.
+    Position 0 is the last real item, whatever the length of the sequence: every training sequence trains the position
+    that recommendations are read from.
 
     Args:
         n_tokens: Rows of the item table: padding (0), the items, and, in a supernet, the mask token.
@@ -46,7 +46,7 @@ class SequenceEmbedding(nn.Module):
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Embed right-padded ``item_seq (B, L)`` of lengths ``item_seq_len (B,)`` as ``(B, L, D)``.
 
-        What stands in the padding is arbitrary but finite: every operation is causal, so nothing reads it.
+        Values at padding are arbitrary but finite: every operation is causal, so no real position reads them.
         """
         steps = torch.arange(item_seq.size(1), device=item_seq.device)
         from_last = (item_seq_len.unsqueeze(1) - 1 - steps).clamp_min(0)  # (B, L)

@@ -1,4 +1,4 @@
-"""What networks and their training steps take of memory, measured on a few rows of one layer of each operation."""
+"""The memory of networks and their training steps, measured on a few rows of one layer of each operation."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ FLOAT = 4
 
 _ROWS = 2  # that a layer is measured on
 _LONG = 128
-"""Longer rows are not measured: what they take is a·length + b·length², from rows of this length and half of it."""
+"""Longer rows are not measured but extrapolated as a·length + b·length², from rows of this length and half of it."""
 
 
 class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
-    """Counts the bytes of all tensors that operations make while it is in force, for as long as they live.
+    """Counts the live bytes of all tensors that operations create while it is active.
 
     Args:
-        given: Tensors that were there before; what an operation returns may be a view of one.
+        given: Tensors that exist before; the result of an operation may be a view of one.
 
     Attributes:
-        now: Bytes alive.
-        peak: The most that were alive at a time.
+        now: Live bytes.
+        peak: Largest number of live bytes at any time.
     """
 
     def __init__(self, given: Iterable[Tensor] = ()) -> None:
@@ -44,7 +44,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
         self._known = {id(storage) for storage in self._given}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run an operation as it is, and count what it returns."""
+        """Run an operation unchanged, and count the tensors it returns."""
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, Tensor):
@@ -67,11 +67,11 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
 
 @dataclass(frozen=True)
 class LayerFootprint:
-    """Bytes for each row of one layer in training.
+    """Bytes per row of one layer in training.
 
     Args:
-        held: Kept between the forward pass and the backward pass, for the gradient.
-        working: More that is taken at the most while the layer is run, forward or backward.
+        held: Bytes kept between forward and backward pass, for the gradient.
+        working: Largest number of further bytes while the layer is run, forward or backward.
     """
 
     held: float
@@ -106,7 +106,7 @@ def _extrapolated(half: float, whole: float, length: int) -> float:
 
 @functools.lru_cache(maxsize=256)
 def layer_weights(name: str, settings: LayerSettings) -> int:
-    """Return the bytes of the weights of a layer, without taking memory for them."""
+    """Return the bytes of the weights of a layer, without allocating them."""
     with torch.device("meta"):
         return _bytes_of(build_operation(name, settings))
 
@@ -131,7 +131,7 @@ def supernet_weights(space: SearchSpace, settings: LayerSettings, n_items: int, 
 
 
 def rows_in_network(architecture: Architecture, settings: LayerSettings, length: int, device: str) -> LayerFootprint:
-    """Return what a row takes in all layers of a network: they hold together and work one after the other."""
+    """Return the bytes per row in all layers of a network: the sum of those held, and the largest working memory."""
     found = [layer_footprint(name, settings, length, device) for name in architecture.layers]
     return LayerFootprint(sum(one.held for one in found), max(one.working for one in found))
 
@@ -146,10 +146,10 @@ def check_weights(
     copies: int = 1,
     tied: bool = False,
 ) -> None:
-    """Refuse a network whose weights alone, ``copies`` times, are more than the device has, before they are made.
+    """Refuse a network if ``copies`` of its weights alone exceed the memory of the device, before they are allocated.
 
     Raises:
-        MemoryLimitError: If they are.
+        MemoryLimitError: If they exceed it.
     """
     weights = copies * network_weights(layers, settings, n_items, length, tied=tied)
     _, all_of_it = device_memory(torch.device(device))

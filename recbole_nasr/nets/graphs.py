@@ -16,11 +16,11 @@ from torch import Tensor
 _LOG = logging.getLogger("recbole_nasr")
 
 WARM_UP = 3
-"""Steps that run as they are before one is captured; they count like any other."""
+"""Steps that run normally before one is captured; they count like any other."""
 
 
 _BROKEN: list[torch.cuda.CUDAGraph] = []
-"""Captures that broke off, kept for good: torch's allocator goes on asking them for which streams they hold memory."""
+"""Failed captures, never deleted: torch's allocator continues to ask them for which streams they hold memory."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,19 @@ class _Captured:
 
 
 class GraphedStep:
-    """Calls a function of tensors; on a GPU by replaying what it did the first time.
+    """Calls a function of tensors; on a GPU it is captured once and then replayed.
 
-    The function must do the same work whenever its inputs have the same shapes and ``key``: read its inputs and tensors
-    that stay where they are, never a value on the host. What it changes, such as weights and the state of an optimiser,
-    it must change in place. The first steps of each shape are run as they are, on a stream of their own as capturing
-    wants it; in the last of them torch refuses whatever waits for the device, which a graph could not record. Without a
-    GPU, or where something cannot be captured, the function is just called.
+    The function must do the same work whenever its inputs have the same shapes and ``key``: it may read its inputs and
+    tensors at fixed addresses, but no value on the host, and must update weights and the state of an optimiser in
+    place. The first steps of each shape are run normally, on a separate stream as capturing requires; in the last of
+    them torch refuses any operation that waits for the device, which a graph cannot record. Without a GPU, or if
+    something cannot be captured, the function is just called.
 
     Args:
-        function: From tensors to one tensor.
-        name: Of the step, for people.
-        generators: Random generators that the function draws from, beside torch's own.
-        required: Raise what keeps a step from being captured, instead of saying it and going on without.
+        function: Maps tensors to one tensor.
+        name: Name of the step, for messages.
+        generators: Random generators that the function draws from, besides torch's own.
+        required: Raise the error that prevents a capture, instead of showing it and continuing without.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class GraphedStep:
 
         Args:
             inputs: All on one device.
-            key: Stands for everything else that the work of the function depends on.
+            key: Identifies everything else that the work of the function depends on.
         """
         if not self._enabled or not _on_gpu(inputs[0]):
             return self._function(*inputs)
@@ -79,7 +79,7 @@ class GraphedStep:
             return self._warmed_up_or_replayed(inputs, key)
 
     def release(self) -> None:
-        """Give back the memory of what was captured; a later call begins anew."""
+        """Free the memory of all captures; a later call captures again."""
         self._captured.clear()
         self._n_warm.clear()
         self._pool = None
@@ -111,7 +111,7 @@ class GraphedStep:
         self.release()
 
     def _aside(self, inputs: Sequence[Tensor]) -> Tensor:
-        """Run the function on another stream than the present one, which waits for it."""
+        """Run the function on another stream; the current one waits for it."""
         present = torch.cuda.current_stream()
         aside = _side_stream(present.device)
         aside.wait_stream(present)
@@ -124,7 +124,7 @@ class GraphedStep:
         return output
 
     def _capture(self, inputs: Sequence[Tensor]) -> _Captured:
-        """Record the function without running it."""
+        """Capture the function without running it."""
         held = tuple(tensor.clone() for tensor in inputs)
         graph = self._new_graph()
         try:
@@ -146,9 +146,9 @@ class GraphedStep:
         return graph
 
     def _free_generators(self, device: torch.device) -> None:
-        """End a capture in peace: after one that broke off, torch takes its generators to be captured still.
+        """Release the generators after a failed capture, since torch takes them to be still captured.
 
-        They would refuse to draw for good ("Offset increment outside graph capture encountered unexpectedly").
+        They would refuse all further draws ("Offset increment outside graph capture encountered unexpectedly").
         """
         torch.cuda.synchronize(device)
         with self._recording(self._new_graph()):
@@ -161,13 +161,13 @@ class GraphedStep:
 
 
 def being_captured(tensor: Tensor) -> bool:
-    """Return whether what is done with ``tensor`` is recorded rather than run."""
+    """Return whether operations on ``tensor`` are being captured instead of run."""
     return _on_gpu(tensor) and torch.cuda.is_current_stream_capturing()
 
 
 @functools.cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
-    """Return the stream of ``device`` that steps are warmed up and captured on; libraries keep memory for each."""
+    """Return the stream of ``device`` for warm-up and capture; there is one, since libraries keep memory for each."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
@@ -177,7 +177,7 @@ def _on_gpu(tensor: Tensor) -> bool:
 
 @contextmanager
 def waiting_refused() -> Iterator[None]:
-    """Let torch raise where something waits for the GPU, such as reading a value back."""
+    """Let torch raise an error if an operation waits for the GPU, such as reading a value back."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it does not notice everything

@@ -1,4 +1,4 @@
-"""The plain network that one architecture stands for (paper Fig. 1)."""
+"""The network of one architecture (paper Fig. 1)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from recbole_nasr.space import Architecture
 
 
 class HybridNet(nn.Module):
-    """Embedding, the operations of an architecture one after another, final LayerNorm, softmax layer.
+    """Embedding, the operations of an architecture in sequence, final LayerNorm, softmax layer.
 
     It knows nothing of RecBole and can be used on its own:
 
@@ -25,16 +25,16 @@ class HybridNet(nn.Module):
         torch.Size([1, 10])
 
     Args:
-        architecture: What stands in each layer.
+        architecture: The operation of each layer.
         n_items: Item ids in use, padding (0) included.
         max_length: Longest input sequence.
-        settings: Width, dropout and so on; defaults to the paper's.
+        settings: Width, dropout and so on; the paper's by default.
         final_norm: Put a LayerNorm before the softmax layer. Off is Eq. 3 to the letter, where a stack of
             convolutions alone has no normalisation on its residual stream and trains badly.
         tie_embeddings: Let the softmax layer share the weights of the item embedding. Off is the paper (§2.2.3).
 
     Attributes:
-        softmax: What the loss is computed by: the full softmax, unless a sampled one is put in its place.
+        softmax: Computes the loss: the full softmax, unless it is replaced by a sampled one.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class HybridNet(nn.Module):
             item_seq: ``(B, L)`` item ids, right-padded.
             item_seq_len: ``(B,)`` lengths.
             targets: ``(B, L)`` the item after each position; 0 where there is none.
-            n_targets: What the sum is divided by; the number of targets here unless these rows are part of a batch.
+            n_targets: What the sum is divided by if these rows are part of a batch; by default their number of targets.
         """
         hidden = self(item_seq, item_seq_len).flatten(0, 1)
         total = self.softmax(hidden, self.output.weight, self.output.bias, targets.flatten())

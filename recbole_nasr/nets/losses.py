@@ -1,4 +1,4 @@
-"""Noticing a loss or a weight that is not finite without waiting for the device at every step."""
+"""Checks that losses and weights are finite, without waiting for the device at every step."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor, nn
 from recbole_nasr.errors import NumericalError
 
 EVERY = 50
-"""Steps between two looks."""
+"""Steps between two checks."""
 
 
 class LossWatch:
-    """Adds up losses on the device and now and then looks whether the sum is still finite.
+    """Sums up losses on the device, and checks at intervals whether the sum is finite.
 
-    On a GPU the sum travels to the host on its own; a step finds it there or looks again at the next one.
+    On a GPU the sum is copied to the host asynchronously; a step before it has arrived leaves the check to the next.
 
     Args:
-        every: Steps between two looks, at least 1.
+        every: Steps between two checks, at least 1.
     """
 
     def __init__(self, every: int = EVERY) -> None:
@@ -29,7 +29,7 @@ class LossWatch:
         self._arrived: torch.cuda.Event | None = None
 
     def see(self, loss: Tensor) -> bool:
-        """Take in the loss of a step; return whether one that is not finite has been noticed by now."""
+        """Add the loss of a step; return whether a loss that is not finite has been noticed."""
         self._sum = loss.detach().clone() if self._sum is None else self._sum + loss.detach()
         self._n_seen += 1
         if self._n_seen % self._every == 0 and self._host is None:
@@ -51,9 +51,9 @@ class LossWatch:
 
 @torch.no_grad()
 def bad_weight(module: nn.Module) -> str:
-    """Return the name of the first weight of ``module`` with a NaN or an infinity in it; empty if there is none.
+    """Return the name of the first weight of ``module`` with a NaN or an infinity; empty if there is none.
 
-    It reads one number for each weight back from the device.
+    One number per weight is read back from the device.
     """
     named = [(name, weight.detach()) for name, weight in module.named_parameters() if weight.numel()]
     if not named:
@@ -64,13 +64,13 @@ def bad_weight(module: nn.Module) -> str:
 
 
 def finite_mean(losses: Tensor, what: str, when: str, key: str) -> float:
-    """Return the mean of the losses of an epoch's steps, ``(N,)``; reads back once.
+    """Return the mean of ``losses (N,)``, those of an epoch's steps, reading from the device once.
 
     Args:
         losses: In the order of the batches.
         what: What they are, for the message.
-        when: Which epoch it was.
-        key: Of the learning rate.
+        when: Which epoch it was, for the message.
+        key: Key of the learning rate.
 
     Raises:
         NumericalError: If one is not finite.
@@ -90,10 +90,10 @@ def check_weights_finite(module: nn.Module, what: str, when: str, key: str) -> N
     """Refuse a NaN or an infinity in a weight of ``module``; see :func:`bad_weight`.
 
     Args:
-        module: Whose weights.
+        module: The module.
         what: What they are, for the message.
-        when: When it was noticed.
-        key: Of the learning rate.
+        when: When it was noticed, for the message.
+        key: Key of the learning rate.
 
     Raises:
         NumericalError: If there is one.

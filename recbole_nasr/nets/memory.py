@@ -1,4 +1,4 @@
-"""How much memory there is, how much of it one kind of values may take, and how torch says that it was too little."""
+"""The memory of a device, the share of it that one kind of values may take, and torch's errors when it runs out."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _CONTAINER = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
     ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
 )
-"""Where Linux says how much the processes of a container may take and take, in its two forms."""
+"""Files in which Linux gives the memory limit and usage of a container, for cgroups v2 and v1."""
 
 
 def memory_share(device: torch.device) -> int:
-    """Return the bytes that one kind of stored values may take: 1 GiB, on a GPU an eighth of its memory."""
+    """Return the bytes that one kind of stored values may take: 1 GiB, or on a GPU an eighth of its memory."""
     if device.type != "cuda":
         return HOST_SHARE
     return torch.cuda.get_device_properties(device).total_memory // 8
 
 
 def device_memory(device: torch.device) -> tuple[int, int]:
-    """Return the bytes that are free on ``device``, and all that this process may have there."""
+    """Return the free bytes of ``device``, and the total that this process may use there."""
     if device.type == "cuda":
         free, all_of_it = torch.cuda.mem_get_info(device if device.index is not None else None)  # torch 2.4 insists
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), all_of_it
@@ -44,7 +44,7 @@ def device_memory(device: torch.device) -> tuple[int, int]:
 
 
 def size_text(n_bytes: float) -> str:
-    """Return a size for people.
+    """Return a human-readable size.
 
     Example:
         >>> size_text(3 << 29)
@@ -58,10 +58,10 @@ def size_text(n_bytes: float) -> str:
 
 
 def ran_out(error: BaseException) -> bool:
-    """Return whether ``error`` says that memory did not suffice.
+    """Return whether ``error`` means that memory ran out.
 
-    torch has a class of its own for its GPU allocator; CUDA, its libraries and the allocator of the CPU say it in the
-    text of a ``RuntimeError``.
+    Torch's GPU allocator has an exception class of its own; CUDA, its libraries and the CPU allocator raise a
+    ``RuntimeError`` that says so in its text.
     """
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
@@ -69,7 +69,7 @@ def ran_out(error: BaseException) -> bool:
 
 
 def give_back_unused() -> None:
-    """Give memory that a GPU's allocator holds for later back to the device; call it once nothing refers to it."""
+    """Return memory cached by a GPU's allocator to the device; call it once nothing refers to that memory."""
     if torch.cuda.is_available():
         gc.collect()  # what was captured of an earlier training may still be referred to in a circle
         torch.cuda.empty_cache()

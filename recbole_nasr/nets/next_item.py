@@ -1,4 +1,4 @@
-"""The way out of a supernet that predicts the next item: final LayerNorm and softmax layer, at every position."""
+"""The output head of a supernet that predicts the next item: final LayerNorm and softmax layer, at every position."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def rows_in_cache(n_items: int) -> int:
 
 
 class NextItemHead(nn.Module):
-    """LayerNorm and an untied softmax layer over the items: what stands at the end of the retrained network.
+    """LayerNorm and an untied softmax layer over the items, as at the end of the retrained network.
 
-    It is not tied to the item embedding, not even where that of the retrained network will be (``tie_embeddings``): the
-    embedding is frozen after block 0, and a head frozen with it would judge later blocks by what the first one left.
+    It is not tied to the item embedding, even if that of the retrained network is (``tie_embeddings``): the embedding
+    is frozen after block 0, and a head frozen with it would judge later blocks by what fits the first one.
 
     Args:
         n_items: Item ids in use, padding (0) included; item ``i`` is row ``i - 1`` of the softmax layer.
@@ -43,7 +43,7 @@ class NextItemHead(nn.Module):
         """Return the cross-entropy at every position, shaped as ``targets``; 0 where there is no target.
 
         Args:
-            hidden: ``(B, L, D)`` or ``(M, D)``, what the layers put out.
+            hidden: ``(B, L, D)`` or ``(M, D)``, the output of the layers.
             targets: ``(B, L)`` or ``(M,)`` next items, 0 where there is none.
         """
         logits = self.output(self.norm(hidden))
@@ -83,7 +83,7 @@ class NextItemHead(nn.Module):
         """Return the rank of each row's target among all items, 1 being best, ties counted against it.
 
         Args:
-            hidden: ``(B, D)``, what the layers put out at one position.
+            hidden: ``(B, D)``, the output of the layers at one position.
             targets: ``(B,)`` item ids, none of them padding.
         """
         logits = self.output(self.norm(hidden))
@@ -92,6 +92,6 @@ class NextItemHead(nn.Module):
 
 
 def last_real(values: Tensor, length: Tensor) -> Tensor:
-    """Return what stands at the last real position of each right-padded row of ``values (B, L, ...)``."""
+    """Return the value at the last real position of each right-padded row of ``values (B, L, ...)``."""
     rows = torch.arange(values.size(0), device=values.device)
     return values[rows, (length - 1).clamp_min(0)]

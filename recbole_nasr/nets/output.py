@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: N812
 class TiedOutput(nn.Module):
     """Scores item ``i`` as ``h · E_i + b_i`` with its own embedding ``E_i``, so only the bias is a weight of its own.
 
-    It stands where a ``torch.nn.Linear`` over the items does and reads the same: ``weight`` and ``bias``,
+    It replaces a ``torch.nn.Linear`` over the items and has the same attributes: ``weight`` and ``bias``,
     ``in_features`` and ``out_features``, item ``i`` in row ``i - 1``. Padding has no row: its embedding stays zero.
     Embeddings are drawn small (standard deviation 0.02), so that all items start nearly equal, as they do with a layer
     of its own.

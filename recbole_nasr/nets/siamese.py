@@ -9,8 +9,8 @@ from torch import Tensor, nn
 def masked_mean(hidden: Tensor, item_seq_len: Tensor) -> Tensor:
     """Average ``hidden (B, L, D)`` over the real positions of each right-padded row: ``(B, D)``.
 
-    Padding never reaches the projector. (The published code flattens all positions, padding included; how much
-    padding a row has then solves the task, and the representation collapses.)
+    Padding never reaches the projector. (The published code flattens all positions, padding included; the amount
+    of padding of a row then solves the task, and the representation collapses.)
     """
     steps = torch.arange(hidden.size(1), device=hidden.device)
     real = (steps < item_seq_len.unsqueeze(1)).unsqueeze(-1)  # (B, L, 1)
@@ -19,10 +19,10 @@ def masked_mean(hidden: Tensor, item_seq_len: Tensor) -> Tensor:
 
 
 def per_path(head: nn.Sequential, features: Tensor) -> Tensor:
-    """Return what ``head``, a projector or predictor, makes of each path's ``features (P, N, D)`` by itself.
+    """Apply ``head``, a projector or predictor, to the ``features (P, N, D)`` of each path separately.
 
-    The same as running it on one path after another, in as many calls as for one: every path has the BatchNorm
-    statistics of its own rows.
+    The result is that of one path after another, in as many calls as for one: every path has the BatchNorm statistics
+    of its own rows.
     """
     for module in head:
         if isinstance(module, nn.BatchNorm1d):
@@ -65,7 +65,7 @@ class Projector(nn.Sequential):
 
 
 class Predictor(nn.Sequential):
-    """SimSiam's predictor: a bottleneck of a quarter of the width, nothing after it; ``(B, D) -> (B, D)``."""
+    """SimSiam's predictor: a bottleneck of a quarter of the width, no BatchNorm at the end; ``(B, D) -> (B, D)``."""
 
     def __init__(self, width: int) -> None:
         bottleneck = max(1, width // 4)

@@ -1,4 +1,4 @@
-"""Cross-entropy over all items: at once, some rows at a time where memory asks for it, or on sampled items."""
+"""Cross-entropy over all items: at once, some rows at a time if memory is short, or on sampled items."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from recbole_nasr.nets.memory import memory_share
 
 
 class SoftmaxLoss(Protocol):
-    """The sum of the cross-entropies of ``targets (M,)``, of which 0 counts nothing; item ``i`` is row ``i - 1``."""
+    """The summed cross-entropy of ``targets (M,)``, ignoring 0; item ``i`` is row ``i - 1`` of ``weight``."""
 
     def __call__(self, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, /) -> Tensor:
         """Return the sum for ``hidden (M, D)``, ``weight (V, D)`` and ``bias (V,)``."""
 
 
 def full_softmax(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Return the summed cross-entropy over all items; logits may be bf16, what is summed is fp32."""
+    """Return the summed cross-entropy over all items; logits may be bf16, their sums are fp32."""
     logits = F.linear(hidden, weight, bias).float()
     return F.cross_entropy(logits, targets - 1, ignore_index=-1, reduction="sum")
 
 
 def rows_at_a_time(n_items: int, device: torch.device) -> int:
-    """Return how many rows of logits over ``n_items`` items are held at once: half a share of the memory."""
+    """Return how many rows of logits over ``n_items`` items are held at once, in half a :func:`memory_share`."""
     return max(1, memory_share(device) // 2 // (4 * n_items))
 
 
 class ExactSoftmax:
-    """The full softmax: all rows at once, or in parts where the logits would take too much memory.
+    """The full softmax: all rows at once, or in parts if the logits would take too much memory.
 
     Args:
-        backend: Of ``torch.compile``, so that logits are read once, in whatever precision they have; empty for none.
+        backend: Backend of ``torch.compile``, with which logits are read once, in any precision; empty for none.
     """
 
     def __init__(self, backend: str = "") -> None:
@@ -49,10 +49,10 @@ class ExactSoftmax:
 def softmax_in_parts(
     hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, n_rows: int | None = None
 ) -> Tensor:
-    """Return what :func:`full_softmax` does, holding the logits of ``n_rows`` rows at a time.
+    """Return the result of :func:`full_softmax`, holding the logits of ``n_rows`` rows at a time.
 
-    Gradients are computed with the loss, part by part, so that nothing of the logits is kept. It can be differentiated
-    once, with respect to ``hidden``, ``weight`` and ``bias``.
+    Gradients are computed with the loss, part by part, so that no logits are kept. It can be differentiated once,
+    with respect to ``hidden``, ``weight`` and ``bias``.
     """
     size = rows_at_a_time(weight.size(0), hidden.device) if n_rows is None else n_rows
     loss: Tensor = _InParts.apply(hidden, weight, bias, targets, size)  # type: ignore[no-untyped-call]
@@ -90,19 +90,20 @@ class _InParts(torch.autograd.Function):
 
 
 class SampledSoftmax:
-    """Cross-entropy against the target and some sampled items, corrected for how they were sampled.
+    """Cross-entropy against the target and some sampled items, corrected for their sampling probabilities.
 
-    ``M`` items are drawn with replacement from ``q``, the same for all rows of a step, in proportion to one plus how
-    often an item is a target of the training part. ``log(M · q)`` is taken off their logits, and a draw of a row's own
-    target counts nothing, so that the normaliser ``exp(o_target) + Σ exp(o_s) / (M · q_s)`` has that of the full
-    softmax as its expectation. Its logarithm, the loss, is therefore too small on average, less so with more items.
+    ``M`` items are drawn with replacement from ``q``, the same for all rows of a step, in proportion to one plus the
+    count of an item as a target of the training part. ``log(M · q)`` is subtracted from their logits, and a draw of a
+    row's own target is ignored, so that the normaliser ``exp(o_target) + Σ exp(o_s) / (M · q_s)`` has that of the full
+    softmax as its expectation. The loss, which has its logarithm, is therefore too small on average, by less
+    the more items are drawn.
 
     Note:
-        Sampled softmax: Bengio and Senécal (2008), Jean et al. (ACL 2015). That the target, which is always there, must
-        not get the correction of the sampled ones: Khrylchenko et al. (RecSys 2025).
+        Sampled softmax: Bengio and Senécal (2008), Jean et al. (ACL 2015). That the target, which is always
+        included, must not get the correction of the sampled items: Khrylchenko et al. (RecSys 2025).
 
     Args:
-        counts: ``(V,)`` how often each item is a target; item ``i`` is place ``i - 1``.
+        counts: ``(V,)`` how often each item is a target; item ``i`` is at index ``i - 1``.
         n_samples: ``M``, in ``1..V - 1``.
         generator: Source of the draws, on the device of ``counts``; torch's own if not given.
     """
@@ -116,7 +117,7 @@ class SampledSoftmax:
         self._log_expected = (n_samples * share).log().float()
 
     def draw(self) -> Tensor:
-        """Return the items of one step as places in ``0..V - 1``, ``(M,)``."""
+        """Return the items drawn for one step, ``(M,)`` indices in ``0..V - 1``."""
         device = self._below.device
         points = torch.rand(self.n_samples, dtype=torch.float64, device=device, generator=self.generator)
         return torch.searchsorted(self._below, points, right=True)

@@ -16,7 +16,7 @@ from recbole_nasr.space import Path, SearchSpace
 
 
 class MixedOp(nn.ModuleList):
-    """All candidate operations of one layer; one of them runs."""
+    """All candidate operations of one layer, one of which runs at a time."""
 
     def __init__(self, operations: Sequence[str], settings: LayerSettings) -> None:
         super().__init__(build_operation(name, settings) for name in operations)
@@ -31,8 +31,8 @@ class SupernetBlock(nn.Module):
     """The mixed layers of one block.
 
     Attributes:
-        recompute: Keep of each layer its input alone, and run it again for its gradient, with the same dropout: for
-            where memory is short. The numbers are the same.
+        recompute: Whether to keep only the input of each layer and run it again for its gradient, with the same
+            dropout, if memory is short. Results are the same.
     """
 
     def __init__(self, operations: Sequence[str], n_layers: int, settings: LayerSettings) -> None:
@@ -57,7 +57,7 @@ class SupernetBlock(nn.Module):
 
 
 class SiameseBlock(SupernetBlock):
-    """A block with the projector and predictor that a contrastive training compares views with."""
+    """A block with the projector and predictor with which contrastive training compares views."""
 
     def __init__(self, operations: Sequence[str], n_layers: int, settings: LayerSettings) -> None:
         super().__init__(operations, n_layers, settings)
@@ -68,18 +68,18 @@ class SiameseBlock(SupernetBlock):
 class Supernet(nn.Module):
     """All networks of a search space at once, sharing the weights of equal operations.
 
-    It is the retrained network but for three things: several operations per layer, one more row in the item table
-    for the mask token, and no softmax layer unless asked for. Same operations, same causality, same positions, same
-    initialisation. (The published code searches without causal mask and positions.)
+    It differs from the retrained network in three points: several operations per layer, one more row in the item table
+    for the mask token, and no softmax layer unless ``softmax``. Operations, causality, positions and initialisation are
+    the same. (The published code searches without causal mask and positions.)
 
     Args:
         space: Operations and blocks.
         n_items: Item ids in use, padding included; ``n_items`` itself becomes the mask token.
         max_length: Longest input sequence.
         settings: Width, dropout and so on.
-        softmax: Give it the retrained network's way out, final LayerNorm and softmax layer, in place of the projectors
-            and predictors of its blocks. There is one for all blocks: the block under training trains it on, so a
-            later block starts with a head that fits what enters it.
+        softmax: Whether it has the head of the retrained network, final LayerNorm and softmax layer, in place of the
+            projectors and predictors of its blocks. All blocks share it: each continues its training, so a later block
+            starts with a head that fits its input.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Supernet(nn.Module):
         return block
 
     def prefix(self, item_seq: Tensor, item_seq_len: Tensor, paths: Sequence[Path]) -> Tensor:
-        """Return what enters block ``len(paths)`` when the blocks before it follow ``paths``: ``(B, L, D)``."""
+        """Return the input ``(B, L, D)`` of block ``len(paths)`` when the blocks before it follow ``paths``."""
         hidden: Tensor = self.embedding(item_seq, item_seq_len)
         for index, path in enumerate(paths):
             hidden = self.blocks[index](hidden, path)
@@ -118,7 +118,7 @@ class Supernet(nn.Module):
     def trained_with(self, index: int) -> Iterator[nn.Module]:
         """Yield the modules that training block ``index`` updates.
 
-        That is ``W_k`` of Eq. 5, with block 0 the embedding, and the softmax layer where there is one.
+        These are ``W_k`` of Eq. 5, with block 0 also the embedding, and the softmax layer if there is one.
         """
         if index == 0:
             yield self.embedding

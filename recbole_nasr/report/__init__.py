@@ -1,1 +1,1 @@
-"""What a person gets to see of finished runs: tables, figures, a short report, the last screen."""
+"""The presentation of finished runs: tables, figures, reports, the last screen."""

@@ -1,4 +1,4 @@
-"""Which candidates were trained and how the winner was found, in a table of a few lines."""
+"""The candidates that were trained and how the winner was chosen, in a short table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADER = ("origin", "validation", "best epoch", "epochs", "parameters", "MFLOPs
 
 
 def candidates_table(found: Verification) -> str:
-    """Return one Markdown row per candidate, best first; those that could not be trained at the end."""
+    """Return one Markdown row per candidate, best first, with those that could not be trained last."""
     lines = ["| " + " | ".join(_HEADER) + " |", "| --- |" + " ---: |" * (len(_HEADER) - 2) + " --- |"]
     failed = [one for one in found.trained if one.failure]
     lines += ["| " + " | ".join(_cells(one, found)) + " |" for one in [*found.ranking, *failed]]
@@ -35,7 +35,7 @@ def _cells(one: Trained, found: Verification) -> tuple[str, ...]:
 
 
 def candidates_verdict(found: Verification, search: SearchResult | None) -> list[str]:
-    """Return what came of the trainings, in sentences."""
+    """Return the outcome of the trainings, in sentences."""
     winner, metric = found.winner, found.metric
     lines = [
         f"{len(found.trained)} networks were trained for {found.epochs:,} epochs in {duration(found.seconds)}; taken "
@@ -58,7 +58,7 @@ def candidates_verdict(found: Verification, search: SearchResult | None) -> list
 
 
 def _name(one: Trained) -> str:
-    """Return where a candidate comes from, and of a pure network its operation."""
+    """Return the origin of a candidate, and the operation of a pure network."""
     operation = one.candidate.architecture.layers[0]
     return " + ".join(f"{origin} {operation}" if origin == HAND_MADE else origin for origin in one.candidate.origins)
 
@@ -70,12 +70,12 @@ def _against(one: Trained, other: Trained) -> str:
 
 
 def costs_line(costs: CostTable, layers: Sequence[str], latency_ms: float, device: str) -> str:
-    """Return what a network costs, and a layer of each operation.
+    """Return the costs of a network, and of a layer of each of its operations.
 
     Args:
         costs: The table.
-        layers: Of the network.
-        latency_ms: Of the whole network.
+        layers: Operations of the network.
+        latency_ms: Latency of the whole network, in ms.
         device: Name of the processor that the latencies were measured on.
     """
     own = costs.of(layers)

@@ -18,11 +18,11 @@ def save_comparison_figure(
 
     Args:
         results: The runs, drawn from top to bottom.
-        intervals: For each run its intervals by metric; one that is missing is not drawn.
+        intervals: Intervals of each run, by metric; a missing one is not drawn.
         stem: Path without an ending.
 
     Returns:
-        The two files; none where the runs have no metric.
+        The two files; none if the runs have no metric.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg

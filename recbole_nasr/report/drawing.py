@@ -41,7 +41,7 @@ def architecture_text(architecture: Architecture) -> str:
 
 
 def architecture_drawing(architecture: Architecture) -> str:
-    """Return the network from its input to its output, each layer with a sign for its kind, and what the signs mean.
+    """Return the network from input to output, each layer with a symbol for its kind, and a legend.
 
     Example:
         >>> from recbole_nasr.space import Architecture

@@ -19,12 +19,12 @@ _HATCHES = {SEARCH: "", TRIVIAL: "////", SHORT: "....", CEILING: "xxxx"}
 
 
 def save_fidelity_figure(table: FidelityTable, folder: Path, title: str) -> list[str]:
-    """Draw ``figure.svg`` and ``figure.png`` in ``folder`` and return their names, none without a signal.
+    """Draw ``figure.svg`` and ``figure.png`` in ``folder`` and return their names; none if there is no signal.
 
     Args:
-        table: What has been found, of two networks or more.
-        folder: Where to.
-        title: Line above the drawing.
+        table: The results so far, of at least two networks.
+        folder: Where the files are written.
+        title: Title of the figure.
     """
     signals = table.signals()
     if not signals:
@@ -52,7 +52,7 @@ def save_fidelity_figure(table: FidelityTable, folder: Path, title: str) -> list
 
 
 def _scatter(axes: Any, table: FidelityTable, signal: Signal) -> None:
-    """Draw the scores of the first search seed against the means of the trainings; further right is better."""
+    """Plot the mean results of trainings against the scores of the first search seed; further right is better."""
     metric = table.metrics[0]
     seed, scores = next(iter(signal.scores.items()))
     truth = table.truth("valid", metric)
@@ -70,7 +70,7 @@ def _scatter(axes: Any, table: FidelityTable, signal: Signal) -> None:
 
 
 def _bars(axes: Any, table: FidelityTable) -> None:
-    """Draw τ of every signal with its interval; the dashed line is what another full training says."""
+    """Draw Kendall's τ of every signal with its interval; the dashed line is τ of another full training."""
     metric = table.metrics[0]
     found = [one for one in table.fidelity(metric) if one.part == "valid"]
     found = [one for one in found if not math.isnan(one.measures["tau"].value)]

@@ -15,7 +15,7 @@ from recbole_nasr.studies.fidelity_tables import CEILING, SEARCH, SHORT, TRIVIAL
 from recbole_nasr.studies.request import StudyRequest
 
 CLAIM_NETWORKS, CLAIM_SEEDS = 50, 3
-"""Fewer networks or search seeds are a look, whatever they show."""
+"""With fewer networks or search seeds a result is only preliminary."""
 
 _PART_NAMES = {"valid": "validation", "test": "test"}
 _KINDS = {
@@ -38,9 +38,9 @@ def fidelity_page(
 
     Args:
         asked: The command.
-        table: What has been found.
+        table: The results.
         failures: Name and reason of each run that failed.
-        unfinished: How many runs are still to be made.
+        unfinished: How many runs are left.
         command: The words of the command.
         figures: File names of the figures beside the page.
     """
@@ -88,7 +88,7 @@ def _span(values: Sequence[int]) -> str:
 
 
 def verdict(table: FidelityTable) -> str:
-    """Say in words whether any search signal ranks the networks by validation better than a trivial rule."""
+    """Return a sentence on whether any search signal ranks the networks by validation better than a trivial rule."""
     found = [one for one in table.fidelity(table.metrics[0]) if one.part == "valid"]
     search = [one for one in found if one.signal.kind == SEARCH and not math.isnan(one.measures["tau"].value)]
     rules = [one for one in found if one.signal.kind == TRIVIAL and not math.isnan(one.measures["tau"].value)]
@@ -167,7 +167,7 @@ def _number(value: float) -> str:
 
 
 def _spread(table: FidelityTable) -> str:
-    """Say how much networks differ beside how much seeds do."""
+    """Return how much networks differ, compared with how much seeds do."""
     lines = [
         "Standard deviation of the networks' means over seeds, and what chance alone would make of it: that between "
         "the seeds of one network, divided by the root of their number. Where the two are alike, nothing is ranked.",

@@ -19,12 +19,12 @@ _Table = tuple[list[str], list[list[Any]]]
 
 @dataclass(frozen=True)
 class FidelityReport:
-    """What one command of the study leaves.
+    """The output of one command of the study.
 
     Args:
         asked: The command.
-        table: What has been found so far.
-        command: Its words.
+        table: The results so far.
+        command: The words of the command.
     """
 
     asked: StudyRequest
@@ -35,9 +35,9 @@ class FidelityReport:
         """Write everything into ``folder``; return the verdict for the screen.
 
         Args:
-            folder: Of the study.
+            folder: Folder of the study.
             failures: Name and reason of each run that failed.
-            unfinished: How many runs are still to be made.
+            unfinished: How many runs are left.
         """
         figures: list[str] = []
         enough = len(self.table.candidates) > 1
@@ -53,7 +53,7 @@ class FidelityReport:
 
 
 def networks_table(table: FidelityTable) -> _Table:
-    """Return one row per network: what it is, and its means over seeds."""
+    """Return one row per network: its architecture, and its means over seeds."""
     header = ["network", "stratum", "architecture", "parameters", "flops", "seeds"]
     header += [f"{part}_{metric}" for part in ("valid", "test") for metric in table.metrics]
     rows = []
@@ -78,7 +78,7 @@ def signals_table(table: FidelityTable) -> _Table:
 
 
 def measures_table(table: FidelityTable) -> _Table:
-    """Return one row per signal, part, metric and statistic, with its interval; empty where it cannot be told."""
+    """Return one row per signal, part, metric and statistic, with its interval; empty if it is not defined."""
     header = ["signal", "kind", "seeds", "part", "metric", "statistic", "value", "low", "high", "networks"]
     rows: list[list[Any]] = []
     for metric in table.metrics:

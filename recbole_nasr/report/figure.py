@@ -1,4 +1,4 @@
-"""A figure of one architecture, readable in black and white: kinds of layers differ by hatch and label."""
+"""The figure of an architecture, readable in black and white: kinds of layers differ in hatch and label."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _INCH = 0.72  # inches per unit of the drawing
 
 @dataclass(frozen=True)
 class Kind:
-    """How one family of operations is drawn.
+    """The drawing style of one family of operations.
 
     Args:
         title: Name of the family.
         face: Fill colour, light enough for black text.
-        hatch: Pattern of matplotlib.
+        hatch: Hatch pattern of matplotlib.
     """
 
     title: str
@@ -75,12 +75,12 @@ def save_figure(architecture: Architecture, stem: Path, title: str) -> list[Path
     """Draw ``architecture`` as ``<stem>.svg`` and ``<stem>.png``.
 
     Blocks are framed and read from top to bottom, the layers of a block from left to right. Equal
-    architectures give equal files. Nothing of matplotlib's global state is changed.
+    architectures give equal files. Matplotlib's global state is not changed.
 
     Args:
-        architecture: What to draw.
+        architecture: The architecture to draw.
         stem: Path without an ending.
-        title: Line above the drawing.
+        title: Title of the figure.
 
     Returns:
         The two files.

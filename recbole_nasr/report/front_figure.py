@@ -1,4 +1,4 @@
-"""The figure of accuracy against cost: what the search expects, and what training showed."""
+"""The figure of accuracy against cost: as the search predicts it, and as trainings measured it."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _MARKERS = {  # of the first origin; shapes, so that no colour is needed
 
 
 def save_front_figure(found: Fronts, verification: Verification | None, stem: Path, title: str) -> list[Path]:
-    """Draw ``<stem>.svg`` and ``<stem>.png``: above by the search's scores, below by validation, where there are.
+    """Draw ``<stem>.svg`` and ``<stem>.png``: by the search's scores at the top, by validation below, if any.
 
     Args:
-        found: What lies on the fronts.
+        found: The networks on the fronts.
         verification: All candidates that were trained, if any were.
         stem: Path without an ending.
-        title: Line above the drawing.
+        title: Title of the figure.
 
     Returns:
-        The two files; none where there is nothing to draw.
+        The two files; none if there is nothing to draw.
     """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg

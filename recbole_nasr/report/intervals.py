@@ -1,4 +1,4 @@
-"""How sure the numbers of a comparison are: intervals and paired differences from the saved rank of every test case."""
+"""The uncertainty of a comparison: intervals and paired differences from the saved rank of every test case."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from recbole_nasr.statistics import (
 )
 
 SEED = 0
-"""Of all resampling."""
+"""Seed of all resampling."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The first run of a comparison minus another one, on the same test cases.
+    """The difference of the first run of a comparison from another one, on the same test cases.
 
     Args:
-        name: Of the other run.
-        metric: What is compared.
+        name: Name of the other run.
+        metric: The metric compared.
         found: The difference, its interval and its p-value.
         p_adjusted: Holm's p-value for all differences shown together.
     """
@@ -51,7 +51,7 @@ class Difference:
 
 
 def metric_intervals(result: RunResult) -> dict[str, Interval]:
-    """Return the bootstrap interval of every test metric that single cases have; none without saved ranks."""
+    """Return the bootstrap interval of every test metric that is defined per case; none without saved ranks."""
     try:
         ranks = load_ranks(result.folder.path)["rank"].to_numpy()
     except NASRError:  # sampled evaluation has none
@@ -61,11 +61,11 @@ def metric_intervals(result: RunResult) -> dict[str, Interval]:
 
 
 def differences(results: Sequence[RunResult]) -> list[Difference]:
-    """Compare the first run with each of the others, by NDCG at 20 or what is nearest to it.
+    """Compare the first run with each of the others, by NDCG@20 or the metric nearest to it.
 
     Returns:
-        One difference for each other run; none where the runs have no metric of single cases in common, or were not
-        tested on the same cases in the same way.
+        One difference for each other run; none if the runs have no metric per case in common, or were not tested on
+        the same cases in the same way.
     """
     first, others = results[0], results[1:]
     try:

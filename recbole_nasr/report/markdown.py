@@ -1,4 +1,4 @@
-"""``report.md``: one run on one page."""
+"""``report.md``: one run on a page."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _UNTOUCHED = {
     "SASRec": "RecBole's SASRec counts positions from the first item; on full windows it is tested at a "
     "position it never trained.",
 }
-"""What to know about the numbers of RecBole's own models, which run unchanged."""
+"""Notes on the numbers of RecBole's own models, which run unchanged."""
 
 
 def save_report(result: RunResult, command: Sequence[str]) -> None:
-    """Write ``report.md`` and the figures of the architecture and of its selection, where there are, as SVG and PNG."""
+    """Write ``report.md``, and the figures of the architecture and its selection, if any, as SVG and PNG."""
     if result.architecture is not None:
         save_figure(result.architecture, result.folder.path / "architecture", f"{result.model} on {result.dataset}")
     if result.search is not None:

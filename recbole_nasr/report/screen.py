@@ -1,4 +1,4 @@
-"""The last screen of a command, and the comparison it leaves."""
+"""The last screen of a command, and the comparison it writes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recbole_nasr.statistics import CONFIDENCE
 
 
 def save_comparison(results: Sequence[RunResult], runs_dir: Path, name: str) -> Path:
-    """Write several runs beside each other as ``comparison.md``, ``.csv``, ``.svg`` and ``.png``, in a folder."""
+    """Write the comparison of several runs as ``comparison.md``, ``.csv``, ``.svg`` and ``.png``; return its folder."""
     folder = RunFolder.create(runs_dir, results[0].dataset, "comparison", name)
     intervals = [metric_intervals(result) for result in results]
     header, rows = table_rows(results)
@@ -45,7 +45,7 @@ def save_comparison(results: Sequence[RunResult], runs_dir: Path, name: str) -> 
 
 
 def last_screen(results: Sequence[RunResult], comparison: Path | None = None, kept: Sequence[str] = ()) -> str:
-    """Return what a finished command shows: table, differences, architectures, folders, what to try next."""
+    """Return the last screen of a command: table, differences, architectures, folders, commands to try next."""
     first = results[0]
     intervals = [metric_intervals(result) for result in results]
     below = f"; below each metric its {CONFIDENCE:.0%} interval over the test cases" if any(intervals) else ""
@@ -73,11 +73,11 @@ def _with_pictures(folder: Path) -> str:
 
 
 def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> list[str]:
-    """Return commands that follow from what was just run.
+    """Return commands to try next.
 
     Args:
-        results: What was run.
-        kept: Words of the command line that the next ones need too, such as ``--data_path=…``.
+        results: The runs of this command.
+        kept: Words of the command line that the next commands need too, such as ``--data_path=data``.
     """
     run = program()
     data = shlex.join([f"--dataset={results[0].dataset}", *kept])
@@ -100,7 +100,7 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> lis
 
 
 def _use_commands(result: RunResult) -> list[str]:
-    """Return commands that use the run: recommend for the sequence of its first test case, and export."""
+    """Return commands that use the run: to recommend for the sequence of its first test case, and to export it."""
     run, folder = program(), result.folder.path
     try:
         user = str(load_ranks(folder)["sequence"].iloc[0])
@@ -113,7 +113,7 @@ def _use_commands(result: RunResult) -> list[str]:
 
 
 def retrain_words(result: RunResult) -> str:
-    """Return the words of a command that trains the network of ``result`` again, in the same settings."""
+    """Return the words of a command that trains the network of ``result`` again, with the same settings."""
     folder = result.folder.path
     return shlex.join([f"--architecture={folder}", f"--config_files={folder / 'settings.yaml'}"])
 

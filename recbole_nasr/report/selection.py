@@ -1,4 +1,4 @@
-"""The selection report: how sure the search is of each block, in a table of a few lines."""
+"""The selection report: how certain the search's choice of each block is, in a short table."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _tau(value: float | None) -> str:
 
 
 def selection_verdicts(search: SearchResult) -> list[str]:
-    """Return one sentence per block that says whether its choice was a clear one, and more where a block overfits."""
+    """Return one sentence per block on whether its choice was clear, and a warning for a block that overfits."""
     verdicts = [_verdict(number, block) for number, block in enumerate(search.blocks, start=1)]
     for number, (earlier, block) in enumerate(pairwise(search.blocks), start=2):
         before, after = earlier.scores[earlier.selected], block.scores[block.selected]
@@ -100,7 +100,7 @@ def _taken(block: BlockRanking) -> str:
 
 
 def _doubts(block: BlockRanking) -> str:
-    """Return what speaks against the ranking as a whole, as the end of a sentence."""
+    """Return the evidence against the ranking as a whole, as the end of a sentence."""
     evidence = block.evidence
     rule = evidence.strongest_predictor()
     agreements = (("other views", evidence.tau_views), ("other persons", evidence.tau_halves))

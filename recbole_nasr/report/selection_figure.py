@@ -1,4 +1,4 @@
-"""The figure of a search: the scores of all paths of each block, and what every operation did to them by layer."""
+"""The figure of a search: the scores of all paths of each block, and the effect of every operation by layer."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _MOST_LAYERS_WITH_NUMBERS = 32
 
 
 def operation_effects(block: BlockRanking, operations: tuple[str, ...]) -> npt.NDArray[np.float64]:
-    """Return how much better than the average path those with an operation in a layer are.
+    """Return how much better than average the paths with a given operation in a given layer are.
 
     Args:
         block: The ranking.
-        operations: Names of the rows.
+        operations: Operations, one for each row.
 
     Returns:
         ``(operations, layers)``: the mean score of all paths minus that of those with the operation in the layer, in
-        standard deviations of the scores; positive is better, ``nan`` where no ranked path has it there.
+        standard deviations of the scores; positive is better, ``nan`` if no ranked path has the operation there.
     """
     names = np.array(block.paths)  # (P, layers)
     spread = block.scores.std() or 1.0
@@ -38,12 +38,12 @@ def operation_effects(block: BlockRanking, operations: tuple[str, ...]) -> npt.N
 
 
 def save_selection_figure(search: SearchResult, stem: Path, title: str) -> list[Path]:
-    """Draw ``search`` as ``<stem>.svg`` and ``<stem>.png``; nothing of matplotlib's global state is changed.
+    """Draw ``search`` as ``<stem>.svg`` and ``<stem>.png``; matplotlib's global state is not changed.
 
     Args:
-        search: What to draw.
+        search: The search to draw.
         stem: Path without an ending.
-        title: Line above the drawing.
+        title: Title of the figure.
 
     Returns:
         The two files.
@@ -76,7 +76,7 @@ def save_selection_figure(search: SearchResult, stem: Path, title: str) -> list[
 
 
 def _draw_scores(axes: Any, block: BlockRanking, number: int) -> None:
-    """Draw scores in order; the band is the paired standard error to the best, tied paths are blue."""
+    """Plot the sorted scores; the band is the paired standard error to the best, and tied paths are blue."""
     from matplotlib.ticker import MaxNLocator
 
     order = np.argsort(block.scores, kind="stable")

@@ -1,4 +1,4 @@
-"""The figure of a study, in the form of the paper's, readable in black and white."""
+"""The figure of a study, of the same form as in the paper, readable in black and white."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _HATCHES = ("", "//", "..", "xx", "\\\\", "--")
 
 
 def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: Path) -> list[str]:
-    """Draw the study as ``figure.svg`` and ``figure.png``; return their names, none for a study without a figure."""
+    """Draw the study as ``figure.svg`` and ``figure.png``; return their names; none for a study without a figure."""
     kinds = {"bars": _bars, "lines": _lines, "panels": _panels, "depth": _depth}
     draw = kinds.get(asked.definition.figure.get("kind", ""))
     if draw is None or not runs:
@@ -40,7 +40,7 @@ def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: 
 def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
     """Draw the differences from the reference in one metric per data set, each with its interval; return file names.
 
-    The metric is the one with the longest list among NDCG: it is what training and this page choose by.
+    The metric is NDCG at the largest cutoff, by which training and this page choose.
     """
     if not found:
         return []
@@ -78,7 +78,7 @@ def _save(figure: Figure, folder: Path, name: str, **how: Any) -> list[str]:
 def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
     """Draw Optuna's standard plots of a study that draws its settings; return their file names.
 
-    A plot that needs more finished trials, or more than one key, is left out.
+    Plots that need more finished trials or more than one key are left out.
     """
     import matplotlib.pyplot as plt
     from optuna.visualization import matplotlib as plots
@@ -129,7 +129,7 @@ def _bars(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> N
 
 
 def _errors(means: Sequence[tuple[float, float]]) -> list[float] | None:
-    """Return the standard deviations; ``None``, which draws nothing, where no row has two seeds."""
+    """Return the standard deviations; ``None``, for no error bars, if no row has two seeds."""
     known = [0.0 if math.isnan(sd) else sd for _, sd in means]
     return known if any(known) else None
 

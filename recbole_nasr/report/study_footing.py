@@ -1,4 +1,4 @@
-"""On what footing the rows of a study stand: data, and the settings that are equal or not."""
+"""The comparability of a study's rows: their data, and which settings are equal."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _RECIPE = (
     "train_scheme", "loss_type", "learner", "learning_rate", "train_batch_size", "epochs", "stopping_step",
     "hidden_size", "embedding_size", "MAX_ITEM_LIST_LENGTH", "split_by", "mask_history", "valid_metric",
 )  # fmt: skip
-"""Keys that a reader needs to judge whether rows stand on equal footing."""
+"""Keys that a reader needs to judge whether rows are comparable."""
 
 
 def footing(rows: Sequence[Row]) -> str:
-    """Say as Markdown what all rows share, and where some differ though the study does not vary it."""
+    """Return as Markdown the settings that all rows share, and those that differ although not varied."""
     settings = [run.record.settings for row in rows for run in row.runs]
     shared, differing = [], []
     for key in _RECIPE:
@@ -37,7 +37,7 @@ def footing(rows: Sequence[Row]) -> str:
 
 
 def _owners(rows: Sequence[Row], key: str) -> list[str]:
-    """Return each value of ``key`` with the rows that have it; the value of most rows needs no names."""
+    """Return each value of ``key`` with the rows that have it; the most frequent value is not followed by names."""
     owners: dict[str, list[Row]] = {}
     for row in rows:
         value = row.runs[0].record.settings.get(key)
@@ -47,7 +47,7 @@ def _owners(rows: Sequence[Row], key: str) -> list[str]:
 
 
 def _named(some: Sequence[Row], rows: Sequence[Row]) -> str:
-    """Return the names of ``some`` of the rows; all of one data set by its name, if there are several."""
+    """Return the names of ``some`` of the rows; all rows of one of several data sets are named by the data set."""
     datasets = dict.fromkeys(row.dataset for row in rows)
     names = []
     for dataset in datasets:

@@ -1,4 +1,4 @@
-"""``report.html`` of a study: the page for reading on a screen, a phone or paper, in one file."""
+"""``report.html`` of a study: the page in one file, to read on a screen, on a phone or on paper."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _UNWANTED = re.compile(r"^.*?(?=<svg)|<metadata>.*?</metadata>", re.DOTALL)  # X
 
 
 def study_html(page: str, folder: Path) -> str:
-    """Turn the Markdown page of a study into one HTML file that needs nothing else, not even the network.
+    """Convert the Markdown page of a study into one self-contained HTML file.
 
     Args:
         page: From :func:`recbole_nasr.report.study_page.study_page`.
-        folder: Where the figures that it names are.
+        folder: Folder of the figures that the page refers to.
     """
     converter = markdown.Markdown(extensions=["tables", "fenced_code", "sane_lists"])
     converter.preprocessors.deregister("html_block")  # names of rows and reasons of failures are text, never markup
@@ -71,7 +71,7 @@ def study_html(page: str, folder: Path) -> str:
 
 
 def _figure(path: Path, title: str) -> str:
-    """Return the picture itself instead of a link to it; a file that is gone leaves its title."""
+    """Return the embedded picture, or its title if the file is missing."""
     if not path.is_file():
         return f"<p>{title}</p>"
     if path.suffix == ".svg":

@@ -1,4 +1,4 @@
-"""``report.md`` of a study: results beside the paper's, differences with statistics, how it was run."""
+"""``report.md`` of a study: results beside the paper's, differences with statistics, and how it was run."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def study_page(
 
     Args:
         asked: The command.
-        runs: Those that have finished.
+        runs: The finished runs.
         found: Paired comparisons.
         failures: Name and reason of each run that failed.
-        unfinished: How many runs are still to be made.
+        unfinished: How many runs are left.
         command: The words of the command.
         figures: File names of the figures beside the page.
-        trials: Of `tune`, to be listed.
+        trials: Trials of `tune`, to be listed.
     """
     definition = asked.definition
     title = f"# {definition.title}: {' and '.join(asked.datasets)}"
@@ -72,7 +72,7 @@ def _caption(title: str, name: str) -> str:
 
 
 def _pictures(figures: Sequence[str]) -> list[str]:
-    """Return one file per figure: the SVG where there is one."""
+    """Return one file per figure: the SVG if there is one."""
     drawn = {name.removesuffix(".svg") for name in figures if name.endswith(".svg")}
     return [name for name in figures if name.endswith(".svg") or name.removesuffix(".png") not in drawn]
 
@@ -144,7 +144,7 @@ def _means(rows: Sequence[Row], found: Sequence[Difference]) -> str:
 
 
 def _is_best(row: Row, metric: str, rows: Sequence[Row], found: Sequence[Difference]) -> bool:
-    """Return whether ``row`` is the reference, and better than every other row beyond chance."""
+    """Return whether ``row`` is the reference and significantly better than every other row."""
     others = [other for other in rows if other is not row and other.dataset == row.dataset]
     ours = [d for d in found if (d.reference, d.dataset, d.metric) == (row.name, row.dataset, metric)]
     better = [d for d in ours if d.significant and d.comparison.mean_difference > 0]
@@ -196,7 +196,7 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
 
 
 def still_open(failures: Sequence[tuple[str, str]], unfinished: int) -> list[str]:
-    """Return the parts of a page that say what has failed, and how much is still to be made."""
+    """Return the parts of a page on failed runs and on how many are left."""
     parts = []
     if failures:
         parts += ["## Failed", "\n".join(f"- {cell}: {' '.join(reason.split())}" for cell, reason in failures)]

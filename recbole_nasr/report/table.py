@@ -16,8 +16,8 @@ _FACTS = ("epochs", "best epoch", "seconds", "parameters")
 def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]]:
     """Return header and rows with unrounded numbers.
 
-    Columns are the model, every test metric that some model has, the epochs trained, the epoch tested, the
-    seconds of training (a search included) and the trainable numbers of the network.
+    Columns are the model, every test metric of any model, the epochs trained, the epoch tested, the seconds of
+    training (including a search) and the number of trainable parameters.
     """
     metrics = list(dict.fromkeys(name for result in results for name in result.test))
     rows: list[list[Any]] = []
@@ -33,11 +33,11 @@ def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]
 
 
 def text_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str, Interval]] = ()) -> str:
-    """Return the table in aligned columns; with several models the best of each metric is marked ``*``.
+    """Return the table in aligned columns; with several models the best value of each metric is marked ``*``.
 
     Args:
-        results: One row each.
-        intervals: For each result its intervals by metric, shown below its numbers.
+        results: Finished runs, one for each row.
+        intervals: Intervals of each result, by metric, shown below its numbers.
     """
     header, cells = _shown(results, mark="*")
     lines = [header]
@@ -52,11 +52,11 @@ def text_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str, In
 
 
 def markdown_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str, Interval]] = ()) -> str:
-    """Return the table as Markdown; with several models the best of each metric is bold.
+    """Return the table as Markdown; with several models the best value of each metric is bold.
 
     Args:
-        results: One row each.
-        intervals: For each result its intervals by metric, shown behind its numbers.
+        results: Finished runs, one for each row.
+        intervals: Intervals of each result, by metric, shown after its numbers.
     """
     header, cells = _shown(results, mark="**")
     for row, own in zip(cells, intervals, strict=False):
@@ -88,7 +88,7 @@ def _shown(results: Sequence[RunResult], mark: str) -> tuple[list[str], list[lis
 
 
 def _best(header: Sequence[str], rows: Sequence[Sequence[Any]], columns: Iterable[int]) -> dict[int, float | None]:
-    """Return the best value of each metric, by its column; ``None`` where no row has one."""
+    """Return the best value of each metric, by its column; ``None`` if no row has one."""
     best = {}
     for column in columns:
         choose = max if more_is_better(header[column]) else min
@@ -101,7 +101,7 @@ def _marked(number: str, mark: str) -> str:
 
 
 def heading(metric: str) -> str:
-    """Return a metric as people write it: ``NDCG@20`` for ``ndcg@20``."""
+    """Return the usual spelling of a metric: ``NDCG@20`` for ``ndcg@20``."""
     name, _, cut = metric.partition("@")
     known = {"ndcg": "NDCG", "mrr": "MRR", "map": "MAP"}
     return f"{known.get(name, name.capitalize())}@{cut}" if cut else name

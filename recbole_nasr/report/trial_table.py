@@ -1,4 +1,4 @@
-"""Every trial of `tune`: what it drew and how it validated, so that a reader sees what the best was chosen from."""
+"""The table of all trials of `tune`: settings and validation score, to show what the best was chosen from."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _OVER = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", Tr
 
 
 def trial_table(trials: Sequence[FrozenTrial]) -> str:
-    """Return the trials that are over as Markdown, in their order; empty if there are none.
+    """Return the finished trials as Markdown, in order; empty if there are none.
 
-    Those whose process was killed or interrupted are left out: they were run again under another number.
+    Trials that were killed or interrupted are left out: they are run again under another number.
     """
     over = [trial for trial in trials if trial.state in _OVER and (trial.state != TrialState.FAIL or _failed(trial))]
     if not over:
