@@ -34,8 +34,9 @@ N_GATE_STEPS = {"cpu": 3, "cuda": 24}
 """On a GPU enough of them for captured steps to be compared too: the first ones of each kind are not captured."""
 
 FIRST_TOLERANCE, GRADIENT_TOLERANCE = 1e-5, 1e-4
-LATER_TOLERANCE = {"cpu": 1e-5, "cuda": 1e-3}
-"""Of the losses after the first: Adam divides a gradient by its size, so what differs by rounding is not lost on it."""
+LATER_TOLERANCE = 1e-3
+"""Of the losses after the first: Adam divides a gradient by its size, so that one which is nothing but rounding,
+another on every processor, moves its weight as far as any."""
 
 
 def cases(setting: Setting) -> Iterator[Case]:
@@ -138,7 +139,7 @@ def same_steps(
     found, expected = (torch.stack(list(values)) for values in losses)
     return [
         close("loss of the first step", found[:1], expected[:1], FIRST_TOLERANCE),
-        close("losses of the steps after it", found[1:], expected[1:], LATER_TOLERANCE[device]),
+        close("losses of the steps after it", found[1:], expected[1:], LATER_TOLERANCE),
         *([gradients] if gradients else []),
     ]
 
