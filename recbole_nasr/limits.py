@@ -85,7 +85,10 @@ _OF_MODELS: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     **dict.fromkeys(("pretrain_epochs", "save_step"), (_integer(1), f"an integer from 1 to {LARGEST_INTEGER}")),
     **dict.fromkeys(
-        ("dropout_prob", "hidden_dropout_prob", "attn_dropout_prob", "sess_dropout", "item_dropout"),
+        (
+            *("dropout_prob", "hidden_dropout_prob", "attn_dropout_prob", "sess_dropout", "item_dropout"),
+            *("mask_ratio", "ft_ratio"),
+        ),
         (lambda value: is_finite(value) and 0 <= value <= 1, "a number from 0 to 1"),
     ),
 }

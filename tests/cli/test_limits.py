@@ -76,3 +76,11 @@ def test_a_switch_set_to_no_is_refused_because_text_counts_as_true(toy: Path, ke
     line = parse_line(["--model=NASR", "--dataset=toy", f"--data_path={toy}", f"--{key}=no"])
     with pytest.raises(ConfigError, match=f"`{key}` must be True or False, but is 'no'"):
         check_request(build_request(line))
+
+
+@pytest.mark.parametrize("share", ["-0.1", "1.5"])
+@pytest.mark.parametrize("key", ["mask_ratio", "hidden_dropout_prob"])
+def test_a_share_of_recboles_models_lies_between_0_and_1(toy: Path, key: str, share: str) -> None:
+    line = parse_line(["--model=BERT4Rec", "--dataset=toy", f"--data_path={toy}", f"--{key}={share}"])
+    with pytest.raises(ConfigError, match=f"`{key}` must be a number from 0 to 1, but is {share}"):
+        check_request(build_request(line))
