@@ -60,7 +60,7 @@ class NextItemHead(nn.Module):
             targets: ``(B, L)`` next items, 0 where there is none.
             n_held: Sums such as this one of which a step computes all before the first gradient.
         """
-        most = max(1, rows_at_a_time(self.output.out_features, hidden.device) // n_held)
+        most = rows_at_a_time(self.output.out_features, hidden.device, n_held)
         if targets.numel() <= most:
             return self.cross_entropy(hidden, targets).sum()
         rows = self.norm(hidden).flatten(0, -2)

@@ -24,9 +24,12 @@ def full_softmax(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) 
     return F.cross_entropy(logits, targets - 1, ignore_index=-1, reduction="sum")
 
 
-def rows_at_a_time(n_items: int, device: torch.device) -> int:
-    """Return how many rows of logits over ``n_items`` items are held at once, in half a :func:`memory_share`."""
-    return max(1, memory_share(device) // 2 // (4 * n_items))
+def rows_at_a_time(n_items: int, device: torch.device, n_held: int = 1) -> int:
+    """Return how many rows of logits over ``n_items`` items to hold at once in each of ``n_held`` sums.
+
+    All of them together take half a share of the memory.
+    """
+    return max(1, memory_share(device) // 2 // (4 * n_items * n_held))
 
 
 class ExactSoftmax:

@@ -162,8 +162,8 @@ class NextItem(Objective):
         source = (path * most - (path - n_longer).clamp_min(0) + place).clamp_max(n_rows - 1)  # (P, most)
         outputs = run_dealt(self.supernet.block(self.index), hidden[source], deal)
         wanted = torch.where(own.unsqueeze(-1), targets[source], 0)
-        losses = self.head.cross_entropy(outputs.flatten(0, 1), wanted.flatten(0, 1))
-        return losses.sum() / (targets > 0).sum().clamp_min(1)
+        summed = self.head.summed_cross_entropy(outputs.flatten(0, 1), wanted.flatten(0, 1))
+        return summed / (targets > 0).sum().clamp_min(1)
 
     def hold(self, held_out: SearchSequences) -> None:
         """Keep the sequences with at least one target."""

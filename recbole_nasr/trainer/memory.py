@@ -165,8 +165,9 @@ def search_need(
     if not contrastive and together > 1:
         frozen += min(memory_share(shape.device), n_sequences * place)
     share = ALLOCATOR.get(shape.device.type, 1.0)
-    n_paths = min(settings.n_paths, rows)
-    logits = 0 if contrastive else _search_logits(rows * shape.length, n_paths, shape)
+    # Steps of one shape, as on a GPU, compute the logits of all paths at once.
+    n_held = min(settings.n_paths, rows) if shape.device.type == "cpu" else 1
+    logits = 0 if contrastive else _search_logits(rows * shape.length, n_held, shape)
     return MemoryNeed(
         "search",
         weights + frozen,
@@ -177,14 +178,14 @@ def search_need(
     )
 
 
-def _search_logits(n_rows: int, n_paths: int, shape: Shape) -> int:
-    """Return the bytes of the logits of a search step whose paths share ``n_rows`` rows.
+def _search_logits(n_rows: int, n_held: int, shape: Shape) -> int:
+    """Return the bytes of the logits of a search step whose ``n_rows`` rows are computed in ``n_held`` sums.
 
-    Of every path one copy is held until its gradient, the others of one path at a time.
+    Of every sum one copy is held until its gradient, the others of one sum at a time.
     """
-    most = max(1, rows_at_a_time(shape.n_items, shape.device) // n_paths)
-    if n_rows <= most * n_paths:
-        return int(n_rows * (1 + _LOGIT_COPIES / n_paths) * shape.n_items * FLOAT)
+    most = rows_at_a_time(shape.n_items, shape.device, n_held)
+    if n_rows <= most * n_held:
+        return int(n_rows * (1 + _LOGIT_COPIES / n_held) * shape.n_items * FLOAT)
     return _LOGIT_COPIES * most * shape.n_items * FLOAT
 
 

@@ -186,6 +186,24 @@ def test_a_step_of_one_shape_that_is_repeated_draws_the_same_views_and_the_same_
     assert all(torch.equal(one, other) for one, other in zip(changed, weights, strict=True))
 
 
+@pytest.mark.parametrize("graphs", [False, True], ids=["path by path", "of one shape"])
+def test_no_step_by_the_next_item_holds_more_rows_of_logits_than_there_is_memory_for(
+    graphs: bool, make_sequences: Callable[..., SearchSequences], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how, batch = replace(KINDS["next item"], path_sampling="fair", n_paths=4), make_sequences(12)
+
+    def step() -> Tensor:
+        torch.manual_seed(0)
+        loss = trainer_of(how, graphs=graphs).step(batch.item_seq, batch.item_seq_len, torch.arange(12))
+        assert isinstance(loss, Tensor)
+        return loss
+
+    expected = step()
+    monkeypatch.setattr("recbole_nasr.nets.next_item.rows_at_a_time", lambda *_: 5)
+    monkeypatch.setattr("recbole_nasr.nets.NextItemHead.cross_entropy", None)  # it holds all rows
+    torch.testing.assert_close(step(), expected)
+
+
 def test_an_error_that_is_not_of_memory_is_raised_as_it_is(
     make_sequences: Callable[..., SearchSequences], monkeypatch: pytest.MonkeyPatch
 ) -> None:
