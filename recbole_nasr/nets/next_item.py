@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from recbole_nasr.nets.embedding import initialise
+from recbole_nasr.nets.output import TiedOutput
 from recbole_nasr.nets.softmax import rows_at_a_time, softmax_in_parts
 from recbole_nasr.ops import LayerSettings
 
@@ -23,20 +24,22 @@ def rows_in_cache(n_items: int) -> int:
 
 
 class NextItemHead(nn.Module):
-    """LayerNorm and an untied softmax layer over the items, as at the end of the retrained network.
-
-    It is not tied to the item embedding, even if that of the retrained network is (``tie_embeddings``): the embedding
-    is frozen after block 0, and a head frozen with it would judge later blocks by what fits the first one.
+    """LayerNorm and a softmax layer over the items, as at the end of the retrained network.
 
     Args:
         n_items: Item ids in use, padding (0) included; item ``i`` is row ``i - 1`` of the softmax layer.
         settings: Width and epsilon of the LayerNorm.
+        items: Item embedding to score with; the softmax layer has weights of its own without one.
     """
 
-    def __init__(self, n_items: int, settings: LayerSettings) -> None:
+    def __init__(self, n_items: int, settings: LayerSettings, items: nn.Embedding | None = None) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)
-        self.output = nn.Linear(settings.hidden_size, n_items - 1)
+        self.output: nn.Linear | TiedOutput
+        if items is None:
+            self.output = nn.Linear(settings.hidden_size, n_items - 1)
+        else:
+            self.output = TiedOutput(items, n_items)
         self.output.apply(initialise)
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -20,18 +20,19 @@ class TiedOutput(nn.Module):
 
     Args:
         items: The item embedding; row 0 is padding.
+        n_items: Item ids in use, padding included; later rows of ``items`` are no items. By default all rows are.
     """
 
-    def __init__(self, items: nn.Embedding) -> None:
+    def __init__(self, items: nn.Embedding, n_items: int | None = None) -> None:
         super().__init__()
-        self.in_features, self.out_features = items.embedding_dim, items.num_embeddings - 1
+        self.in_features, self.out_features = items.embedding_dim, (n_items or items.num_embeddings) - 1
         self.bias = nn.Parameter(torch.zeros(self.out_features))
         self._items = (items,)  # in a tuple: as a part of this module, the table would be in a checkpoint twice
 
     @property
     def weight(self) -> Tensor:
         """The rows of the item embedding but padding's, ``(V, D)``: a view, so gradients reach the embedding."""
-        return self._items[0].weight[1:]
+        return self._items[0].weight[1 : self.out_features + 1]
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the logits ``(..., V)`` of ``hidden (..., D)``."""

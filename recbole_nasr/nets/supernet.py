@@ -80,10 +80,20 @@ class Supernet(nn.Module):
         softmax: Whether it has the head of the retrained network, final LayerNorm and softmax layer, in place of the
             projectors and predictors of its blocks. All blocks share it: each continues its training, so a later block
             starts with a head that fits its input.
+        tie_embeddings: Whether its softmax layer scores with the item embedding, if there is but one block. With
+            several, the embedding is frozen after the first, and a head frozen with it would judge later blocks by what
+            fits the first one: then the softmax layer has weights of its own.
     """
 
     def __init__(
-        self, space: SearchSpace, *, n_items: int, max_length: int, settings: LayerSettings, softmax: bool = False
+        self,
+        space: SearchSpace,
+        *,
+        n_items: int,
+        max_length: int,
+        settings: LayerSettings,
+        softmax: bool = False,
+        tie_embeddings: bool = False,
     ) -> None:
         super().__init__()
         self.mask_token = n_items
@@ -94,7 +104,8 @@ class Supernet(nn.Module):
         # predictor can put out the zero vector, where the gradient of a direction is infinite.
         for index in range(space.n_blocks):
             self.block(index).layers.apply(initialise)
-        self.head = NextItemHead(n_items, settings) if softmax else None
+        items = self.embedding.items if tie_embeddings and space.n_blocks == 1 else None
+        self.head = NextItemHead(n_items, settings, items) if softmax else None
 
     def block(self, index: int) -> SupernetBlock:
         """Return block ``index``."""

@@ -25,6 +25,7 @@ class SearchProblem:
         layer_settings: Width and dropout of every operation.
         settings: How the supernet is trained and paths are ranked.
         seed: Governs everything random; equal seeds give equal results on a CPU.
+        tie_embeddings: Whether the networks to find score with the item embedding.
         device: Where to compute.
         budget: What the network may cost; nothing is limited if not given.
         acceleration: How to compute; plain torch if not given.
@@ -36,6 +37,7 @@ class SearchProblem:
     layer_settings: LayerSettings
     settings: SearchSettings
     seed: int
+    tie_embeddings: bool = False
     device: torch.device | str = "cpu"
     budget: Budget | None = None
     acceleration: Acceleration = field(default_factory=Acceleration)

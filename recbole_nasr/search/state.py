@@ -55,6 +55,7 @@ class SearchState:
             max_length=problem.max_length,
             settings=problem.layer_settings,
             softmax=settings.objective == "next_item",
+            tie_embeddings=problem.tie_embeddings,
         ).to(problem.device)
         problem.acceleration.compile_operations(supernet)
         objective = OBJECTIVES[settings.objective](supernet, settings, problem.seed)

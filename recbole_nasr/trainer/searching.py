@@ -231,6 +231,7 @@ def search_problem(
         layer_settings=layer_settings(config),
         settings=search_settings(config),
         seed=config["seed"],
+        tie_embeddings=tied_embeddings(config),
         device=config["device"],
         budget=budget,
         acceleration=acceleration or Acceleration(),
