@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from recbole_nasr.progress import duration
+
 _LOG = logging.getLogger("recbole_nasr")
 
 
@@ -54,7 +56,7 @@ class EpochLines:
             self._trainer.best_valid_score,
             self.best_epoch,
             seconds,
-            f", at most {left:.0f} s left" if left >= 1 else "",
+            f", at most {duration(left, 0)} left" if left >= 1 else "",
         )
         if self._then is not None:
             self._then(epoch_index, score)

@@ -14,6 +14,19 @@ _LOG = logging.getLogger("recbole_nasr")
 _LOG_EVERY_S = 20.0
 
 
+def duration(seconds: float, digits: int = 1) -> str:
+    """Return a time span for people, with ``digits`` after the point where it is under a minute.
+
+    Example:
+        >>> duration(8.25), duration(8.25, 0), duration(75), duration(7260)
+        ('8.2 s', '8 s', '1 min 15 s', '2 h 1 min')
+    """
+    if round(seconds) < 60:
+        return f"{seconds:.{digits}f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 class Progress:
     """Counts work done; this base class shows nothing."""
 
@@ -45,10 +58,11 @@ class _Lines(Progress):
             return
         self._last = now
         left = (now - self._start) * (self._total - self._done) / self._done
-        _LOG.info("%s: %d %%, about %.0f s left%s", self._label, 100 * self._done // self._total, left, self._info)
+        share = 100 * self._done // self._total
+        _LOG.info("%s: %d %%, about %s left%s", self._label, share, duration(left, 0), self._info)
 
     def finish(self) -> None:
-        _LOG.info("%s: done in %.1f s%s", self._label, time.monotonic() - self._start, self._info)
+        _LOG.info("%s: done in %s%s", self._label, duration(time.monotonic() - self._start), self._info)
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def test_off_a_terminal_a_line_comes_every_20_seconds_and_one_at_the_end(
         "search: 30 %, about 56 s left, loss 0.5",
         "search: 60 %, about 32 s left, loss 0.5",
         "search: 90 %, about 8 s left, loss 0.5",
-        "search: done in 80.0 s, loss 0.5",
+        "search: done in 1 min 20 s, loss 0.5",
     ]
 
 
@@ -51,9 +51,9 @@ def test_what_was_said_last_stays_beside_the_work(clock: list[float], caplog: py
             shown.advance()
         shown.advance(0, loss=0.25)
     assert messages(caplog) == [
-        "search: 25 %, about 90 s left, loss 0.5",
+        "search: 25 %, about 1 min 30 s left, loss 0.5",
         "search: 75 %, about 20 s left, loss 0.5",
-        "search: done in 60.0 s, loss 0.25",
+        "search: done in 1 min 0 s, loss 0.25",
     ]
 
 

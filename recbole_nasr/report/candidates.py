@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recbole_nasr.progress import duration
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.trainer.candidates import Trained
 from recbole_nasr.trainer.strategies import HAND_MADE
-from recbole_nasr.trainer.verification import Verification, duration
+from recbole_nasr.trainer.verification import Verification
 
 _HEADER = ("origin", "validation", "best epoch", "epochs", "parameters", "MFLOPs", "latency, ms", "decision")
 

@@ -14,9 +14,10 @@ from typing import Any
 from recbole_nasr.distributed import from_first
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.model.strategies import StrategySettings
+from recbole_nasr.progress import duration
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.trainer.candidates import Trained, Trainings, best_so_far
-from recbole_nasr.trainer.verification import Verification, duration
+from recbole_nasr.trainer.verification import Verification
 
 _LOG = logging.getLogger("recbole_nasr")
 

@@ -52,16 +52,3 @@ class Verification:
     def epochs(self) -> int:
         """Epochs trained, over all candidates."""
         return sum(one.epochs for one in self.trained)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span for people.
-
-    Example:
-        >>> duration(8.25), duration(75), duration(7260)
-        ('8.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

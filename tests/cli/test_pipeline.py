@@ -188,7 +188,7 @@ def test_the_first_line_after_an_interruption_has_the_time_worked_before_it_and_
         again(2, 0.4)
         second._train_epoch()
         again(3, 0.4)
-    assert times_of(caplog) == ["60.0 s, at most 60 s left)", "17.0 s, at most 17 s left)", "12.0 s)"]
+    assert times_of(caplog) == ["60.0 s, at most 1 min 0 s left)", "17.0 s, at most 17 s left)", "12.0 s)"]
 
 
 def test_a_search_that_went_on_after_an_interruption_does_not_shorten_the_first_line(
@@ -202,7 +202,7 @@ def test_a_search_that_went_on_after_an_interruption_does_not_shorten_the_first_
     with caplog.at_level("INFO", "recbole_nasr"):
         trainer._train_epoch()
         lines(0, 0.4)
-    assert times_of(caplog) == ["20.0 s, at most 60 s left)"]
+    assert times_of(caplog) == ["20.0 s, at most 1 min 0 s left)"]
 
 
 def test_the_test_cases_are_read_only_after_the_training(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
