@@ -1,7 +1,7 @@
 """The command line in RecBole's grammar, ``--key=value``, read without evaluating anything.
 
 RecBole itself evaluates each value as Python: there ``--genotype=1-2-3`` becomes ``-4``. Here a value is a
-Python literal, ``true`` or ``false``, or else the text as written.
+Python literal, ``true`` or ``false``, names in brackets, or else the text as written.
 """
 
 from __future__ import annotations
@@ -72,15 +72,21 @@ STUDY_KEYS = (
 )
 """Keys that only mean something beside ``--study``."""
 
+_NAME = r"(?!(?:inf|nan)\b)[A-Za-z_][\w.@-]*"
+_NAMES = re.compile(rf"\[\s*{_NAME}(?:\s*,\s*{_NAME})*\s*\]")
 _NUMBER_WITH_UNDERSCORES = re.compile(r"[\d_.eE+-]*\d_\d[\d_.eE+-]*")
 
 
 def parse_value(text: str) -> Any:
     """Turn the text of a value into what it means.
 
+    Names in brackets need no quotes, which a shell takes away.
+
     Example:
         >>> parse_value("1e-3"), parse_value("[10, 20]"), parse_value("true"), parse_value("1-4")
         (0.001, [10, 20], True, '1-4')
+        >>> parse_value("[NDCG,Recall]")
+        ['NDCG', 'Recall']
     """
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -89,7 +95,7 @@ def parse_value(text: str) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return text
+        return re.split(r"\s*,\s*", text[1:-1].strip()) if _NAMES.fullmatch(text) else text
     if isinstance(value, tuple):
         return list(value)
     return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else text
@@ -125,7 +131,8 @@ def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
     """Read ``--key=value`` words.
 
     Raises:
-        ConfigError: If a word has another form, or a key is given twice with different values.
+        ConfigError: If a word has another form, a table lacks its quotes, or a key is given twice with different
+            values.
     """
     values: dict[str, Any] = {}
     for word in arguments:
@@ -136,6 +143,12 @@ def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
             msg = f"Arguments have the form `--key=value` (one word, no spaces), but got {word!r}; see --help."
             raise ConfigError(msg)
         value = (text if split_key(key)[1] in TEXT_KEYS else parse_value(text)) if equals else True
+        if isinstance(value, str) and value[:1] + value[-1:] == "{}" and key not in TEXT_KEYS:
+            msg = (
+                f"`--{key}` must be a table such as {{'inter': ['user_id']}}, but is {value}. "
+                f'A shell takes quotes away: write --{key}="{{...}}", with double quotes around it all.'
+            )
+            raise ConfigError(msg)
         if key in values and values[key] != value:
             msg = f"`--{key}` is given twice, as {values[key]!r} and {value!r}; keep one."
             raise ConfigError(msg)

@@ -175,7 +175,7 @@ def _conclude(results: list[RunResult], request: Request, command: list[str]) ->
     """Save the comparison, and show the last screen."""
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
     kept = [word for word in command if word.partition("=")[0].removeprefix("--") in _KEPT]
-    show(last_screen(results, comparison, kept))
+    show(last_screen(results, comparison, kept, quick=request.quick))
 
 
 def _run_one(run: preflight.PlannedRun, request: Request, key: str, command: list[str]) -> RunResult:

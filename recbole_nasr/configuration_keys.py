@@ -7,11 +7,16 @@ import functools
 import inspect
 import logging
 import re
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
+
+import recbole
 
 from recbole_nasr.configuration import MODELS
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.resources import available, load_yaml
+from recbole_nasr.settings_file import read_settings
 
 UNLISTED_KEYS = {
     "model": "name of the model",
@@ -37,6 +42,12 @@ UNLISTED_KEYS = {
 }
 """Keys that RecBole reads but neither lists nor has in a YAML file, with their meaning."""
 
+_READ_BY_NOBODY = {"config_file"}
+"""Keys that RecBole lists but does not read; ``--config_files`` with a letter missing would be ignored."""
+
+_INTERNAL = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
+"""Known keys that nobody means to set, so none is proposed for a mistyped one."""
+
 _NEAR = 0.8  # of a foreign script's own flags, only those that look like ours are held to be mistyped
 
 
@@ -46,7 +57,7 @@ def known_keys(config: Any) -> set[str]:
     These are RecBole's argument lists, everything in the YAML that was loaded, `UNLISTED_KEYS`, and what the
     source of the model's class reads as ``config["key"]``.
     """
-    listed = {key for keys in config.parameters.values() for key in keys}
+    listed = {key for keys in config.parameters.values() for key in keys} - _READ_BY_NOBODY
     return listed | set(config.internal_config_dict) | set(UNLISTED_KEYS) | _keys_read_by(config.model_class)
 
 
@@ -91,15 +102,28 @@ def check_keys(config: Any, *, strict: bool = False) -> None:
                 logging.getLogger().warning("--%s is not a configuration key; it is ignored.", key)
                 continue
             msg = f"{key!r}, given {origin}, is not a configuration key of {config.model}."
-            raise ConfigError(msg + (reader_of(key) or did_you_mean(key, known) or " Remove it."))
+            raise ConfigError(msg + advice(key, known))
 
 
-def reader_of(key: str) -> str:
+def advice(key: str, known: Iterable[str]) -> str:
+    """Return what to do about a key that is not ``known``, as the end of a message."""
+    ours = _reader_of(key)
+    return ours or _reader_in_recbole(key) + (did_you_mean(key, set(known) - _INTERNAL) or " Remove it.")
+
+
+def _reader_of(key: str) -> str:
     """Return a sentence on which of our models reads ``key``; empty if neither does."""
     for model, also in zip(MODELS, (f" and --model={MODELS[1]}", ""), strict=True):
         if model in available("properties/model") and key in load_yaml("properties/model", model):
             return f" It is for --model={model}{also}."
     return ""
+
+
+def _reader_in_recbole(key: str) -> str:
+    """Return a sentence on a model of RecBole that reads ``key``; empty if none does."""
+    shipped = Path(recbole.__file__).parent / "properties" / "model"
+    names = [path.stem for path in sorted(shipped.glob("*.yaml")) if key in read_settings(path)]
+    return f" It is for models of RecBole, such as {'SASRec' if 'SASRec' in names else names[0]}." if names else ""
 
 
 def _looks_like(key: str, known: set[str]) -> bool:

@@ -188,6 +188,7 @@ def _result(config: Config, record: RunRecord, trainer: Any, **found: Any) -> Ru
         seconds=dict(record.clock.seconds),
         n_parameters=sum(weight.numel() for weight in trainer.model.parameters() if weight.requires_grad),
         masks_history=bool(config["mask_history"]),
+        ranked_among=str(config["eval_args"]["mode"]["test"]),
         architecture=getattr(trainer.model, "architecture", None),
         search=getattr(trainer, "search_result", None),
         costs=getattr(trainer, "costs", None),

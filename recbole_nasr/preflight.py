@@ -12,7 +12,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from recbole_nasr import defaults
 from recbole_nasr.arguments import STUDY_KEYS, split_key
 from recbole_nasr.configuration import MODELS
-from recbole_nasr.configuration_keys import known_keys, reader_of
+from recbole_nasr.configuration_keys import advice, known_keys
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.limits import check_measures
 from recbole_nasr.model.presets import PRESETS
@@ -154,9 +154,9 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
         if name not in (known[model] if model else allowed):
             where = "on the command line" if key in request.line_settings else "in a configuration file"
             names = model or ", ".join(known)
-            hint = " It is for --study." if name in STUDY_KEYS else reader_of(name)
-            hint = hint or did_you_mean(name, {*everything, *REQUEST_KEYS, *STUDY_KEYS})
-            msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint or ' Remove it.'}"
+            hint = " It is for --study." if name in STUDY_KEYS else ""
+            hint = hint or advice(name, {*everything, *REQUEST_KEYS, *STUDY_KEYS})
+            msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint}"
             raise ConfigError(msg)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +28,7 @@ def register() -> None:
     _hook_preparation()
     _register_worker()
     _hook_flops()
+    _hide_warnings()
 
 
 def _register_models() -> None:
@@ -90,8 +92,32 @@ def _hook_config() -> None:
 
         return _set_default_parameters
 
+    def with_known_model(original: Callable[..., Any]) -> Callable[..., Any]:
+        def _get_model_and_dataset(self: Any, model: Any, dataset: Any) -> Any:
+            try:
+                return original(self, model, dataset)
+            except (ValueError, ImportError, AttributeError) as error:
+                _check_model(self.external_config_dict.get("model") if model is None else model, error)
+                raise
+
+        return _get_model_and_dataset
+
+    wrap(Config, "_get_model_and_dataset", with_known_model)
     wrap(Config, "_load_internal_config_dict", with_defaults)
     wrap(Config, "_set_default_parameters", with_data_folder)
+
+
+def _check_model(name: Any, error: Exception) -> None:
+    """Say of an unknown model that it is one; RecBole blames an optional package, which it imports at last."""
+    import recbole
+
+    shipped = Path(recbole.__file__).parent / "properties" / "model"
+    by_file = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}  # the classes that are not called like their files
+    names = sorted({*configuration.MODELS, *(by_file.get(path.stem, path.stem) for path in shipped.glob("*.yaml"))})
+    if isinstance(name, str) and name not in names:
+        hint = did_you_mean(name, names) or f" There are {', '.join(names)}."
+        msg = f"There is no model {name!r}.{hint}"
+        raise ConfigError(msg) from error
 
 
 def _use_prepared_folder(config: Any) -> None:
@@ -185,6 +211,11 @@ def _register_worker() -> None:
 
     module.run = package.run = quick_start.run
     module.run_recboles = package.run_recboles = quick_start.run_recboles
+
+
+def _hide_warnings() -> None:
+    """Hide what pandas 2 says of RecBole's code in every run; its user can do nothing about it. Other code's stays."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"recbole\.")
 
 
 def _hook_flops() -> None:

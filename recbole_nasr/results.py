@@ -77,6 +77,8 @@ class RunResult:
         step_seconds: Wall time of a training step, the median over epochs; without search, validation and test.
         preparation: How the data were prepared, as text, where this package did it.
         masks_history: Whether items of a sequence were left out of its ranking.
+        ranked_among: What a target was ranked among, the ``mode`` of RecBole's ``eval_args`` for the test: ``full`` for
+            all items, or such as ``uni100``.
         architecture: The network, where it is one of ours.
         search: How it was found, where it was searched.
         label: What it is called beside others, where the name of the model is not enough.
@@ -100,6 +102,7 @@ class RunResult:
     step_seconds: float = 0.0
     preparation: str = ""
     masks_history: bool = False
+    ranked_among: str = "full"
     architecture: Architecture | None = None
     search: SearchResult | None = None
     label: str = ""

@@ -183,9 +183,15 @@ def _check_dataset(config: Config, checked: set[tuple[object, ...]]) -> None:
         if name in known_datasets():
             return  # downloaded when the run loads it
         own = [path.name for path in folder.parent.glob("*") if (path / f"{path.name}.inter").is_file()]
+        before = any(folder.parent.glob(f"{name}-*/{REPORT_FILE}"))
+        hint = (
+            " It was prepared from a file before: name that again, --source=FILE."
+            if before
+            else did_you_mean(name, [*own, *known_datasets()])
+        )
         msg = (
             f"There is no data set {name!r}: no file {folder / f'{name}.inter'}, and no data set that comes "
-            f"with this package or RecBole.{did_you_mean(name, [*own, *known_datasets()])}"
+            f"with this package or RecBole.{hint}"
         )
         raise DataError(msg)
     files = [f"{name}.{part}.inter" for part in config["benchmark_filename"] or ()] or [f"{name}.inter"]

@@ -139,6 +139,18 @@ def test_a_key_of_another_model_of_ours_is_refused_with_that_model() -> None:
 
 
 @pytest.mark.usefixtures("shipped")
+def test_a_key_of_recboles_own_models_is_refused_with_one_of_them() -> None:
+    with pytest.raises(ConfigError, match=r"'loss_type'.* It is for models of RecBole, such as SASRec\. Remove it\.$"):
+        plain_config(NASR, loss_type="CE")
+
+
+@pytest.mark.usefixtures("shipped")
+def test_a_key_that_recbole_lists_but_does_not_read_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"'config_file'.*Did you mean 'config_files'\?"):
+        plain_config(NASR, config_file="tiny.yaml")
+
+
+@pytest.mark.usefixtures("shipped")
 def test_a_mistyped_key_on_the_command_line_is_refused_but_not_a_foreign_flag(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import recbole_nasr
 from recbole_nasr import configuration, quick_start
 from recbole_nasr.data import prepare
 from recbole_nasr.data.autoregressive import NASRDataset
-from recbole_nasr.errors import DataError
+from recbole_nasr.errors import ConfigError, DataError
 from recbole_nasr.registration import known_datasets, register
 
 SASREC = {"train_neg_sample_args": None, "state": "ERROR"}
@@ -45,6 +46,28 @@ def test_our_models_need_no_configuration_file(name: str, toy: Path) -> None:
     config = Config(name, "toy", config_dict={"data_path": str(toy)})
     assert config["train_neg_sample_args"]["distribution"] == "none"
     assert isinstance(create_dataset(config), NASRDataset)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("NASRS", "NASR"), ("SASREC", "SASRec"), ("Lightgcn", "LightGCN")])
+def test_an_unknown_model_is_refused_with_the_nearest(wrong: str, right: str) -> None:
+    with pytest.raises(ConfigError, match=rf"There is no model '{wrong}'\. Did you mean '{right}'\?"):
+        Config(wrong, "ml-100k")
+    with pytest.raises(ConfigError, match=f"'{right}'"):
+        Config(dataset="ml-100k", config_dict={"model": wrong})
+
+
+def test_a_model_that_is_known_keeps_its_own_error() -> None:
+    with pytest.raises(ImportError, match="lightgbm"):
+        Config("LightGBM", "ml-100k")
+
+
+def test_warnings_about_recboles_code_are_hidden_and_no_others() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        register()
+        for module in ("recbole.data.dataset.dataset", "recbole_nasr.data", "mine"):
+            warnings.warn_explicit(module, FutureWarning, "file.py", 1, module=module)
+    assert [str(warning.message) for warning in caught] == ["recbole_nasr.data", "mine"]
 
 
 def test_registering_again_changes_nothing() -> None:

@@ -50,6 +50,13 @@ class NASRDataset(LazySequentialDataset):
             hint = did_you_mean(str(scheme), TRAIN_SCHEMES)
             msg = f"train_scheme must be one of {', '.join(TRAIN_SCHEMES)}, not {scheme!r}.{hint}"
             raise ConfigError(msg)
+        if self.benchmark_filename_list is not None and self.config["model"] == "NASRSearch":
+            msg = (
+                f"benchmark_filename of {self.dataset_name!r} gives one target per row, but NASRSearch needs whole "
+                "histories. Search on <name>.inter without benchmark_filename, then train the architecture here with "
+                "model NASR and train_scheme: prefix."
+            )
+            raise DataError(msg)
         if self.benchmark_filename_list is not None and scheme != "prefix":
             msg = (
                 f"benchmark_filename of {self.dataset_name!r} gives one target per row and not whole histories, so "

@@ -14,7 +14,7 @@ from recbole_nasr.report.intervals import metric_intervals
 from recbole_nasr.report.screen import retrain_words
 from recbole_nasr.report.selection import selection_table, selection_verdicts
 from recbole_nasr.report.selection_figure import save_selection_figure
-from recbole_nasr.report.table import markdown_table
+from recbole_nasr.report.table import markdown_table, ranking_text
 from recbole_nasr.results import RunResult
 
 _UNTOUCHED = {
@@ -56,9 +56,11 @@ def report_text(result: RunResult, command: Sequence[str]) -> str:
 
 def _how_measured(result: RunResult) -> str:
     masked = "left out of" if result.masks_history else "kept in"
+    over = f"over all items; items of the history are {masked} the ranking."
+    if result.ranked_among != "full":  # RecBole draws no item of the history
+        over = f"{ranking_text(result.ranked_among)}; they do not compare with metrics over all items."
     lines = [
-        "Test metrics of the weights with the best validation score, over all items; items of the history "
-        f"are {masked} the ranking. The test cases were read once, at the end."
+        f"Test metrics of the weights with the best validation score, {over} The test cases were read once, at the end."
     ]
     if result.valid:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in result.valid.items())

@@ -14,7 +14,7 @@ from recbole_nasr.report.comparison_figure import save_comparison_figure
 from recbole_nasr.report.drawing import architecture_drawing
 from recbole_nasr.report.intervals import differences, differences_text, metric_intervals
 from recbole_nasr.report.selection import selection_verdicts
-from recbole_nasr.report.table import heading, markdown_table, table_rows, text_table
+from recbole_nasr.report.table import heading, markdown_table, ranking_text, table_rows, text_table
 from recbole_nasr.results import RunResult, load_ranks
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.statistics import CONFIDENCE
@@ -44,12 +44,22 @@ def save_comparison(results: Sequence[RunResult], runs_dir: Path, name: str) -> 
     return folder.path
 
 
-def last_screen(results: Sequence[RunResult], comparison: Path | None = None, kept: Sequence[str] = ()) -> str:
-    """Return the last screen of a command: table, differences, architectures, folders, commands to try next."""
+def last_screen(
+    results: Sequence[RunResult], comparison: Path | None = None, kept: Sequence[str] = (), *, quick: bool = False
+) -> str:
+    """Return the last screen of a command: table, differences, architectures, folders, commands to try next.
+
+    Args:
+        results: The runs of the command.
+        comparison: Folder of their comparison, if there are several.
+        kept: See :func:`next_commands`.
+        quick: See :func:`next_commands`.
+    """
     first = results[0]
     intervals = [metric_intervals(result) for result in results]
     below = f"; below each metric its {CONFIDENCE:.0%} interval over the test cases" if any(intervals) else ""
-    parts = [f"Test results on {first.dataset}, full ranking over all items{below}", text_table(results, intervals)]
+    parts = [f"Test results on {first.dataset}, {ranking_text(first.ranked_among)}{below}"]
+    parts.append(text_table(results, intervals))
     if len(results) > 1 and (found := differences(results)):
         parts.append(differences_text(found, first.name))
     for result in results:
@@ -62,7 +72,8 @@ def last_screen(results: Sequence[RunResult], comparison: Path | None = None, ke
             parts.append(_indented("\n".join(candidates_verdict(result.verification, result.search))))
     folders = [result.folder.path for result in results] + ([comparison] if comparison else [])
     parts.append("Written to\n" + _indented("\n".join(_with_pictures(folder) for folder in folders)))
-    parts.append("Next\n" + _indented("\n".join(next_commands(results, kept))))
+    following = [f"# {purpose}\n{command}" for purpose, command in next_commands(results, kept, quick=quick).items()]
+    parts.append("Next\n" + _indented("\n".join(following)))
     return "\n" + "\n\n".join(parts)
 
 
@@ -72,50 +83,62 @@ def _with_pictures(folder: Path) -> str:
     return f"{folder}  ({', '.join(worth_a_look)})" if worth_a_look else str(folder)
 
 
-def next_commands(results: Sequence[RunResult], kept: Sequence[str] = ()) -> list[str]:
-    """Return commands to try next.
+def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, quick: bool = False) -> dict[str, str]:
+    """Return commands to try next, by what they are for.
 
     Args:
         results: The runs of this command.
         kept: Words of the command line that the next commands need too, such as ``--data_path=data``.
+        quick: Whether the runs have the small settings of ``--quick``, which another search should not have.
     """
     run = program()
     data = shlex.join([f"--dataset={results[0].dataset}", *kept])
     names = [result.model for result in results]
     found = next((result for result in results if result.search is not None), None)
-    commands = []
+    commands = {}
     if found is not None:
-        commands.append(f"{run} --model=NASR {retrain_words(found)} {data} --seed={found.seed + 1}")
-        commands.append(f"{run} --model=NASRSearch {data} --seed={found.seed + 1}")
+        same = "" if quick else f" {_settings_word(found)}"
+        commands["train this network with another seed"] = (
+            f"{run} --model=NASR {retrain_words(found)} {data} --seed={found.seed + 1}"
+        )
+        if quick:
+            commands["search at full size"] = f"{run} --model=NASRSearch {data}"
+        else:
+            commands["search with another seed"] = f"{run} --model=NASRSearch{same} {data} --seed={found.seed + 1}"
         if found.verification is None:
-            commands.append(f"{run} --model=NASRSearch {data} --search_verify=3")
+            commands["let training decide between the candidates of the search"] = (
+                f"{run} --model=NASRSearch{same} {data} --search_verify=3"
+            )
     if "NASRSearch" not in names:
-        commands.append(f"{run} --model=NASRSearch {data}")
+        commands["search a network for these data, with the default settings"] = f"{run} --model=NASRSearch {data}"
     if not set(names) - set(MODELS):
         ours = retrain_words(found or results[0])
-        commands.append(f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}")
-    commands += _use_commands(found or results[-1])
-    commands.append(shlex.join(["tensorboard", f"--logdir={results[0].folder.path.parent}"]))
+        commands["compare it with models of RecBole"] = f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}"
+    commands |= _use_commands(found or results[-1])
+    commands["see the curves of all runs"] = shlex.join(["tensorboard", f"--logdir={results[0].folder.path.parent}"])
     return commands
 
 
-def _use_commands(result: RunResult) -> list[str]:
+def _use_commands(result: RunResult) -> dict[str, str]:
     """Return commands that use the run: to recommend for the sequence of its first test case, and to export it."""
     run, folder = program(), result.folder.path
     try:
         user = str(load_ranks(folder)["sequence"].iloc[0])
     except (NASRError, IndexError):
-        return []
-    commands = [f"{run} {shlex.join([f'--recommend={folder}', f'--user={user}', '--k=5'])}"]
+        return {}
+    commands = {"recommend": f"{run} {shlex.join([f'--recommend={folder}', f'--user={user}', '--k=5'])}"}
     if result.model in MODELS:
-        commands.append(f"{run} {shlex.join(['--export=torch', f'--run={folder}'])}")
+        commands["export the network for a server"] = f"{run} {shlex.join(['--export=torch', f'--run={folder}'])}"
     return commands
 
 
 def retrain_words(result: RunResult) -> str:
     """Return the words of a command that trains the network of ``result`` again, with the same settings."""
-    folder = result.folder.path
-    return shlex.join([f"--architecture={folder}", f"--config_files={folder / 'settings.yaml'}"])
+    return f"{shlex.join([f'--architecture={result.folder.path}'])} {_settings_word(result)}"
+
+
+def _settings_word(result: RunResult) -> str:
+    return shlex.join([f"--config_files={result.folder.path / 'settings.yaml'}"])
 
 
 def _indented(text: str) -> str:

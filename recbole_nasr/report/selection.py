@@ -87,7 +87,8 @@ def _verdict(number: int, block: BlockRanking) -> str:
         if block.collapsed
         else ""
     )
-    budget = f"; {len(block.over_budget):,} of its paths are over budget" if block.over_budget else ""
+    n_over = len(block.over_budget)
+    budget = f"; {n_over:,} of its paths {'is' if n_over == 1 else 'are'} over budget" if n_over else ""
     return f"Block {number} {text}{budget}{sample}{_doubts(block)}{collapse}."
 
 

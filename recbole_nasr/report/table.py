@@ -13,6 +13,19 @@ Interval = tuple[float, float]
 _FACTS = ("epochs", "best epoch", "seconds", "parameters")
 
 
+def ranking_text(mode: str) -> str:
+    """Return what a target was ranked among, from the ``mode`` of RecBole's ``eval_args``.
+
+    Example:
+        >>> ranking_text("full"), ranking_text("uni100")
+        ('full ranking over all items', 'each target ranked among 100 items drawn uniformly, not among all')
+    """
+    how = {"uni": "drawn uniformly", "pop": "drawn by popularity"}.get(mode[:3])
+    if how is None:
+        return "full ranking over all items" if mode == "full" else f"ranking of mode {mode}"
+    return f"each target ranked among {mode[3:]} items {how}, not among all"
+
+
 def table_rows(results: Sequence[RunResult]) -> tuple[list[str], list[list[Any]]]:
     """Return header and rows with unrounded numbers.
 

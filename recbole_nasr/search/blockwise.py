@@ -96,7 +96,7 @@ class BlockwiseSearch:
             for prefix in prefixes:
                 paths = self.budget.with_way_on(paths, tuple(op for path in prefix for op in path))
             n_paths = len(prefixes) * len(paths)
-            label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} paths)"
+            label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} path{'s' * (n_paths != 1)})"
             self.keeper.stage(label)
             with open_progress(state.objective.work(n_paths), label, unit="path") as progress:
                 scores = state.objective.score_within_memory(prefixes, paths, progress)

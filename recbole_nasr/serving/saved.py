@@ -104,8 +104,9 @@ def find_run(name: str | Path) -> SavedRun:
 
 
 def saved_runs(runs_dir: Path) -> Iterator[SavedRun]:
-    """Yield all runs below ``<runs_dir>/<dataset>/``, newest first within a data set."""
-    for path in sorted(runs_dir.glob("*/*/run.json"), key=lambda path: (path.parts[-3], path.parts[-2]), reverse=True):
+    """Yield all runs below ``<runs_dir>/<dataset>/``: data sets by name, and the newest run of each first."""
+    newest_first = sorted(runs_dir.glob("*/*/run.json"), key=lambda path: path.parts[-2], reverse=True)
+    for path in sorted(newest_first, key=lambda path: path.parts[-3]):
         yield _listed_run(path.parent)
 
 

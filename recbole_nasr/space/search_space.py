@@ -15,6 +15,8 @@ from recbole_nasr.space.architecture import MAX_LAYERS, Architecture
 Path = tuple[int, ...]
 """One operation index per layer of a block."""
 
+_SMALL = 10**6  # networks, of which people like to read the number itself
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -156,6 +158,8 @@ class SearchSpace:
         return self.architecture([self.sample_paths(block, 1, rng)[0] for block in range(self.n_blocks)])
 
     def size_text(self) -> str:
-        """Return the size of the space for people, such as ``4^16 (10^9.6)``."""
-        exponent = self.n_layers * math.log10(len(self.operations))
-        return f"{len(self.operations)}^{self.n_layers} (10^{exponent:.1f})"
+        """Return the size of the space for people, such as ``4^16 (10^9.6)``, or ``4^4 = 256`` where it is small."""
+        power = f"{len(self.operations)}^{self.n_layers}"
+        if self.n_architectures < _SMALL:
+            return f"{power} = {self.n_architectures:,}"
+        return f"{power} (10^{self.n_layers * math.log10(len(self.operations)):.1f})"

@@ -75,7 +75,8 @@ def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
         trials = asked.n_trials or asked.definition.n_trials
         return "" if trials >= _TRIALS else f"{trials} trials"
     foreign = {run.label for run in runs if run.record.model not in ("NASR", "NASRSearch")}
-    other = f"{len(foreign)} rows are RecBole's own networks with their own defaults; " if foreign else ""
+    rows = "1 row is" if len(foreign) == 1 else f"{len(foreign)} rows are"
+    other = f"{rows} RecBole's own networks with their own defaults; " if foreign else ""
     return other + "no baseline was tuned (--study=tune does)"
 
 

@@ -30,6 +30,13 @@ def request(*words: str) -> Request:
         ("NDCG@20", "NDCG@20"),
         ("[0,inf)", "[0,inf)"),
         ("'quoted'", "quoted"),
+        ("[NDCG,Recall]", ["NDCG", "Recall"]),
+        ("[ item_id_list ]", ["item_id_list"]),
+        ("[True,None]", [True, None]),
+        ("[0,inf]", "[0,inf]"),
+        ("[inf]", "[inf]"),
+        ("[a b]", "[a b]"),
+        ("[a,]", "[a,]"),
         ("", ""),
     ],
 )
@@ -46,6 +53,14 @@ def test_text_that_recbole_would_evaluate_stays_text(text: str) -> None:
 @given(st.text(max_size=40))
 def test_any_text_becomes_plain_data(text: str) -> None:
     assert isinstance(parse_value(text), (bool, int, float, str, list, dict, type(None)))
+
+
+@pytest.mark.parametrize("word", ["--load_col={inter:[user_id]}", "--eval_args={split:{RS:[8,1,1]},mode:full}"])
+def test_a_table_whose_quotes_the_shell_took_is_refused_with_how_to_write_it(word: str) -> None:
+    key = word.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"must be a table.*write {key}=\"\{{\.\.\.\}}\""):
+        parse_line([word])
+    assert parse_line(["--load_col={'inter':['user_id']}"]) == {"load_col": {"inter": ["user_id"]}}
 
 
 def test_everything_after_the_first_equals_sign_is_the_value() -> None:

@@ -268,6 +268,13 @@ def test_an_unknown_data_set_names_the_nearest_one_the_user_has() -> None:
         check(dataset="toyy")
 
 
+def test_a_data_set_that_was_prepared_from_a_file_needs_that_file_again(data: Path) -> None:
+    (data / "shop-0123abcd").mkdir()
+    (data / "shop-0123abcd" / "report.json").write_text("{}")
+    with pytest.raises(DataError, match=r"no data set 'shop'.* name that again, --source=FILE\.$"):
+        check(dataset="shop")
+
+
 def test_a_folder_without_interactions_is_refused(data: Path) -> None:
     (data / "hollow").mkdir()
     with pytest.raises(DataError, match=r"hollow\.inter"):

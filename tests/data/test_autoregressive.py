@@ -158,6 +158,10 @@ def test_benchmark_files_are_refused_with_what_to_do(tmp_path: Any, make_config:
     keys = {"benchmark_filename": ["train", "valid", "test"], "alias_of_item_id": ["item_id_list"]}
     with pytest.raises(DataError, match="benchmark_filename"):
         NASRDataset(make_config("toy", tmp_path, load_col=None, **keys)).build()
+    for scheme in ("autoregressive", "prefix"):  # a search never uses prefixes
+        config = make_config("toy", tmp_path, load_col=None, model="NASRSearch", train_scheme=scheme, **keys)
+        with pytest.raises(DataError, match="NASRSearch needs whole histories"):
+            NASRDataset(config).build()
 
 
 def test_random_order_of_the_file_does_not_change_the_rows(tmp_path: Any, make_config: Any) -> None:

@@ -123,14 +123,14 @@ def test_files_report_and_screen_tell_of_the_candidates(
     assert "medians at batch 1 on Some CPU" in report
     assert (folder / "front.svg").stat().st_size > 0
     assert "5 networks were trained" in last_screen([result])
-    assert not any("search_verify" in command for command in next_commands([result]))
+    assert not any("search_verify" in command for command in next_commands([result]).values())
 
 
 def test_an_unverified_network_is_said_to_be_one(make_result: Callable[..., RunResult], search: SearchResult) -> None:
     result = make_result("NASRSearch", architecture=search.architecture, search=search, costs=COSTS)
     save_report(result, ["run"])
     assert "taken on the score of the search alone" in (result.folder.path / "report.md").read_text()
-    assert any("--search_verify=3" in command for command in next_commands([result]))
+    assert any("--search_verify=3" in command for command in next_commands([result]).values())
 
 
 def test_the_figure_is_the_same_file_for_the_same_run(

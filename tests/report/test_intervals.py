@@ -135,8 +135,8 @@ def test_the_drawing_has_a_sign_for_the_kind_of_every_layer() -> None:
 
 def test_the_next_commands_use_the_run_for_somebody_in_its_data(make_tested: Make) -> None:
     result = make_tested("NASR", GOOD)
-    commands = next_commands([result])
+    commands = next_commands([result]).values()
     assert any(f"--recommend={result.folder.path} --user=s000 " in line for line in commands)
     assert any(f"--export=torch --run={result.folder.path}" in line for line in commands)
-    theirs = next_commands([make_tested("SASRec", GOOD)])
+    theirs = next_commands([make_tested("SASRec", GOOD)]).values()
     assert not any("--export" in line for line in theirs)

@@ -148,6 +148,14 @@ def test_the_report_tells_what_was_measured_how(make_result: Make, search: Searc
     assert "history are left out of the ranking" in report_text(make_result(masks_history=True), [])
 
 
+def test_metrics_on_sampled_items_are_said_to_be_that(make_result: Make) -> None:
+    sampled = make_result(ranked_among="pop50")
+    for text in (report_text(sampled, []), last_screen([sampled])):
+        assert "each target ranked among 50 items drawn by popularity, not among all" in text
+        assert "over all items;" not in text
+        assert "full ranking" not in text
+
+
 def test_the_report_of_a_model_of_recbole_has_no_architecture_but_its_caveat(make_result: Make) -> None:
     text = report_text(make_result("NextItNet"), [])
     assert "## Architecture" not in text
@@ -201,7 +209,8 @@ def test_the_last_screen_has_table_architecture_folder_and_next_commands(
 
 
 def test_the_next_commands_find_the_same_data(make_result: Make) -> None:
-    (command, *_) = next_commands([make_result("SASRec")], ["--data_path=my data"])
+    commands = next_commands([make_result("SASRec")], ["--data_path=my data"])
+    command = commands["search a network for these data, with the default settings"]
     assert command == "python run_nasr.py --model=NASRSearch --dataset=ml '--data_path=my data'"
 
 
@@ -215,7 +224,7 @@ def test_the_next_commands_are_commands_of_this_program(make_result: Make, searc
     result.folder.write_text(
         "settings.yaml", "model: NASRSearch\nsearch_epochs: 3\nn_layers: 4\n"
     )  # as every run has it
-    commands = next_commands([result])
+    commands = [*next_commands([result]).values(), *next_commands([result], quick=True).values()]
     ours = [shlex.split(line)[2:] for line in commands if line.startswith("python run_nasr.py ")]
     assert ours
     comparisons = [line for line in commands if "SASRec,NextItNet" in line]
@@ -224,9 +233,22 @@ def test_the_next_commands_are_commands_of_this_program(make_result: Make, searc
         assert build_request(parse_line(words)).dataset == "ml"
 
 
+def test_another_search_has_the_settings_of_the_one_before_unless_that_was_quick(
+    make_result: Make, search: SearchResult
+) -> None:
+    result = make_result("NASRSearch", search=search, architecture=search.architecture)
+    settings = f"--config_files={result.folder.path}/settings.yaml"
+    again = [command for command in next_commands([result]).values() if "--model=NASRSearch" in command]
+    assert len(again) == 2
+    assert all(settings in command for command in again)
+    full = [command for command in next_commands([result], quick=True).values() if "--model=NASRSearch" in command]
+    assert full[0] == "python run_nasr.py --model=NASRSearch --dataset=ml"
+    assert not any("settings.yaml" in command for command in full)
+
+
 def test_the_budget_is_said_where_it_took_paths_out() -> None:
     block = replace(ranking([0.1, 0.5, 0.7], selected=1, ties=(1,)), over_budget=(0,))
     [verdict] = selection_verdicts(SearchResult(Architecture.parse("tcn_d1_2"), (block,)))
     assert (
-        "Block 1 has a best path beyond the noise of the held-out sequences; 1 of its paths are over budget" in verdict
+        "Block 1 has a best path beyond the noise of the held-out sequences; 1 of its paths is over budget" in verdict
     )

@@ -48,6 +48,14 @@ def test_runs_are_listed_newest_first_with_their_results(
     assert found[1][5:] == [f"{value:.4f}" for value in list(test.values())[:4]]
 
 
+def test_data_sets_are_listed_by_name_and_their_newest_run_first(tmp_path: Path) -> None:
+    for run in ("shop/1-NASR", "ml/1-NASR", "ml/3-SASRec", "ml/2-NASR"):
+        (tmp_path / run).mkdir(parents=True)
+        (tmp_path / run / "run.json").write_text("{}")
+    words = [line.split()[0] for line in runs_text(tmp_path).splitlines() if "/" in line]
+    assert words == [str(tmp_path / run) for run in ("ml/3-SASRec", "ml/2-NASR", "ml/1-NASR", "shop/1-NASR")]
+
+
 def test_an_unfinished_run_is_listed_without_results(write_run: Callable[..., Path]) -> None:
     folder = write_run("1", [1, 2])
     (folder / "metrics.json").unlink()

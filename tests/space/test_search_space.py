@@ -55,6 +55,7 @@ def test_the_papers_block_has_256_paths_and_the_space_4_to_the_16() -> None:
     assert space.n_paths(0) == len(list(space.paths(0))) == 256
     assert space.n_architectures == 4**16
     assert space.size_text() == "4^16 (10^9.6)"
+    assert SearchSpace.build(FOUR, 6, 2).size_text() == "4^6 = 4,096"
 
 
 def test_paths_come_in_lexicographic_order() -> None:
