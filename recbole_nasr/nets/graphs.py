@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from recbole_nasr.rng import RandomPlace
+
 _LOG = logging.getLogger("recbole_nasr")
 
 WARM_UP = 3
@@ -43,7 +45,7 @@ class GraphedStep:
     tensors at fixed addresses, but no value on the host, and must update weights and the state of an optimiser in
     place. The first steps of each shape are run normally, on a separate stream as capturing requires; in the last of
     them torch refuses any operation that waits for the device, which a graph cannot record. Without a GPU, or if
-    something cannot be captured, the function is just called.
+    something cannot be captured, the function is just called, with the random numbers that the attempt had.
 
     Args:
         function: Maps tensors to one tensor.
@@ -92,6 +94,7 @@ class GraphedStep:
         n_warm = self._n_warm[shapes] = self._n_warm.get(shapes, 0) + 1
         if n_warm < WARM_UP:
             return self._aside(inputs)
+        before = RandomPlace(inputs[0].device, self._generators)
         try:
             if n_warm == WARM_UP:
                 with waiting_refused():
@@ -100,6 +103,7 @@ class GraphedStep:
             return captured.replay(inputs)
         except RuntimeError as error:
             self._give_up(error)
+        before.go_back()  # what the failed attempt has drawn is drawn again
         return self._function(*inputs)  # only now nothing of the failed attempt is left
 
     def _give_up(self, error: RuntimeError) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -213,6 +214,47 @@ def test_a_step_that_reads_a_value_back_is_not_captured_and_the_message_says_why
     required = GraphedStep(lambda x: x * x.item(), "training step", required=True)
     with pytest.raises(RuntimeError, match="called a synchronizing"):
         [required(torch.tensor(1.0)) for _ in range(6)]
+
+
+@pytest.mark.parametrize("fails_in", ["the last warm-up", "the capture"])
+def test_a_step_that_cannot_be_captured_is_repeated_with_the_same_random_numbers(
+    tapes: list[Any], monkeypatch: pytest.MonkeyPatch, fails_in: str
+) -> None:
+    place = []  # where the step is while it must not wait
+
+    @contextmanager
+    def watched(*_: Any) -> Iterator[None]:
+        place.append("the last warm-up")
+        try:
+            yield
+        finally:
+            place.pop()
+
+    def capture(step: GraphedStep, inputs: tuple[torch.Tensor, ...]) -> Any:
+        place.append("the capture")
+        try:
+            return step._function(*inputs)
+        finally:
+            place.pop()
+
+    def drawn(generator: torch.Generator, x: torch.Tensor) -> torch.Tensor:
+        found = torch.nn.functional.dropout(x).sum() + torch.rand((), generator=generator)
+        if place == [fails_in]:
+            msg = "called a synchronizing CUDA operation"
+            raise RuntimeError(msg)
+        return found
+
+    monkeypatch.setattr(graphs, "waiting_refused", watched)
+    monkeypatch.setattr(GraphedStep, "_capture", capture)
+    found = []
+    for captured in (False, True):
+        torch.manual_seed(3)
+        rng = torch.Generator().manual_seed(1)
+        function = partial(drawn, rng)
+        step = GraphedStep(function, "step", generators=[rng]) if captured else function
+        found.append([float(step(torch.ones(50))) for _ in range(6)])
+    assert found[1] == found[0]
+    assert len(set(found[0])) == 6
 
 
 def test_a_replayed_step_uses_the_values_it_is_given_and_only_those_of_the_host_that_its_key_stands_for(
