@@ -18,13 +18,14 @@ from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.distributed import first_process_first, world_size
-from recbole_nasr.errors import ConfigError, NASRError
+from recbole_nasr.errors import ConfigError, MemoryLimitError, ModelError, NASRError, NumericalError
 from recbole_nasr.help import help_text
 from recbole_nasr.identity import run_key
 from recbole_nasr.isolation import bare_command_line
 from recbole_nasr.keeping import Terminated, signals_stop
 from recbole_nasr.launch import Launch, joined_processes, output_folder
 from recbole_nasr.machine import keep_freed_memory, program, versions
+from recbole_nasr.model_errors import DISK_REFUSES
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
@@ -38,7 +39,7 @@ OK, USER_ERROR, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
 _FULL = "cannot be written ({reason}); free space there, or name another folder. What was there before is untouched."
 _STORAGE = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG), _FULL),
+    **dict.fromkeys(DISK_REFUSES, _FULL),
     errno.EACCES: "cannot be read or written ({reason}); check its permissions, or name another.",
 }
 """What the disk may refuse, and what is said of it; any other error of the system is one of the program."""
@@ -53,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the program's name; those of this process when left out.
 
     Returns:
-        0 when all models ran, 2 after an error of the user (one line on standard error), 130 after Ctrl-C and 143 after
-        SIGTERM, the state saved. An error of the program is not caught.
+        0 when all models ran, 2 after an error of the user or of one of RecBole's models (one line on standard error),
+        130 after Ctrl-C and 143 after SIGTERM, the state saved. An error of the program is not caught.
     """
     accept_any_character()
     words = join_compared(sys.argv[1:] if argv is None else argv)
@@ -130,14 +131,30 @@ def _run(request: Request, command: list[str]) -> None:
     if request.prepare:
         return
     results: list[RunResult] = []
+    failed: list[str] = []
     keys = [_key(run, request) for run in planned]
     with opened_comparison(request.runs_dir, request.dataset, keys, fresh=request.fresh) as comparison:
         try:
-            _run_all(request, list(zip(planned, keys, strict=True)), command, results, comparison)
+            _run_all(request, list(zip(planned, keys, strict=True)), command, results, failed, comparison)
         finally:  # an interruption or error of a later model takes nothing from the earlier ones
             if results:
                 _conclude(results, request, command)
+        _refuse_failed(failed, len(planned))
         comparison.done()
+
+
+def _refuse_failed(failed: Sequence[str], n_planned: int) -> None:
+    """End a comparison of which runs ended in an error that was shown.
+
+    Raises:
+        ModelError: If there are any.
+    """
+    if failed:
+        msg = (
+            f"{len(failed)} of {n_planned} runs ended in an error, shown above: {', '.join(failed)}. The others are "
+            "kept; the same command takes them over and tries only these again."
+        )
+        raise ModelError(msg)
 
 
 def _key(run: preflight.PlannedRun, request: Request) -> str:
@@ -151,9 +168,13 @@ def _run_all(
     planned: Sequence[tuple[preflight.PlannedRun, str]],
     command: list[str],
     results: list[RunResult],
+    failed: list[str],
     comparison: OpenComparison,
 ) -> None:
-    """Run everything that is not finished yet, adding what it gives to ``results`` at once."""
+    """Run everything that is not finished yet, adding what it gives to ``results`` at once, or its name to ``failed``.
+
+    An error of one model does not end a comparison, unless there are several processes: others may not have had it.
+    """
     with shown_on_screen():
         for number, (run, key) in enumerate(planned, start=1):
             place = f" ({number} of {len(planned)})" if len(planned) > 1 else ""
@@ -167,8 +188,15 @@ def _run_all(
                 changed = [name for name in quick_settings(run.model) if name in run.settings]
                 small = ", ".join(f"{name}={run.settings[name]}" for name in changed)
                 show(f"--quick: a first look, not a result; {small}")
-            results.append(_run_one(run, request, key, command))
-            comparison.keep(results[-1])
+            try:
+                results.append(_run_one(run, request, key, command))
+            except (ModelError, NumericalError, MemoryLimitError) as error:
+                if len(planned) == 1 or world_size() > 1:
+                    raise
+                show_error(f"{run.name}{place}: {error}")
+                failed.append(run.name)
+            else:
+                comparison.keep(results[-1])
 
 
 def _conclude(results: list[RunResult], request: Request, command: list[str]) -> None:

@@ -54,6 +54,10 @@ class MemoryLimitError(NASRError, MemoryError):
     """Work that does not fit into the memory of a GPU, however small its parts."""
 
 
+class ModelError(NASRError):
+    """One of RecBole's own models cannot be built, trained or measured with its settings, or several runs ended so."""
+
+
 class StoppedError(NASRError):
     """A run that whoever watches its validation scores has ended early."""
 

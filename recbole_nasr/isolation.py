@@ -24,6 +24,9 @@ from tqdm import tqdm
 from recbole_nasr.determinism import restored_determinism
 from recbole_nasr.patching import swapped
 
+LOG_FILE = "run.log"
+"""Log messages and warnings of a run, in its folder."""
+
 _COLOUR = re.compile(r"\x1B\[[0-?]*[ -/]*[@-~]")
 
 
@@ -111,7 +114,7 @@ def isolated_run(folder: Path) -> Iterator[None]:
         bare_command_line(),
         restored_visible_devices(),
         restored_determinism(),
-        log_to_file(folder / "run.log"),
+        log_to_file(folder / LOG_FILE),
         trainer_output_in(folder / "tensorboard"),
     ):
         yield

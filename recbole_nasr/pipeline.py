@@ -25,14 +25,15 @@ from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.determinism import be_deterministic, explained_refusals
 from recbole_nasr.distributed import from_first, world_size
 from recbole_nasr.epochs import EpochLines, stages_of
-from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
+from recbole_nasr.errors import MemoryLimitError, NASRError, NumericalError
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.keeping import Keeper, packed, unpacked
 from recbole_nasr.launch import process_settings
 from recbole_nasr.machine import device_name
+from recbole_nasr.model_errors import explained_model_errors
 from recbole_nasr.nets.memory import ran_out
 from recbole_nasr.results import RunResult, save_items, save_ranks, save_result
-from recbole_nasr.run_data import load_data, preparation_text, refusals
+from recbole_nasr.run_data import load_data, preparation_text
 from recbole_nasr.runs import RunFolder, RunRecord
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.stages import StageClock
@@ -76,6 +77,7 @@ def run_model(
 
     Raises:
         DataError: If the data are too small to have training, validation and test cases.
+        ModelError: If one of RecBole's own models ends in an error of its own.
     """
     keeper = keeper or Keeper()
     if world_size() > 1:
@@ -141,10 +143,10 @@ def _run(
 
 def _build_trainer(config: Config, train_dataset: Any, folder: RunFolder) -> Any:
     """Return RecBole's or our trainer of a new network, which saves its best weights in ``folder``."""
-    with refusals(ConfigError, f"{config['model']} cannot be built"):
+    with explained_model_errors(config, folder.path, "built"):
         network = get_model(config["model"])(config, train_dataset).to(config["device"])
-    logging.getLogger().info(network)
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
+        logging.getLogger().info(network)
+        trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, network)
     trainer.saved_model_file = from_first(str(folder.path / CHECKPOINT))
     return trainer
 
@@ -155,7 +157,7 @@ def _train(
     """Train, going on from the state that ``keeper`` has; return the validation metrics of the best epoch."""
     with keeper.part("seconds", record.clock.elapsed), record.clock.stage("training"):
         try:
-            with explained_refusals():
+            with explained_model_errors(trainer.config, record.folder.path, "trained"), explained_refusals():
                 fit = KeptFit(trainer, loaders, keeper, epochs)
                 return _numbers(fit.run(show_progress=show_progress, callback_fn=epochs))
         finally:  # what was trained before an interruption is kept
@@ -167,7 +169,7 @@ def _test(
     trainer: Any, test_data: Any, epochs: EpochLines, record: RunRecord, *, show_progress: bool
 ) -> dict[str, float]:
     """Evaluate the weights of the best epoch on the test cases, once; return the metrics and save the ranks."""
-    with record.clock.stage("test"):
+    with record.clock.stage("test"), explained_model_errors(trainer.config, record.folder.path, "tested"):
         test = _numbers(trainer.evaluate(test_data, show_progress=show_progress))
         for name, value in test.items():
             trainer.tensorboard.add_scalar(f"test/{name}", value, epochs.best_epoch)
@@ -207,8 +209,8 @@ def _last_state_named(keeper: Keeper) -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if not ran_out(error):
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, NASRError) or not ran_out(error):
             raise
         kept = keeper.describe()
         msg = f"The run does not fit into memory; lower `train_batch_size`, `eval_batch_size` or the model. {kept}"

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from recbole_nasr import epochs, pipeline, run_data
-from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.errors import ConfigError, DataError, ModelError
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.quick_start import run_recbole
 from recbole_nasr.results import RunResult
@@ -256,7 +256,7 @@ def test_filters_that_leave_nothing_are_one_clear_error(toy: Path) -> None:
 
 
 def test_a_network_that_cannot_be_built_is_one_clear_error(toy: Path) -> None:
-    with pytest.raises(ConfigError, match=r"SASRec cannot be built: .*multiple"):
+    with pytest.raises(ModelError, match=r"SASRec cannot be built; .*multiple"):
         run(toy, n_heads=3)
 
 
