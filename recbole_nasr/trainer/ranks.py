@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from recbole.data.dataloader import FullSortEvalDataLoader
+from recbole.evaluator.register import metric_information
 from torch import Tensor
 
 from recbole_nasr import distributed
@@ -124,6 +126,12 @@ def _ranks(model: Any, cases: Any, targets: Tensor, seen: Tensor | None) -> tupl
     if seen is not None:
         scores.scatter_(1, seen, -torch.inf)
     return count_ranks(scores, targets), bad
+
+
+def ranks_suffice(metrics: Sequence[str], eval_data: Any) -> bool:
+    """Return whether RecBole computes all ``metrics`` on the cases of ``eval_data`` from their ranks alone."""
+    needed = {need for metric in metrics for need in metric_information[metric.lower()]}
+    return needed <= {"rec.topk"} and isinstance(eval_data, FullSortEvalDataLoader)
 
 
 def hit_matrix(ranks: Tensor, topk: Sequence[int]) -> Tensor:

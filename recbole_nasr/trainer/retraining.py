@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
-from recbole.data.dataloader import FullSortEvalDataLoader
-from recbole.evaluator.register import metric_information
 from recbole.trainer import Trainer
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -19,10 +16,9 @@ from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.keeping import Keeper, random_state, set_random_state
+from recbole_nasr.keeping import Keeper
 from recbole_nasr.model.settings import average_decay, layer_settings, switch, tied_embeddings
 from recbole_nasr.nets.fused import FUSED_DEVICES
-from recbole_nasr.nets.losses import LossWatch, check_weights_finite, finite_mean
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.space import Architecture
@@ -30,12 +26,11 @@ from recbole_nasr.trainer.averaging import WeightAverage
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.memory import MemoryNeed, Shape, announce, training_need
 from recbole_nasr.trainer.passes import GradientPasses
-from recbole_nasr.trainer.ranks import full_ranks, hit_matrix
+from recbole_nasr.trainer.ranks import full_ranks, hit_matrix, ranks_suffice
 from recbole_nasr.trainer.speed import TrainingSpeed
+from recbole_nasr.trainer.training_epoch import TrainingEpoch
 
 CPU_ROWS_PER_PASS = 128
-
-_LOG = logging.getLogger("recbole_nasr")
 
 
 class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
@@ -71,7 +66,6 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self._average_decay = average_decay(config)
         self._average: WeightAverage | None = None
         self.keeper = Keeper()
-        self._losses: list[Tensor] = []  # of the steps of the epoch in progress
         self.announces, self.needs = True, {}
 
     def need(self, architecture: Architecture, length: int, n_rows: int) -> MemoryNeed:
@@ -138,100 +132,69 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         show_progress: bool = False,  # noqa: FBT001, FBT002 - RecBole's signature
     ) -> float:
         """Train one epoch, on the weights that the last step left, and return the mean loss."""
-        with self.speed.acceleration.products():
-            return self._train_average(train_data, epoch_idx, loss_func, show_progress)
+        with self.speed.acceleration.products(), self._averaged():
+            number = distributed.rank()
+            stream = f"retrain/dropout/{epoch_idx}" + (f"/process-{number}" if number else "")
+            torch.manual_seed(derive_seed(self.config["seed"], stream))
+            dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
+            if isinstance(dataset, NASRDataset) and dataset.autoregressive:
+                return self._train_on_sequences(dataset, epoch_idx, show_progress=show_progress)
+            with self.speed.acceleration.training_by_default(self.device):
+                loss: float = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+            return loss
 
-    def _train_average(self, train_data: Any, epoch_idx: int, loss_func: Any, show_progress: bool) -> float:  # noqa: FBT001
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Have the weights that the last step left in the model within the block, and their average after it."""
         if not self._average_decay:
-            return self._train_weights(train_data, epoch_idx, loss_func, show_progress)
+            yield
+            return
         average = self._average = self._average or self._average_of_steps()
         if self.model.unaveraged is not None:  # from the epoch before, or from a checkpoint
             average.restore(self.model.unaveraged)
         average.take_back()
         self.model.unaveraged = None  # until the end of the epoch the model is not the average
-        loss = self._train_weights(train_data, epoch_idx, loss_func, show_progress)
+        yield
         average.lend()
         self.model.unaveraged = average.state()
-        return loss
 
     def _average_of_steps(self) -> WeightAverage:
         average = WeightAverage(self.model.parameters(), self._average_decay)
         self.optimizer.register_step_post_hook(lambda *_: average.update())
         return average
 
-    def _train_weights(self, train_data: Any, epoch_idx: int, loss_func: Any, show_progress: bool) -> float:  # noqa: FBT001
-        """Train one epoch; RecBole's own loop serves any but autoregressive data."""
-        number = distributed.rank()
-        stream = f"retrain/dropout/{epoch_idx}" + (f"/process-{number}" if number else "")
-        torch.manual_seed(derive_seed(self.config["seed"], stream))
-        dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
-        if not isinstance(dataset, NASRDataset) or not dataset.autoregressive:
-            with self.speed.acceleration.training_by_default(self.device):
-                total: float = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-            return total
+    def _train_on_sequences(self, dataset: NASRDataset, epoch_idx: int, *, show_progress: bool) -> float:
+        """Train one epoch with a target at every position; continue it where a loaded state was saved in it."""
+        batches = self._batches_of(dataset)
+        self.speed.learn_items(self.model.network, batches)
+        order = generator(self.config["seed"], f"retrain/order/{epoch_idx}", self.device)
+        size, n_processes = self.config["train_batch_size"], distributed.world_size()
+        shown = open_progress(batches.n_steps(size), f"epoch {epoch_idx + 1}")
+        epoch = TrainingEpoch(epoch_idx, self.model, self._average, self.keeper)
+        self.model.train()
+        with shown if show_progress else nullcontext(Progress()) as progress, epoch.in_progress(self.device):
+            n_done = len(epoch.losses)
+            progress.advance(n_done)
+            for batch in batches.epoch(size, order, distributed.rank(), n_processes, n_done):
+                loss = self._step(*batch)
+                progress.advance()
+                if not epoch.add(loss):
+                    break
+        return epoch.end()
+
+    def _batches_of(self, dataset: NASRDataset) -> SequenceBatches:
+        """Return the training sequences, which stay on the device; the first time, announce the memory needed."""
         if self._batches is None:
             self._batches = SequenceBatches.from_chunks(dataset.training_chunks(), self.device)
             if self.announces:
                 self._announce(self.need(self.model.architecture, self._batches.width, len(self._batches)))
-        self.speed.learn_items(self.model.network, self._batches)
-        order = generator(self.config["seed"], f"retrain/order/{epoch_idx}", self.device)
-        batch_size = self.config["train_batch_size"]
-        shown = open_progress(self._batches.n_steps(batch_size), f"epoch {epoch_idx + 1}")
-        self.model.train()
-        n_processes, watch = distributed.world_size(), LossWatch()
-        with shown if show_progress else nullcontext(Progress()) as progress, self._kept_epoch(epoch_idx, n_processes):
-            progress.advance(len(self._losses))
-            for batch in self._batches.epoch(batch_size, order, number, n_processes, len(self._losses)):
-                self._losses.append(self._step(*batch))
-                progress.advance()
-                if n_processes > 1:  # they must end together, and each would have to be asked for its random state
-                    continue
-                if watch.see(self._losses[-1]):
-                    break
-                self.keeper.step()
-        mean = self._mean_loss(epoch_idx)
-        self._check_weights(epoch_idx)
-        return mean
-
-    def _check_weights(self, epoch_idx: int) -> None:
-        when = f"epoch {epoch_idx + 1}, by batch {len(self._losses)} of the epoch"
-        check_weights_finite(self.model, "The weights", when, "learning_rate")
-
-    @contextmanager
-    def _kept_epoch(self, epoch_idx: int, n_processes: int) -> Iterator[None]:
-        """Save the state within an epoch, with one process; continue the epoch that a loaded state was saved in."""
-
-        def state() -> dict[str, Any]:
-            self._mean_loss(epoch_idx)
-            self._check_weights(epoch_idx)
-            average = self._average.state() if self._average else None
-            return {"losses": self._losses, "random": random_state(), "average": average}
-
-        self._losses = []
-        with self.keeper.part("epoch", state):
-            saved = self.keeper.take("epoch")
-            if saved is not None:
-                self._losses = [loss.to(self.device) for loss in saved["losses"]]
-                set_random_state(saved["random"])
-                if self._average:
-                    self._average.go_on(saved["average"])
-            with self.keeper.steps() if n_processes == 1 else nullcontext():
-                yield
-
-    def _mean_loss(self, epoch_idx: int) -> float:
-        """Return the mean loss of the epoch so far; read back once, so that a step never waits for the device."""
-        values = distributed.total(torch.stack(self._losses)) if self._losses else torch.zeros(1)
-        return finite_mean(values, "The training loss", f"epoch {epoch_idx + 1}", "learning_rate")
+        return self._batches
 
     def _step(self, *batch: Tensor) -> Tensor:
         """Take one step, and count it for the average, which the optimiser then moves."""
         if self._average is not None:
             self._average.count()
         return self.speed.step(self.train_step, self.optimizer, *batch)
-
-    def _ranks_suffice(self, eval_data: Any) -> bool:
-        needed = {need for metric in self.config["metrics"] for need in metric_information[metric.lower()]}
-        return needed <= {"rec.topk"} and isinstance(eval_data, FullSortEvalDataLoader)
 
     @torch.no_grad()
     def evaluate(
@@ -250,7 +213,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         if not eval_data:
             return None
         self.last_ranks = None
-        if not self._ranks_suffice(eval_data):
+        if not ranks_suffice(self.config["metrics"], eval_data):
             if self.config["mask_history"]:
                 msg = (
                     "`mask_history` works with full ranking and metrics that need ranks alone (Recall, NDCG, MRR, "
