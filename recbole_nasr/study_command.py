@@ -21,6 +21,7 @@ from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
 from recbole_nasr.studies.finished import finished_runs
 from recbole_nasr.studies.plan import base_settings, build_plan
+from recbole_nasr.studies.queue import TrialQueue
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Draw, Runner, tuned_space
 from recbole_nasr.studies.storage import default_storage, explained_faults, open_study, quiet_optuna, study_lock
@@ -46,7 +47,7 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
     fidelity = build_fidelity_plan(asked, base) if asked.definition.search_seeds else None
     cells = fidelity.cells if fidelity else [] if asked.definition.space else build_plan(asked, base)
     draw = _draw(asked, base[asked.request.dataset]) if asked.definition.space else None
-    study = open_study(asked)
+    queue = TrialQueue(asked, open_study(asked), cells, draw)
     with shown_on_screen():
         for dataset, settings in base.items():
             model = next(iter(settings))
@@ -55,15 +56,14 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
                 show(prepared + "\n")
     runner = Runner(asked, command, partial(save_report, command=command))
     signals = FidelityRunner(runner, fidelity.sample) if fidelity else None
-    engine = Engine(asked, study, cells, signals or runner, draw)
-    _introduce(asked, len(cells), engine)
+    _introduce(queue)
     with explained_faults(asked):
         try:
             with shown_on_screen(), quiet_optuna():
-                engine.run()
+                Engine(queue, signals or runner).run()
         finally:
             with study_lock(asked):  # of two processes that end at once, the page of the later one has all
-                _conclude(asked, engine, runner, command, signals)
+                _conclude(queue, runner, command, signals)
 
 
 def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
@@ -72,31 +72,30 @@ def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
     return Draw(asked, settings, tuned_space(asked, settings))
 
 
-def _introduce(asked: StudyRequest, n_cells: int, engine: Engine) -> None:
+def _introduce(queue: TrialQueue) -> None:
+    asked, n_cells = queue.asked, len(queue.cells)
     what = f"{n_cells} runs" if n_cells else f"{asked.n_trials or asked.definition.n_trials} trials"
     show(f"{asked.definition.title} ({asked.definition.paper}) on {' and '.join(asked.datasets)}: {what}")
-    done = len(engine.finished())
+    done = len(queue.finished())
     show(f"storage {default_storage(asked)}" + (f"; {done} finished before" if done else ""))
 
 
-def _conclude(
-    asked: StudyRequest, engine: Engine, runner: Runner, command: Sequence[str], signals: FidelityRunner | None
-) -> None:
+def _conclude(queue: TrialQueue, runner: Runner, command: Sequence[str], signals: FidelityRunner | None) -> None:
     """Write table, figures and page of the runs that have finished so far, and say how to continue."""
-    runs = finished_runs(asked, engine, runner)
+    asked, runs = queue.asked, finished_runs(queue, runner)
     folder = RunFolder(asked.folder)
-    unfinished, failures = engine.unfinished(), engine.failures()
+    unfinished, failures = queue.unfinished(), queue.failures()
     header, rows = tidy(asked.definition.name, runs)
     folder.write_csv("runs.csv", header, rows)
     if signals is not None:
-        report = FidelityReport(asked, signals.table(engine, runs), command)
+        report = FidelityReport(asked, signals.table(queue, runs), command)
         show("\n" + report.write(folder, failures, unfinished))
     else:
         found = differences(rows_of(runs), asked.definition.reference, asked.definition.compare)
         figures = [*save_study_figure(asked, runs, folder.path), *save_differences(found, folder.path)]
         if asked.definition.space:
-            figures += save_optuna_plots(engine.study, folder.path)
-        trials = engine.study.get_trials(deepcopy=False) if asked.definition.space else ()
+            figures += save_optuna_plots(queue.study, folder.path)
+        trials = queue.study.get_trials(deepcopy=False) if asked.definition.space else ()
         page = study_page(asked, runs, found, failures, unfinished, command, figures, trials)
         folder.write_text("report.md", page)
         folder.write_text("report.html", study_html(page, folder.path))

@@ -15,9 +15,9 @@ from recbole_nasr.model.settings import search_settings, search_space
 from recbole_nasr.search import check_all_ranked
 from recbole_nasr.space import Architecture
 from recbole_nasr.space.strata import Sampled, stratified_sample
-from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.fidelity_tables import FidelityTable, build_table
 from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.queue import TrialQueue
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import TRAINED, StudyRequest
 from recbole_nasr.studies.running import Runner
@@ -111,19 +111,19 @@ class FidelityRunner:
         record.save(folders[0])
         return record, False
 
-    def table(self, engine: Engine, runs: Sequence[FinishedRun]) -> FidelityTable:
+    def table(self, queue: TrialQueue, runs: Sequence[FinishedRun]) -> FidelityTable:
         """Return what the study has found so far.
 
         Args:
-            engine: Whose finished trials say which signals there are.
+            queue: Whose finished trials say which signals there are.
             runs: The finished trainings.
         """
         asked = self.trainings.asked
         folders = self.trainings.record_folders(asked.request.dataset)
         labels = [run.label for run in asked.definition.runs if run.model != TRAINED]
         search: dict[str, list[SignalRecord]] = {label: [] for label in labels}
-        own = {cell.key: cell for cell in engine.cells if cell.model != TRAINED}
-        for trial in engine.finished():
+        own = {cell.key: cell for cell in queue.cells if cell.model != TRAINED}
+        for trial in queue.finished():
             cell = own.get(cell_of(trial))
             record = cell and find_signal(trial.user_attrs["key"], cell.seed, folders, self._networks())
             if cell and record:

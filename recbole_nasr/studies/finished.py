@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from recbole_nasr.studies.engine import Engine
+from recbole_nasr.studies.queue import TrialQueue
 from recbole_nasr.studies.record import find_record
-from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.running import Runner
 from recbole_nasr.studies.tables import FinishedRun
 
 
-def finished_runs(asked: StudyRequest, engine: Engine, runner: Runner) -> list[FinishedRun]:
+def finished_runs(queue: TrialQueue, runner: Runner) -> list[FinishedRun]:
     """Return the finished runs in the order of the rows.
 
     Of `tune` only the trial that validated best: the test metrics of the others are not read.
     """
-    trials = engine.finished()
-    order = {cell.key: number for number, cell in enumerate(engine.cells)}
-    if engine.draw is not None:
+    asked, trials = queue.asked, queue.finished()
+    order = {cell.key: number for number, cell in enumerate(queue.cells)}
+    if queue.draws:
         trials = sorted(trials, key=lambda trial: trial.value or 0.0)[-1:]
     else:
         trials = [trial for trial in trials if trial.user_attrs["cell"] in order]
-    points = {cell.key: cell.point for cell in engine.cells}
+    points = {cell.key: cell.point for cell in queue.cells}
     runs = []
     for trial in trials:
         known = trial.user_attrs

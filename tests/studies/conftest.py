@@ -10,6 +10,7 @@ from recbole_nasr import cli
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.queue import TrialQueue
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.storage import open_study
@@ -100,6 +101,6 @@ def engine(ask: Callable[..., StudyRequest], cells: list[Cell]) -> Callable[...,
     def build(worker: Worker, *words: str, of: list[Cell] | None = None) -> Engine:
         given = any(word.startswith("--storage=") for word in words)
         asked = ask("table2", *words, *([] if given else ["--storage=study.log"]))  # a journal file opens fastest
-        return Engine(asked, open_study(asked), cells if of is None else of, worker)
+        return Engine(TrialQueue(asked, open_study(asked), cells if of is None else of), worker)
 
     return build

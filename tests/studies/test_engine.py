@@ -12,8 +12,9 @@ from filelock import Timeout
 from optuna.trial import TrialState
 
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.studies.engine import KILLED_OFTEN, Engine
+from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.queue import KILLED_OFTEN, TrialQueue
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.running import Draw
@@ -34,13 +35,13 @@ def test_every_run_is_made_once_in_order_and_none_again(engine: Build, cells: li
     again.run()
     assert first.ran == [cell.key for cell in cells]
     assert second.ran == []
-    assert len(again.finished()) == 4
-    assert again.unfinished() == 0
+    assert len(again.queue.finished()) == 4
+    assert again.queue.unfinished() == 0
 
 
 def test_a_database_keeps_a_study_too(engine: Build) -> None:
     engine(Worker(), SQLITE).run()
-    assert len(engine(Worker(), SQLITE).finished()) == 4
+    assert len(engine(Worker(), SQLITE).queue.finished()) == 4
 
 
 def test_more_seeds_add_runs_to_a_study(engine: Build, cells: list[Cell]) -> None:
@@ -53,19 +54,19 @@ def test_more_seeds_add_runs_to_a_study(engine: Build, cells: list[Cell]) -> Non
 def test_a_failed_run_keeps_its_reason_and_is_tried_again_only_when_asked(engine: Build, cells: list[Cell]) -> None:
     one = engine(Worker(fails="Random"))
     one.run()
-    assert one.failures() == [(cell.key, "MemoryError: no room") for cell in cells if cell.label == "Random"]
-    assert len(one.finished()) == 2
+    assert one.queue.failures() == [(cell.key, "MemoryError: no room") for cell in cells if cell.label == "Random"]
+    assert len(one.queue.finished()) == 2
     worker = Worker()
     engine(worker).run()
     assert worker.ran == []
     patient = engine(worker, "--retry_failed")
     patient.run()
     assert worker.ran == [cell.key for cell in cells if cell.label == "Random"]
-    assert patient.failures() == []
+    assert patient.queue.failures() == []
 
 
 def _train(asked: StudyRequest, cells: list[Cell], worker: Any) -> None:
-    Engine(asked, open_study(asked), cells, worker).run()
+    Engine(TrialQueue(asked, open_study(asked), cells), worker).run()
 
 
 class _KillsItself:
@@ -105,23 +106,23 @@ def test_a_killed_trial_is_marked_failed_and_run_again(
     after = engine(worker, SQLITE)
     after.run()
     assert sorted(worker.ran) == sorted(cell.key for cell in cells)
-    states = [trial.state for trial in after.study.trials]
+    states = [trial.state for trial in after.queue.study.trials]
     assert states.count(TrialState.FAIL) == 1
     assert states.count(TrialState.COMPLETE) == 4
-    assert after.failures() == []
+    assert after.queue.failures() == []
 
 
 def test_a_run_that_kills_its_process_again_and_again_is_given_up(
     ask: Callable[..., StudyRequest], engine: Build, cells: list[Cell]
 ) -> None:
     for _ in range(KILLED_OFTEN):
-        assert engine(Worker(), of=cells[:1]).failures() == []
+        assert engine(Worker(), of=cells[:1]).queue.failures() == []
         _start(_train, ask("table2", "--storage=study.log"), cells[:1], _KillsItself()).join(PATIENCE_S)
     worker = Worker()
     after = engine(worker, of=cells[:1])
     after.run()
     assert worker.ran == []
-    assert after.failures() == [(cells[0].key, "its process was killed 5 times without getting any further")]
+    assert after.queue.failures() == [(cells[0].key, "its process was killed 5 times without getting any further")]
 
 
 class _GetsFurther:
@@ -143,7 +144,7 @@ def test_a_run_that_is_killed_often_but_gets_further_each_time_is_not_given_up(
         _start(_train, ask("table2", "--storage=study.log"), cells[:1], _GetsFurther()).join(PATIENCE_S)
     worker = Worker()
     after = engine(worker, of=cells[:1])
-    assert after.failures() == []
+    assert after.queue.failures() == []
     after.run()
     assert worker.ran == [cells[0].key]
 
@@ -197,10 +198,12 @@ def test_a_run_that_another_machine_has_queued_too_is_left_to_the_earlier_trial(
     worker = Worker()
     one = engine(worker, of=cells[:1])
     for _ in range(2):
-        one.study.enqueue_trial({"row": "SASRec-1", "dataset": "toy", "seed": 1}, user_attrs={"cell": cells[0].key})
+        one.queue.study.enqueue_trial(
+            {"row": "SASRec-1", "dataset": "toy", "seed": 1}, user_attrs={"cell": cells[0].key}
+        )
     one.run()
     assert worker.ran == [cells[0].key]
-    assert one.failures() == []
+    assert one.queue.failures() == []
 
 
 def test_an_interruption_is_no_failure_and_the_run_is_made_again(engine: Build, cells: list[Cell]) -> None:
@@ -210,8 +213,8 @@ def test_an_interruption_is_no_failure_and_the_run_is_made_again(engine: Build, 
     stopped = engine(interrupt)
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
-    assert stopped.unfinished() == 4
-    assert stopped.failures() == []
+    assert stopped.queue.unfinished() == 4
+    assert stopped.queue.failures() == []
     worker = Worker()
     engine(worker).run()
     assert sorted(worker.ran) == sorted(cell.key for cell in cells)
@@ -224,7 +227,7 @@ def test_a_run_waits_for_the_architecture_it_needs_and_is_given_it(engine: Build
     found = engine(worker, of=[needy, search])
     found.run()
     assert worker.ran == [search.key, needy.key]
-    assert found.finished()[1].user_attrs["architecture"] == f"found by {search.key}"
+    assert found.queue.finished()[1].user_attrs["architecture"] == f"found by {search.key}"
 
 
 def test_budgets_end_a_command_and_the_next_goes_on(engine: Build, cells: list[Cell]) -> None:
@@ -233,7 +236,7 @@ def test_budgets_end_a_command_and_the_next_goes_on(engine: Build, cells: list[C
     assert len(worker.ran) == 3
     spent = engine(worker, "--time_budget=0s")
     spent.run()
-    assert (len(worker.ran), spent.unfinished()) == (3, 1)
+    assert (len(worker.ran), spent.queue.unfinished()) == (3, 1)
     engine(worker).run()
     assert worker.ran == [cell.key for cell in cells]
 
@@ -252,16 +255,16 @@ def test_what_is_left_of_tuning_are_the_trials_that_have_no_result_yet(ask: Call
     def interrupt(*_: object) -> Any:
         raise KeyboardInterrupt
 
-    stopped = Engine(asked, open_study(asked), [], interrupt, draw)
-    assert stopped.unfinished() == 3
+    stopped = Engine(TrialQueue(asked, open_study(asked), [], draw), interrupt)
+    assert stopped.queue.unfinished() == 3
     with pytest.raises(KeyboardInterrupt):
         stopped.run()
-    assert stopped.unfinished() == 3
-    one = Engine(asked, open_study(asked), [], Worker(), draw)
-    one.study.optimize(lambda _: 0.5, n_trials=1)
-    assert one.unfinished() == 2
+    assert stopped.queue.unfinished() == 3
+    one = Engine(TrialQueue(asked, open_study(asked), [], draw), Worker())
+    one.queue.study.optimize(lambda _: 0.5, n_trials=1)
+    assert one.queue.unfinished() == 2
     one.run()
-    assert one.unfinished() == 0
+    assert one.queue.unfinished() == 0
 
 
 def test_a_tuned_point_depends_on_the_number_of_its_trial_alone(ask: Callable[..., StudyRequest]) -> None:

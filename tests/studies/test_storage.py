@@ -33,7 +33,7 @@ def test_a_journal_cut_off_in_a_line_goes_on(engine: Callable[..., Engine], cell
     after = engine(worker)
     after.run()
     assert {cell.key for cell in cells[2:]} <= set(worker.ran) <= {cell.key for cell in cells[1:]}
-    assert len(after.finished()) + after.unfinished() == 4
+    assert len(after.queue.finished()) + after.queue.unfinished() == 4
 
 
 def test_a_whole_journal_is_left_as_it_is() -> None:
