@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -12,26 +12,20 @@ from torch import Tensor
 
 from recbole_nasr import distributed
 from recbole_nasr.errors import DataError
-from recbole_nasr.nets import NextItemHead, Supernet, last_real
-from recbole_nasr.nets.memory import memory_share
+from recbole_nasr.nets import NextItemHead, Supernet
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.dealing import Deal, run_dealt
 from recbole_nasr.search.frozen import FrozenOutputs
-from recbole_nasr.search.objective import Objective, PathScores, Prefix, check_finite, evaluation_mode
-from recbole_nasr.search.ranking import run_paths
+from recbole_nasr.search.next_item_scores import PathScorer, last_outputs
+from recbole_nasr.search.objective import Objective, Prefix, evaluation_mode
+from recbole_nasr.search.path_scores import PathScores, check_finite
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
-from recbole_nasr.search.stacked import PathGroup, StackedPaths, in_order, states_at_a_time
+from recbole_nasr.search.stacked import in_order, states_at_a_time
 from recbole_nasr.space import Path
 
 Examples = tuple[Tensor, Tensor, Tensor]
 """``item_seq (B, L - 1)``, ``item_seq_len (B,)`` and ``targets (B, L - 1)``, right-padded with 0."""
-
-PathRunner = Callable[[Tensor], Iterator[tuple[PathGroup, Tensor]]]
-"""From what enters a block to paths and their outputs ``(S, B, L, D)``, until every path has come."""
-
-LOGIT_BYTES = 12
-"""Bytes for each logit of a ranking: it, its logarithm of the softmax, and one in passing."""
 
 
 def _stretches(n_rows: int, n_parts: int) -> list[range]:
@@ -135,7 +129,7 @@ class NextItem(Objective):
             if chosen.size(0)
         ]
 
-    def most_parts(self, n_rows: int, n_paths: int) -> int:  # noqa: ARG002
+    def most_parts(self, n_rows: int, n_paths: int) -> int:  # noqa: ARG002 - however many paths
         """Return one for each row."""
         return n_rows
 
@@ -193,7 +187,7 @@ class NextItem(Objective):
         device, batch_size = self.examples[1].device, self.batch_size
         values = torch.zeros(n_paths, n_sequences, dtype=torch.float64, device=device)
         last = torch.zeros(n_sequences, self.supernet.embedding.items.embedding_dim, device=device)
-        run = self._runner(len(prefixes[0]), paths, device)
+        scorer = self._scorer(len(prefixes[0]), paths)
         with evaluation_mode(self.supernet):
             self.held_out.advance(prefixes, batch_size)
             for start in distributed.share(range(0, n_sequences, batch_size)):
@@ -202,9 +196,9 @@ class NextItem(Objective):
                 for number, prefix in enumerate(prefixes):
                     own = values[number * len(paths) : (number + 1) * len(paths), rows]
                     found = []
-                    for group, outputs in run(self.held_out.rows(prefix, rows)):
-                        found.append((group, self._values(outputs, length, targets)))
-                        last[rows] += self.head.norm(_last_real(outputs, length)).sum(dim=0)
+                    for group, outputs in scorer.run(self.held_out.rows(prefix, rows)):
+                        found.append((group, scorer.values(outputs, length, targets)))
+                        last[rows] += self.head.norm(last_outputs(outputs, length)).sum(dim=0)
                     own.copy_(in_order(found))
                     progress.advance(len(paths) * length.size(0) * distributed.world_size())
         values, last = distributed.total(values).cpu(), distributed.total(last)
@@ -216,42 +210,9 @@ class NextItem(Objective):
             n_view_sequences=0,
         )
 
-    def _runner(self, index: int, paths: Sequence[Path], device: torch.device) -> PathRunner:
-        """Return what runs ``paths`` of block ``index``: one after another on a CPU, stacked on a GPU."""
-        block, at_a_time = self.supernet.block(index), self._at_a_time()
-        if at_a_time:
-            return partial(StackedPaths(paths, at_a_time, device).run, block)
-        groups = [PathGroup((index,), torch.tensor([index], device=device)) for index in range(len(paths))]
-        return lambda hidden: (
-            (groups[index], output.unsqueeze(0)) for index, output in run_paths(block, hidden, paths)
-        )
-
-    def _at_a_time(self) -> int:
-        """Return how many paths to stack; 0 on a CPU."""
+    def _scorer(self, index: int, paths: Sequence[Path]) -> PathScorer:
+        """Return what runs and scores ``paths`` of block ``index``."""
         inputs, width = self.examples[0], self.supernet.embedding.items.embedding_dim
         n_sequences, length = inputs.shape
-        return states_at_a_time(inputs.device, min(self.batch_size, n_sequences), length, width)
-
-    def _values(self, outputs: Tensor, length: Tensor, targets: Tensor) -> Tensor:
-        """Return the score of each path of ``outputs (S, B, L, D)`` on each row, ``(S, B)``, as many as fit at once."""
-        cut = self.settings.ndcg_cut
-        if cut is not None:
-            outputs, targets = _last_real(outputs, length).unsqueeze(2), last_real(targets, length).unsqueeze(1)
-        bytes_per_path = targets.numel() * self.head.output.out_features * LOGIT_BYTES
-        size = max(1, memory_share(outputs.device) // bytes_per_path)
-        return torch.cat([self._some_values(part, length, targets, cut) for part in torch.split(outputs, size)])
-
-    def _some_values(self, outputs: Tensor, length: Tensor, targets: Tensor, cut: int | None) -> Tensor:
-        n_paths, n_rows = outputs.shape[:2]
-        wanted = targets.repeat(n_paths, 1)
-        if cut is None:
-            cross_entropy = self.head.cross_entropy if self._at_a_time() else self.head.cross_entropy_in_cache
-            losses = cross_entropy(outputs.flatten(0, 1), wanted).sum(dim=1).view(n_paths, n_rows)
-            return (losses / length).double()
-        ranks = self.head.ranks(outputs.flatten(0, 2), wanted.flatten()).double().view(n_paths, n_rows)
-        return 1 - torch.where(ranks <= cut, 1 / torch.log2(ranks + 1), 0.0)
-
-
-def _last_real(outputs: Tensor, length: Tensor) -> Tensor:
-    """Return ``(S, B, D)``: what stands at the last real position of each row of ``outputs (S, B, L, D)``."""
-    return outputs[:, torch.arange(length.size(0), device=length.device), (length - 1).clamp_min(0)]
+        at_a_time = states_at_a_time(inputs.device, min(self.batch_size, n_sequences), length, width)
+        return PathScorer(self.supernet.block(index), self.head, paths, self.settings.ndcg_cut, at_a_time)

@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.errors import DataError, NumericalError
 from recbole_nasr.nets import HybridNet, NextItemHead, Supernet
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences, SearchSettings, next_item
+from recbole_nasr.search import SearchSequences, SearchSettings, next_item, next_item_scores
 from recbole_nasr.search.next_item import NextItem, next_items
+from recbole_nasr.search.next_item_scores import LOGIT_BYTES
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import Path, SearchSpace
 
@@ -170,7 +171,7 @@ def test_stacked_paths_have_the_scores_of_one_path_at_a_time_however_many_logits
     objective.hold(make_sequences(12))
     plain = objective.score([()], ALL, Progress())
     monkeypatch.setattr(next_item, "states_at_a_time", lambda *_: 16)
-    monkeypatch.setattr(next_item, "memory_share", lambda _: n_logits * 5 * 9 * 29 * next_item.LOGIT_BYTES)
+    monkeypatch.setattr(next_item_scores, "memory_share", lambda _: n_logits * 5 * 9 * 29 * LOGIT_BYTES)
     stacked = objective.score([()], ALL, Progress())
     torch.testing.assert_close(stacked.values, plain.values, atol=1e-5, rtol=0)
     torch.testing.assert_close(stacked.representation, plain.representation, atol=1e-5, rtol=1e-5)
