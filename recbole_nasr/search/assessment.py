@@ -17,7 +17,8 @@ from recbole_nasr.search.evidence import (
     trivial_predictors,
     view_agreement,
 )
-from recbole_nasr.search.objective import Objective, PathScores, effective_rank
+from recbole_nasr.search.objective import Objective
+from recbole_nasr.search.path_scores import PathScores, effective_rank
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking
 from recbole_nasr.search.selection import Matrix, Selection, select_path, standard_error

@@ -14,7 +14,8 @@ from recbole_nasr.progress import open_progress
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.evidence import Evidence
-from recbole_nasr.search.objective import PathScores, Prefix
+from recbole_nasr.search.objective import Prefix
+from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.search.selection import Matrix
@@ -91,7 +92,7 @@ class BlockwiseSearch:
             trainer.restore(self.keeper.take("block"))
             losses = trainer.train(state.train, f"search: train block {index + 1}/{n_blocks}", self.keeper)
             trainer.release()
-            rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{index}"))  # noqa: S311
+            rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{index}"))
             paths = self.space.candidate_paths(index, settings.max_enumerated_paths, rng)
             for prefix in prefixes:
                 paths = self.budget.with_way_on(paths, tuple(op for path in prefix for op in path))

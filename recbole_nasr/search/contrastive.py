@@ -18,7 +18,8 @@ from recbole_nasr.search.branch import Branch, MovingAverage
 from recbole_nasr.search.dealing import Deal
 from recbole_nasr.search.ensemble import distance, path_ensemble_target
 from recbole_nasr.search.frozen import FrozenOutputs
-from recbole_nasr.search.objective import Objective, PathScores, Prefix, evaluation_mode
+from recbole_nasr.search.objective import Objective, Prefix, evaluation_mode
+from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.ranking import rank_paths
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
@@ -134,7 +135,7 @@ class Contrastive(Objective):
             losses += [partial(one, targets, direction, number) for number in range(len(paths))]
         return losses
 
-    def most_parts(self, n_rows: int, n_paths: int) -> int:  # noqa: ARG002
+    def most_parts(self, n_rows: int, n_paths: int) -> int:  # noqa: ARG002 - however many rows
         """Return one for each path and direction."""
         return n_paths * (1 + self.settings.symmetric)
 

@@ -15,7 +15,7 @@ from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import OnBlock
 from recbole_nasr.search.budget import Budget
-from recbole_nasr.search.objective import PathScores
+from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.state import SearchState
@@ -115,7 +115,7 @@ class EvolutionSearch:
 
     def _evolve(self) -> tuple[list[Path], PathScores]:
         settings, objective, scored = self.settings, self.state.objective, {}
-        rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))  # noqa: S311
+        rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))
 
         best = math.inf
 

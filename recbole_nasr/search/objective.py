@@ -6,19 +6,19 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from recbole_nasr import distributed
-from recbole_nasr.errors import MemoryLimitError, NumericalError
+from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.nets import Supernet
 from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.dealing import Deal
+from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.space import Path
@@ -27,24 +27,6 @@ _LOG = logging.getLogger("recbole_nasr")
 
 Prefix = tuple[Path, ...]
 """The chosen path of every earlier block; empty for the first."""
-
-
-@dataclass(frozen=True)
-class PathScores:
-    """How good every path is on every held-out sequence; lower is better.
-
-    Args:
-        values: ``(B, P, N)`` in float64 on the CPU, for ``B`` prefixes, ``P`` paths and ``N`` sequences.
-        representation: ``(N, D)``, what the paths make of the sequences; its effective rank tells of a collapse.
-        views: ``(V, B, P)`` scores from ``V`` sets of views on equal sequences, the sets that ``values`` are made of
-            first; ``V`` is 0 where an objective compares no views.
-        n_view_sequences: Sequences that ``views`` are means over.
-    """
-
-    values: Tensor
-    representation: Tensor
-    views: Tensor
-    n_view_sequences: int
 
 
 class Objective(ABC):
@@ -224,29 +206,3 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def check_finite(values: Tensor, paths: Sequence[Path], index: int) -> None:
-    """Refuse scores ``(B · P, N)`` that are not finite, naming the first bad path.
-
-    Raises:
-        NumericalError: If there is one.
-    """
-    finite = torch.isfinite(values).all(dim=1)
-    if not bool(finite.all()):
-        bad = paths[int((~finite).nonzero()[0]) % len(paths)]
-        msg = (
-            f"Path scores must be finite, but path {bad} of block {index} has a NaN or infinite one; "
-            f"lower `search_learning_rate`."
-        )
-        raise NumericalError(msg)
-
-
-def effective_rank(vectors: Tensor) -> float:
-    """Return ``exp`` of the entropy of the normalised singular values of centred ``vectors (N, D)``.
-
-    Between 1 (all on a line) and ``min(N - 1, D)``.
-    """
-    singular = torch.linalg.svdvals((vectors - vectors.mean(dim=0)).double().cpu())
-    share = singular / singular.sum().clamp_min(1e-12)
-    return float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))

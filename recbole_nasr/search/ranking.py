@@ -16,7 +16,7 @@ from itertools import groupby
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr import distributed
 from recbole_nasr.nets import Supernet, masked_mean, per_path
@@ -27,7 +27,8 @@ from recbole_nasr.search.augmentation import View
 from recbole_nasr.search.branch import Branch
 from recbole_nasr.search.ensemble import distance, path_ensemble_target
 from recbole_nasr.search.frozen import FrozenOutputs
-from recbole_nasr.search.objective import Prefix, check_finite, evaluation_mode
+from recbole_nasr.search.objective import Prefix, evaluation_mode
+from recbole_nasr.search.path_scores import check_finite
 from recbole_nasr.search.stacked import StackedPaths, in_order, states_at_a_time
 from recbole_nasr.space import Path
 
@@ -71,13 +72,11 @@ class _Run:
     at_a_time: int
     progress: Progress
 
-    def pooled(self, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
+    def _pooled(self, prefix: Prefix, paths: Sequence[Path]) -> Tensor:
         """Return ``(P, N, D)``: the mean over positions of every path's output."""
         item_seq, item_seq_len = self.view
         table = self.branch.supernet.embedding.items.weight
         features = table.new_empty(len(paths), item_seq.size(0), table.size(1))
-        if not paths:
-            return features
         plan = StackedPaths(paths, self.at_a_time, table.device) if self.at_a_time else None
         for start in range(0, item_seq.size(0), self.batch_size):
             rows = slice(start, start + self.batch_size)
@@ -97,7 +96,7 @@ class _Run:
             return self.frozen.rows(prefix, rows)
         return self.branch.hidden((self.view[0][rows], self.view[1][rows]), prefix)
 
-    def heads(self, modules: Sequence[nn.Sequential], features: Tensor) -> Iterator[Tensor]:
+    def _heads(self, modules: Sequence[nn.Sequential], features: Tensor) -> Iterator[Tensor]:
         """Yield what ``modules``, one after the other, make of ``features (P, N, D)``, some paths at a time."""
         if self.at_a_time:
             for module in modules:
@@ -105,9 +104,25 @@ class _Run:
             yield features
             return
         for feature in features:
+            made = feature
             for module in modules:
-                feature = module(feature)  # noqa: PLW2901
-            yield feature.unsqueeze(0)
+                made = module(made)
+            yield made.unsqueeze(0)
+
+    def projected(self, prefix: Prefix, paths: Sequence[Path]) -> Iterator[Tensor]:
+        """Yield the normalised projections ``(S, N, D)`` of this process's share of ``paths``, some paths at a time."""
+        return map(_unit, self._of_share([self.branch.block.projector], prefix, paths))
+
+    def predicted(self, prefix: Prefix, paths: Sequence[Path]) -> Iterator[Tensor]:
+        """Yield the predictions ``(S, N, D)`` of this process's share of ``paths``, some paths at a time."""
+        block = self.branch.block
+        return self._of_share([block.projector, block.predictor], prefix, paths)
+
+    def _of_share(self, modules: Sequence[nn.Sequential], prefix: Prefix, paths: Sequence[Path]) -> Iterator[Tensor]:
+        own = distributed.share(paths)
+        if own:
+            yield from self._heads(modules, self._pooled(prefix, own))
+        self.progress.advance((len(paths) - len(own)) * self.view[0].size(0))
 
 
 def _masked_means(outputs: Tensor, lengths: Tensor) -> Tensor:
@@ -173,26 +188,20 @@ def rank_paths(
     bytes_per_path = n_sequences * width * 4 * (4 if at_a_time else 1)  # the heads, too, take all paths at once
     parts = [(prefix, part) for prefix in prefixes for part in _chunks(paths, bytes_per_path, device)]
 
-    def units(prefix: Prefix, part: Sequence[Path]) -> Iterator[Tensor]:
-        own = distributed.share(part)
-        yield from map(_unit, seen.heads([teacher.block.projector], seen.pooled(prefix, own)))
-        progress.advance((len(part) - len(own)) * n_sequences)
-
     distances = []
     with evaluation_mode(supernet, teacher.embedding, teacher.block):
         total = torch.zeros(n_sequences, width, device=device)
         for prefix, part in parts:
-            distributed.add_in_turn(total, (group.sum(dim=0) for group in units(prefix, part)))
+            distributed.add_in_turn(total, (group.sum(dim=0) for group in seen.projected(prefix, part)))
         target = path_ensemble_target((total / n_paths).unsqueeze(0))
         for prefix, part in parts:
-            others = units(prefix, part) if leave_one_out and n_paths > 1 else None
-            own = distributed.share(part)
+            others = seen.projected(prefix, part) if leave_one_out and n_paths > 1 else None
             found = [
                 distance(group, target if others is None else _unit(total - next(others)))
-                for group in shown.heads([online.block.projector, online.block.predictor], shown.pooled(prefix, own))
+                for group in shown.predicted(prefix, part)
             ]
-            distances.append(distributed.all_rows(torch.cat(found), len(part)))
-            progress.advance((len(part) - len(own)) * n_sequences)
+            own = torch.cat(found) if found else total.new_empty(0, n_sequences)  # fewer paths than processes
+            distances.append(distributed.all_rows(own, len(part)))
     stacked = torch.cat(distances).double().cpu()
     check_finite(stacked, paths, index)
     return stacked, target

@@ -11,7 +11,7 @@ from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import OnBlock
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.evidence import Evidence
-from recbole_nasr.search.objective import PathScores
+from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.search.state import SearchState
@@ -120,7 +120,7 @@ class WholeSearch:
         return [slice(end - n, end) for end, n in zip(ends, self.space.layers_per_block, strict=True)]
 
     def _start(self) -> Path:
-        rng = random.Random(derive_seed(self.problem.seed, "search/start"))  # noqa: S311
+        rng = random.Random(derive_seed(self.problem.seed, "search/start"))
         networks = self.one_block.candidate_paths(0, START_NETWORKS, rng)
         if self.budget.limited:
             networks = sorted({self.budget.draw(rng) for _ in range(START_NETWORKS)})
@@ -129,7 +129,7 @@ class WholeSearch:
 
     def _candidates(self, network: Path, block: int) -> list[Path]:
         """Return the paths of ``block`` to rank, that of ``network`` among them."""
-        rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{block}"))  # noqa: S311
+        rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{block}"))
         paths = self.space.candidate_paths(block, self.settings.max_enumerated_paths, rng)
         present = network[self._parts()[block]]
         return paths if present in paths else sorted([*paths, present])  # a sample may lack it

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.nets import Supernet, masked_mean, memory
@@ -16,7 +16,7 @@ from recbole_nasr.nets.supernet import MixedOp
 from recbole_nasr.progress import Progress
 from recbole_nasr.search import SearchSequences
 from recbole_nasr.search.augmentation import View, make_view
-from recbole_nasr.search.objective import effective_rank
+from recbole_nasr.search.path_scores import effective_rank
 from recbole_nasr.search.ranking import rank_paths, run_paths
 
 MakeSequences = Callable[..., SearchSequences]
@@ -238,6 +238,18 @@ def test_progress_counts_every_path_and_sequence_of_both_views(make_net: MakeNet
     progress = Counting()
     rank_paths(make_net(), [()], views, ALL_16, batch_size=5, progress=progress)
     assert progress.total == 2 * 16 * 13
+
+
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_a_process_that_has_no_share_of_the_paths_adds_nothing(
+    leave_one_out: bool, make_net: MakeNet, views: tuple[View, View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.distributed.share", lambda values: values[:0])  # of more processes than paths
+    found, target = rank_paths(
+        make_net(), [()], views, ALL_16, batch_size=5, progress=Progress(), leave_one_out=leave_one_out
+    )
+    assert found.shape == (0, 13)
+    assert (target == 0).all()
 
 
 def test_a_score_that_is_not_finite_names_its_path_and_still_restores_the_modes(
