@@ -29,6 +29,9 @@ _OF_VIEWS = {
 }
 """Configuration keys, and their names here, that only an objective of views reads."""
 
+_Rule = tuple[bool, str, str, object]
+"""Whether a value is as it must be, its key, how it must be, and the value."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSettings:
@@ -113,7 +116,17 @@ class SearchSettings:
         return int(match[1]) if match else None
 
     def __post_init__(self) -> None:
-        rules = (
+        broken = [
+            f"`{key}` must be {rule}, but is {value!r}." for holds, key, rule, value in self._rules() if not holds
+        ]
+        if broken:
+            raise ConfigError(" ".join(broken))
+        check_augmentations(self.augmentations, self.augmentation_ratio)
+        self._check_together()
+
+    def _rules(self) -> tuple[_Rule, ...]:
+        """Return what must hold of each value by itself."""
+        return (
             self._one_of("search_objective", self.objective, OBJECTIVES),
             self._one_of("search_scope", self.scope, SCOPES),
             (self.epochs >= 1, "search_epochs", "at least 1", self.epochs),
@@ -152,14 +165,9 @@ class SearchSettings:
             self._one_of("search_tie_break", self.tie_break, TIE_BREAKS),
             (self.ranking_batch_size >= 1, "search_ranking_batch_size", "at least 1", self.ranking_batch_size),
         )
-        broken = [f"`{key}` must be {rule}, but is {value!r}." for holds, key, rule, value in rules if not holds]
-        if broken:
-            raise ConfigError(" ".join(broken))
-        check_augmentations(self.augmentations, self.augmentation_ratio)
-        self._check_together()
 
     @staticmethod
-    def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> tuple[bool, str, str, object]:
+    def _one_of(key: str, value: str, allowed: tuple[str, ...]) -> _Rule:
         return value in allowed, key, f"one of {', '.join(allowed)}", value
 
     def _knows_metric(self) -> bool:

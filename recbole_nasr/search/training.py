@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_nasr import distributed
 from recbole_nasr.keeping import Keeper
@@ -55,7 +55,7 @@ class BlockTrainer:
         device = supernet.embedding.items.weight.device
         self.supernet, self.prefixes, self.settings, self.objective = supernet, list(prefixes), settings, objective
         self.index, self.seed = len(prefixes[0]), seed
-        path_rng = random.Random(derive_seed(seed, f"search/paths/{self.index}"))  # noqa: S311
+        path_rng = random.Random(derive_seed(seed, f"search/paths/{self.index}"))
         self.sampler = PathSampler(space, self.index, settings.path_sampling, path_rng)
         self.order_rng = generator(seed, f"search/order/{self.index}", device)
         self.n_taken, self._watch = 0, LossWatch()
@@ -72,14 +72,7 @@ class BlockTrainer:
         self.dealt: DealtSteps | None = None
         if can_deal(objective, settings, len(space.operations)):
             self.dealt = DealtSteps(supernet, self.index, objective, settings, parameters)
-            self.optimizer: torch.optim.Optimizer = self.dealt.optimizer
-        else:
-            self.optimizer = torch.optim.AdamW(
-                parameters,
-                lr=settings.learning_rate,
-                weight_decay=settings.weight_decay,
-                fused=device.type in FUSED_DEVICES,
-            )
+        self.optimizer = _adamw(parameters, settings, device) if self.dealt is None else self.dealt.optimizer
         self.schedule = StepDecay(self.optimizer, settings.decay_steps, settings.learning_rate_decay)
 
     def step(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor | None = None) -> Tensor:
@@ -93,9 +86,8 @@ class BlockTrainer:
             item_seq_len: ``(B,)`` lengths.
             rows: ``(B,)`` which of the sequences given to :meth:`train` they are, if they are any of them.
         """
-        if (
-            distributed.rank()
-        ):  # other rows of a batch, other units dropped; a stream a step, so that none is to be kept
+        if distributed.rank():
+            # Other rows of a batch, other units dropped; a stream a step, so that none is to be kept.
             stream = f"search/dropout/process-{distributed.rank()}/{self.index}/{self.n_taken}"
             torch.manual_seed(derive_seed(self.seed, stream))
         paths = self.sampler.draw(self.settings.n_paths)
@@ -112,7 +104,7 @@ class BlockTrainer:
         self.objective.after_step()
         return distributed.total(loss)
 
-    def _trained_with(self, paths: Sequence[Path]) -> list[torch.nn.Parameter]:
+    def _trained_with(self, paths: Sequence[Path]) -> list[nn.Parameter]:
         """Return the parameters that get a gradient from ``paths``, in an order that all processes share."""
         layers = self.supernet.block(self.index).layers
         unused = {
@@ -227,3 +219,8 @@ class BlockTrainer:
 
     def _when(self) -> str:
         return f"the training of block {self.index + 1}, epoch {len(self.losses) + 1}"
+
+
+def _adamw(parameters: list[nn.Parameter], settings: SearchSettings, device: torch.device) -> torch.optim.Optimizer:
+    fused = device.type in FUSED_DEVICES
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
