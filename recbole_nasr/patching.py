@@ -30,6 +30,13 @@ def wrap(owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..
     setattr(owner, name, wrapper)
 
 
+def variant(module: types.ModuleType, **names: Any) -> types.ModuleType:
+    """Return a copy of ``module`` in which ``names`` are others, for the one module that is to see them."""
+    copied = types.ModuleType(module.__name__)
+    vars(copied).update(vars(module), **names)
+    return copied
+
+
 @contextlib.contextmanager
 def swapped(owner: Any, name: str, value: Any) -> Iterator[None]:
     """Set ``owner.name`` to ``value`` inside the ``with`` block."""

@@ -19,6 +19,7 @@ from recbole.utils import InputType, get_model
 from recbole_nasr import resources
 from recbole_nasr.configuration import DATASET_ARGUMENTS, effective
 from recbole_nasr.configuration_keys import UNLISTED_KEYS, check_keys, known_keys
+from recbole_nasr.data.options import PREPARATION_KEYS
 from recbole_nasr.errors import ConfigError
 
 
@@ -177,6 +178,10 @@ def test_keys_of_recbole_and_its_launcher_are_known() -> None:
         "worker",
     }
     assert "device" not in known_keys(config)  # RecBole overwrites it
+
+
+def test_every_key_of_the_preparation_changes_a_data_set() -> None:
+    assert sorted(DATASET_ARGUMENTS) == sorted(["train_scheme", "group_field", "source", *PREPARATION_KEYS])
 
 
 def test_recboles_own_models_are_not_checked_unless_asked() -> None:

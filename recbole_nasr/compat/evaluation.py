@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import types
 from typing import Any
 
 from recbole_nasr.compat.repair import repair
 from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.patching import variant
 from recbole_nasr.settings_file import read_settings
 
 
@@ -47,7 +47,7 @@ def read_config_files_as_data() -> bool:
     def _load_config_files(_self: Any, file_list: list[str] | None) -> dict[str, Any]:
         return {key: value for file in file_list or () for key, value in read_settings(file).items()}
 
-    Config._load_config_files = _load_config_files  # noqa: SLF001
+    Config._load_config_files = _load_config_files  # noqa: SLF001 - what is repaired
     return True
 
 
@@ -91,9 +91,7 @@ def read_embeddings_as_numbers() -> bool:
             msg = f"{path} must be an array of numbers, as numpy.save writes it, but: {error}"
             raise DataError(msg) from error
 
-    restricted = types.ModuleType("numpy")
-    vars(restricted).update(vars(numpy), load=load)
-    module.np = restricted
+    module.np = variant(numpy, load=load)
     return True
 
 

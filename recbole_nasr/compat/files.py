@@ -8,7 +8,6 @@ import importlib
 import pickle
 import re
 import shutil
-import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from recbole_nasr.compat.repair import repair
 from recbole_nasr.errors import DataError, NASRError, WriteError
-from recbole_nasr.patching import swapped, wrap
+from recbole_nasr.patching import swapped, variant, wrap
 
 _FAILED_WRITE = re.compile("Writer|inline_container|iostream|writ", re.IGNORECASE)  # torch has no error of its own
 
@@ -113,9 +112,7 @@ def restrict_cache_load() -> bool:
 
     from recbole_nasr.checkpoint import load_cache
 
-    restricted = types.ModuleType("pickle")
-    vars(restricted).update(vars(pickle), load=load_cache)
-    module.pickle = restricted
+    module.pickle = variant(pickle, load=load_cache)
     return True
 
 

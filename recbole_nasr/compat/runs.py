@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import types
 from collections.abc import Callable
 from typing import Any
 
 from recbole_nasr.compat.repair import repair
-from recbole_nasr.patching import wrap
+from recbole_nasr.patching import variant, wrap
 
 
 @repair(
@@ -61,10 +60,7 @@ def modernise_exhaustive_search() -> bool:
     if tuple(int(part) for part in version.split(".")[:3] if part.isdigit()) < (0, 2, 6):
         return False
 
-    random = types.ModuleType("numpy.random")
-    vars(random).update(vars(np.random), RandomState=np.random.default_rng)
-    module.np = types.ModuleType("numpy")
-    vars(module.np).update(vars(np), random=random)
+    module.np = variant(np, random=variant(np.random, RandomState=np.random.default_rng))
     return True
 
 

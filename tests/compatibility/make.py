@@ -120,7 +120,7 @@ def killed_where(reached: Callable[[Keeper, dict[str, Any]], bool], words: list[
             if reached(self, {name: capture() for name, capture in self._parts.items()}):
                 os._exit(0)
 
-        Keeper.save = save_and_die  # type: ignore[method-assign]
+        Keeper.save = save_and_die
         main(words)
         os._exit(1)
     if os.wait()[1]:

@@ -57,14 +57,18 @@ def test_a_kept_run_recommends_what_it_recommended(name: str) -> None:
     assert top.scores.ravel().tolist() == pytest.approx(expected["scores"], abs=1e-5)
 
 
-def test_every_command_reads_the_kept_runs(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first, second = (str(kept / name) for name in NAMES)
+def read_by_every_command(first: Path, second: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Read the two runs there are in ``runs``."""
     assert main([f"--recommend={first}", "--items=i0,i8", "--k=3", "--device=cpu"]) == 0
     assert main(["--list", "--runs_dir=runs"]) == 0
-    assert main(["--compare", first, second]) == 0
+    assert main(["--compare", str(first), str(second)]) == 0
     shown = capsys.readouterr().out
     assert "mine (2 runs)" in shown
     assert "25 test cases, the same for all" in shown
+
+
+def test_every_command_reads_the_kept_runs(kept: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    read_by_every_command(kept / NAMES[0], kept / NAMES[1], capsys)
 
 
 def test_the_architecture_settings_and_ranks_of_kept_runs_are_read() -> None:
@@ -173,16 +177,11 @@ def test_a_kept_run_that_trained_its_candidates_is_read_by_every_command(
 ) -> None:
     shutil.copytree(KEPT / "verified", tmp_path / "runs" / "mine")
     shutil.copytree(RUNS / NAMES[0], tmp_path / "runs" / "mine" / NAMES[0])
-    verified, network = (str(tmp_path / "runs" / "mine" / name) for name in ("NASRSearch-verified", NAMES[0]))
-    assert main([f"--recommend={verified}", "--items=i0,i8", "--k=3", "--device=cpu"]) == 0
-    assert main(["--list", "--runs_dir=runs"]) == 0
-    assert main(["--compare", verified, network]) == 0
-    shown = capsys.readouterr().out
-    assert "mine (2 runs)" in shown
-    assert "25 test cases, the same for all" in shown
-    with (Path(verified) / "candidates.csv").open() as file:
+    verified, network = (tmp_path / "runs" / "mine" / name for name in ("NASRSearch-verified", NAMES[0]))
+    read_by_every_command(verified, network, capsys)
+    with (verified / "candidates.csv").open() as file:
         best = max(csv.DictReader(file), key=lambda row: float(row["score"]))
-    assert best["architecture"] == json.loads((Path(verified) / "candidates.json").read_text())["winner"]
+    assert best["architecture"] == json.loads((verified / "candidates.json").read_text())["winner"]
 
 
 def interrupted(name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -23,7 +22,6 @@ from recbole_nasr.search.augmentation import (
 
 MASK = 1000
 KINDS = sorted(AUGMENTATIONS)
-Augmentation = Callable[..., View]
 
 
 def rng(seed: int = 0) -> torch.Generator:
