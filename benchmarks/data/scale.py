@@ -80,7 +80,7 @@ def main() -> None:
     for kind in chosen.kinds.split(","):
         for scale in map(float, chosen.scales.split(",")):
             case = Case(kind, scale, chosen.folder.resolve())
-            for step, command in _steps(case, scale in chosen.recbole_scales):
+            for step, command in _steps(case, with_recbole=scale in chosen.recbole_scales):
                 measured = {"kind": kind, "scale": scale, "rows": case.rows, "step": step}
                 measured |= _measure(command, chosen.limit, case.folder)
                 result["steps"].append(measured)
@@ -108,12 +108,12 @@ def _arguments() -> argparse.Namespace:
     return chosen
 
 
-def _steps(case: Case, with_recbole: bool) -> list[tuple[str, list[str]]]:  # noqa: FBT001
+def _steps(case: Case, *, with_recbole: bool) -> list[tuple[str, list[str]]]:
     """Return names and commands of the steps; the raw file is made and an earlier preparation removed first."""
     if not case.source.is_file():
         case.source.parent.mkdir(parents=True, exist_ok=True)
         generate = [sys.executable, "-m", "benchmarks.data.generate", case.kind, str(case.source)]
-        subprocess.run([*generate, f"--scale={case.scale:g}"], cwd=ROOT, check=True)  # noqa: S603
+        subprocess.run([*generate, f"--scale={case.scale:g}"], cwd=ROOT, check=True)
     shutil.rmtree(case.source.parent / "prepared", ignore_errors=True)
     name = DATASETS[case.kind][0]
     first_batch = [sys.executable, "-W", "ignore", "-m", "benchmarks.data.first_batch"]
@@ -129,7 +129,7 @@ def _steps(case: Case, with_recbole: bool) -> list[tuple[str, list[str]]]:  # no
 def _measure(command: list[str], limit: float, folder: Path) -> dict[str, Any]:
     """Run a command and return what it took; the last line it prints is kept where that is JSON."""
     load, start = os.getloadavg()[0], time.perf_counter()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         stop = threading.Timer(limit, process.kill)
         stop.start()
         output = process.stdout.read() if process.stdout else ""

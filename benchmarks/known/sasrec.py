@@ -111,7 +111,7 @@ def _ours(asked: argparse.Namespace, seed: int, work: Path, further: Sequence[st
     folder = work / f"recbole-nasr-{_name_of(words)}"
     if not list(folder.rglob("metrics.json")):
         program = [sys.executable, str(HERE.parents[1] / "run_nasr.py"), *words, f"--runs_dir={folder}"]
-        subprocess.run(program, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - the words are our own
+        subprocess.run(program, check=True, stdout=subprocess.DEVNULL)
     run = next(path.parent for path in folder.rglob("metrics.json"))
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
@@ -182,7 +182,7 @@ def _theirs(asked: argparse.Namespace, seed: int, cases: Path, work: Path) -> di
     if not output.is_file():
         files = (f"--cases={cases}", f"--output={output}")
         command = [asked.rectools_python, str(HERE / "rectools_sasrec.py"), *words, *files]
-        subprocess.run(command, check=True, cwd=work)  # noqa: S603 - the user names the interpreter
+        subprocess.run(command, check=True, cwd=work)
     content = json.loads(output.read_text(encoding="utf-8"))
     scores = [_mean(epoch["ranks"]["valid"], "ndcg@20") for epoch in content["epochs"]]
     best = int(np.argmax(scores))

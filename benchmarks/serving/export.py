@@ -176,16 +176,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asked.tables:
         read = json.loads(asked.tables.read_text(encoding="utf-8"))
         kept = list(next(iter(read["parity"].values())))
-        print(f"{parity_table(read['parity'], kept)}\n\n{latency_table(read['latency'], kept)}")  # noqa: T201
+        print(f"{parity_table(read['parity'], kept)}\n\n{latency_table(read['latency'], kept)}")
         return 0
     formats, results = asked.formats.split(","), {}
     for name in filter(None, asked.ops.split(",")):
         results[name] = {one: parity_of(name, one) for one in formats}
-        print(name, *(f"{one} {results[name][one]['largest_difference']:.1e}" for one in formats), flush=True)  # noqa: T201
+        print(name, *(f"{one} {results[name][one]['largest_difference']:.1e}" for one in formats), flush=True)
     latency = {}
     for name, text in NETWORKS.items() if asked.rounds else ():
         latency[name] = latency_of(text, formats, asked.rounds, asked.seconds)
-        print(name, "timed", flush=True)  # noqa: T201
+        print(name, "timed", flush=True)
     packages = {one: importlib.metadata.version(one) for one in ("onnx", "onnxruntime", "onnxscript")}
     content = {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
@@ -197,7 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     if asked.json:
         asked.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    print(f"\n{parity_table(results, formats)}\n\n{latency_table(latency, formats)}")  # noqa: T201
+    print(f"\n{parity_table(results, formats)}\n\n{latency_table(latency, formats)}")
     return int(not all(row[one]["holds"] for row in results.values() for one in formats))
 
 

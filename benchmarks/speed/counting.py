@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 IDLE = ("detach", "empty", "empty_like", "empty_strided", "new_empty", "lift_fresh", "_unsafe_view")
 
 
-class CountOps(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class CountOps(TorchDispatchMode):
     """Counts the operations that reach a kernel; views and empty tensors, which compute nothing, do not.
 
     Attributes:
@@ -19,10 +19,10 @@ class CountOps(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.count = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]  # as torch's
         """Count ``func``, unless it computes nothing, and run it."""
         if not _is_view(func) and func.overloadpacket.__name__ not in IDLE:
             self.count += 1
@@ -30,7 +30,7 @@ class CountOps(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _is_view(func: Any) -> bool:
-    aliases = [value.alias_info for value in func._schema.returns]  # noqa: SLF001
+    aliases = [value.alias_info for value in func._schema.returns]
     return bool(aliases) and all(alias is not None and not alias.is_write for alias in aliases)
 
 
@@ -46,7 +46,7 @@ def count_kernels(call: Callable[[], Any], device: torch.device) -> int:
         call()
         torch.cuda.synchronize(device)
     results = profile.profiler.kineto_results if profile.profiler else None  # torch's own list of 200,000 takes long
-    on_gpu = torch.autograd.DeviceType.CUDA  # type: ignore[attr-defined]
+    on_gpu = torch.autograd.DeviceType.CUDA  # type: ignore[attr-defined]  # its types lack it
     names = [event.name() for event in results.events() if event.device_type() == on_gpu] if results else []
     return sum(not name.startswith(("Memcpy", "Memset")) for name in names)
 

@@ -43,7 +43,7 @@ def save_roofline(results: dict[str, Any], path: Path) -> None:
     axes.axhline(
         roof["narrow_flops"] / 1e9, color="black", linestyle=":", label="matrix product of a layer (64 to 256 wide)"
     )
-    colours = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]
+    colours = mpl.colormaps["tab20"].colors  # type: ignore[attr-defined]  # a map of a list
     for index, (section, title, x, y) in enumerate(drawn):
         axes.plot(
             x,

@@ -43,5 +43,5 @@ def with_flat_projector(supernet: Supernet, shape: Shape, block: int) -> Superne
         for outputs in (flat_width, width):
             norm = nn.BatchNorm1d(outputs, track_running_stats=False)
             layers += [nn.ReLU(), nn.Linear(flat_width, outputs), norm]
-    supernet.siamese_block(block).projector = nn.Sequential(*layers).to(device)  # type: ignore[assignment]
+    supernet.siamese_block(block).projector = nn.Sequential(*layers).to(device)  # type: ignore[assignment]  # in place of a Projector
     return supernet

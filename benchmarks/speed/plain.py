@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.nets import HybridNet, Supernet, masked_mean
 from recbole_nasr.search.augmentation import View

@@ -46,7 +46,7 @@ class Published:
             msg = f"`--official` must be a checkout of the published code, but {checkout} has no {', '.join(missing)}."
             raise FileNotFoundError(msg)
         self.folder = tempfile.TemporaryDirectory(prefix="nasr-published-")
-        self.process = subprocess.Popen(  # noqa: S603 - our own module
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.speed.published_worker", str(checkout.resolve()), str(device)],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},

@@ -170,9 +170,9 @@ class Worker:
         hidden = model.dropout(model.embedding(sequences))
         for earlier, path in enumerate(model.best_paths):
             hidden = model.backbone(hidden, earlier, path)
-        block = SimpleNamespace(layers=model.backbone._blocks[index]._block_layers)  # noqa: SLF001 - the user's module
+        block = SimpleNamespace(layers=model.backbone._blocks[index]._block_layers)
         found: list[Any] = [None] * len(paths)
-        for number, output in run_paths(block, hidden, paths):  # type: ignore[arg-type]
+        for number, output in run_paths(block, hidden, paths):  # type: ignore[arg-type]  # it has layers
             found[number] = model.necks[index](output)
         units = torch.nn.functional.normalize(torch.stack(found), dim=-1).mean(dim=0)
         return torch.stack([model.heads[index](representation, units) for representation in found])
@@ -204,7 +204,7 @@ class Worker:
         """Steps of ``_train_one_epoch``, with its loader or on batches made before."""
         rows = self._training_rows()
         trainer = self._retraining(self.encoding, rows if loader else list(rows))
-        return Job(lambda: trainer._train_one_epoch(pred=True), N_STEPS)  # noqa: SLF001 - the user's module
+        return Job(lambda: trainer._train_one_epoch(pred=True), N_STEPS)
 
     def job_softmax(self) -> Callable[[], Any]:
         """Its loss on its network without layers: embedding, softmax layer, cross-entropy, backward pass."""

@@ -37,7 +37,7 @@ def seconds_per_call(call: Callable[[], Any], device: torch.device, n_calls: int
         used = (time.process_time() - processor) / n_calls
         wall = (time.perf_counter() - start) / n_calls
         return Seconds(wall, used if torch.get_num_threads() == 1 else wall)
-    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     start = time.perf_counter()
     before.record()

@@ -34,7 +34,7 @@ def _views(setting: Setting, shape: Shape, name: str) -> Case:
     sequences = search_sequences(shape, shape.batch_size, setting.device)
     n_views, width, mask_token = 2 * shape.n_paths, sequences.item_seq.size(1), shape.n_items + 1
     rows = [row[:n].tolist() for row, n in zip(sequences.item_seq.cpu(), sequences.item_seq_len.tolist(), strict=True)]
-    rng, generator = random.Random(SEED), torch.Generator(setting.device).manual_seed(SEED)  # noqa: S311
+    rng, generator = random.Random(SEED), torch.Generator(setting.device).manual_seed(SEED)
 
     def loop() -> list[View]:
         return [_loop_view(name, rows, width, mask_token, rng, setting.device) for _ in range(n_views)]

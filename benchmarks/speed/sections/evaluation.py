@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from recbole.evaluator import Collector
@@ -97,10 +96,10 @@ def _scoring(setting: Setting, shape: Shape) -> Case:
         found = _metrics(scorer.ranks()), _metrics(expected())
         return [same_ranks(scorer.ranks(), scorer.scores(), scorer.targets, 1e-6), close("metrics", *found, 1e-6)]
 
-    collector, topk = _collector(shape, setting.device, scorer)
+    collector = _collector(shape, setting.device, scorer)
 
     def check_collector() -> list[Check]:
-        return [equal("hit flags", topk().cpu(), hit_matrix(expected().cpu(), TOPK))]
+        return [equal("hit flags", collector().cpu(), hit_matrix(expected().cpu(), TOPK))]
 
     lines = [
         Implementation(
@@ -127,7 +126,8 @@ def _scoring(setting: Setting, shape: Shape) -> Case:
     )
 
 
-def _collector(shape: Shape, device: torch.device, scorer: Scorer) -> tuple[Any, Any]:
+def _collector(shape: Shape, device: torch.device, scorer: Scorer) -> Callable[[], Tensor]:
+    """Return a function that has RecBole's collector find the hit flags."""
     config = package_config(shape, device, topk=TOPK, metrics=["Recall", "NDCG"])
     collector, rows = Collector(config), torch.arange(len(scorer.targets), device=device)
 
@@ -136,7 +136,7 @@ def _collector(shape: Shape, device: torch.device, scorer: Scorer) -> tuple[Any,
         found: Tensor = collector.get_data_struct().get("rec.topk")
         return found
 
-    return topk, topk
+    return topk
 
 
 def _published_scoring(published: Published, setting: Setting, shape: Shape, n_cases: int) -> Implementation:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from benchmarks.speed import plain
 from benchmarks.speed.cases import Case, Implementation
@@ -89,13 +89,13 @@ def _ranking(setting: Setting, shape: Shape, block: int) -> Case:
         return found
 
     @cache
-    def expected(two: bool) -> Tensor:  # noqa: FBT001
+    def expected(*, two: bool) -> Tensor:
         return every_path(views if two else (views[0], views[0]))
 
     def same(found: Tensor, *, two: bool) -> list[Check]:
-        means = found.double().mean(dim=1), expected(two).double().mean(dim=1)
+        means = found.double().mean(dim=1), expected(two=two).double().mean(dim=1)
         order = same_order("order of the paths", *means, TOLERANCE)
-        return [close("distances", found, expected(two), TOLERANCE), order]
+        return [close("distances", found, expected(two=two), TOLERANCE), order]
 
     lines = [
         Implementation(name="reference", run=lambda: every_path(views), note="every path by itself, two views"),

@@ -49,7 +49,7 @@ class Training:
     @property
     def n_rows(self) -> int:
         """Training rows of an epoch."""
-        data = self.train._dataset  # noqa: SLF001 - as RecBole's own trainer reads it
+        data = self.train._dataset
         return len(data)
 
 
@@ -70,7 +70,7 @@ def assemble(model: str, device: torch.device, *, tiny: bool, **settings: Any) -
     config = Config(model, "tiny" if tiny else "ml-100k", config_dict={**COMMON, **where, **small, **settings})
     init_seed(config["seed"], config["reproducibility"])
     train, valid, _ = data_preparation(config, create_dataset(config))
-    network = get_model(model)(config, train._dataset).to(config["device"])  # noqa: SLF001
+    network = get_model(model)(config, train._dataset).to(config["device"])
     return Training(network, train, valid, get_trainer(config["MODEL_TYPE"], model)(config, network))
 
 
@@ -131,7 +131,7 @@ def _sampled_epoch(training: Training, name: str, n_steps: int, device: torch.de
     first, total = FirstSteps(training.train, n_steps), len(training.train)
 
     def remote() -> Seconds:
-        one = seconds_per_call(lambda: training.trainer._train_epoch(first, 0), device, 1)  # noqa: SLF001
+        one = seconds_per_call(lambda: training.trainer._train_epoch(first, 0), device, 1)
         return Seconds(one.wall * total / len(first), one.device * total / len(first))
 
     note = f"one row per prefix, {training.n_rows} rows; {len(first)} of {total} steps measured"
@@ -142,7 +142,7 @@ def _whole_epoch(
     training: Training, name: str, note: str, device: torch.device, check: Callable[[], list[Check]] | None
 ) -> Implementation:
     def remote() -> Seconds:
-        return seconds_per_call(lambda: training.trainer._train_epoch(training.train, 0), device, 1)  # noqa: SLF001
+        return seconds_per_call(lambda: training.trainer._train_epoch(training.train, 0), device, 1)
 
     remote()  # builds what is kept between epochs
     return Implementation(name=name, remote=remote, note=note, check=check)
@@ -153,12 +153,12 @@ def _same_loss(prefix: Training, autoregressive: Training) -> list[Check]:
 
     Only of histories that fit the window: of longer ones RecBole's prefixes see more items than a training chunk has.
     """
-    data: NASRDataset = autoregressive.train._dataset  # noqa: SLF001
+    data: NASRDataset = autoregressive.train._dataset
     prefix.model.load_state_dict(autoregressive.model.state_dict())
     users, n_chunks = torch.unique(data[: len(data)][data.uid_field], return_counts=True)
     users = users[n_chunks == 1][:8]
     rows = data[torch.isin(data[: len(data)][data.uid_field], users).nonzero().flatten()]
-    all_prefixes = prefix.train._dataset  # noqa: SLF001
+    all_prefixes = prefix.train._dataset
     theirs = all_prefixes[torch.isin(all_prefixes[all_prefixes.uid_field], users).nonzero().flatten()]
     totals = []
     for training, interaction, loader in ((prefix, theirs, all_prefixes), (autoregressive, rows, data)):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from benchmarks.speed import plain
 from benchmarks.speed.cases import Case, Implementation
@@ -13,7 +14,7 @@ from benchmarks.speed.floors import n_parameters, retraining_work
 from benchmarks.speed.gates import Check, close, same_gradients
 from benchmarks.speed.package import package_step, package_trainer
 from benchmarks.speed.published import AS_SHIPPED, READY
-from benchmarks.speed.sections.search_step import FIRST_TOLERANCE, GRADIENT_TOLERANCE, LATER_TOLERANCE
+from benchmarks.speed.sections.search_step import FIRST_TOLERANCE, GRADIENT_TOLERANCE, LATER_TOLERANCE, without_dropout
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import Shape, build_network, training_batch
 from recbole_nasr.nets import HybridNet
@@ -32,13 +33,24 @@ def cases(setting: Setting) -> Iterator[Case]:
         yield _step(setting, shape)
 
 
-def without_dropout(network: HybridNet) -> HybridNet:
-    """Return a copy of ``network`` without dropout."""
-    network = copy.deepcopy(network)
-    for module in network.modules():
-        if hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0  # type: ignore[assignment]
-    return network
+def _same_steps(shape: Shape, network: HybridNet, device: torch.device, batch: Sequence[Tensor]) -> list[Check]:
+    """Compare the losses of some steps from equal weights, dropout off, and the gradients after the first."""
+    reference = without_dropout(copy.deepcopy(network)).train()
+    ours = package_trainer(shape, without_dropout(copy.deepcopy(network)), device, precision="fp32")
+    ours.model.train()
+    adam = torch.optim.Adam(reference.parameters(), lr=1e-3)
+    expected, found = [], []
+    for step in range(N_GATE_STEPS[device.type]):
+        expected.append(plain.training_step(reference, adam, batch, MAX_NORM))
+        found.append(package_step(ours, batch).clone())
+        if step == 0:
+            gradients = same_gradients(ours.model.network, reference, GRADIENT_TOLERANCE)
+    losses, wanted = torch.stack(found), torch.stack(expected)
+    return [
+        close("loss of the first step", losses[:1], wanted[:1], FIRST_TOLERANCE),
+        close("losses of the steps after it", losses[1:], wanted[1:], LATER_TOLERANCE),
+        gradients,
+    ]
 
 
 def _step(setting: Setting, shape: Shape) -> Case:
@@ -49,26 +61,6 @@ def _step(setting: Setting, shape: Shape) -> Case:
     trainer = package_trainer(shape, network, device)
     trainer.model.train()
 
-    def check() -> list[Check]:
-        reference, ours = (
-            without_dropout(network).train(),
-            package_trainer(shape, without_dropout(network), device, precision="fp32"),
-        )
-        ours.model.train()
-        adam = torch.optim.Adam(reference.parameters(), lr=1e-3)
-        expected, found = [], []
-        for step in range(N_GATE_STEPS[device.type]):
-            expected.append(plain.training_step(reference, adam, batch, MAX_NORM))
-            found.append(package_step(ours, batch).clone())
-            if step == 0:
-                gradients = same_gradients(ours.model.network, reference, GRADIENT_TOLERANCE)
-        losses, wanted = torch.stack(found), torch.stack(expected)
-        return [
-            close("loss of the first step", losses[:1], wanted[:1], FIRST_TOLERANCE),
-            close("losses of the steps after it", losses[1:], wanted[1:], LATER_TOLERANCE),
-            gradients,
-        ]
-
     lines = [
         Implementation(
             name="reference",
@@ -78,7 +70,7 @@ def _step(setting: Setting, shape: Shape) -> Case:
         Implementation(
             name="fast",
             run=lambda: package_step(trainer, batch),
-            check=check,
+            check=lambda: _same_steps(shape, network, device, batch),
             settle=SETTLING.get(device.type, 1),
         ),
     ]

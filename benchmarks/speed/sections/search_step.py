@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmarks.speed import plain
 from benchmarks.speed.cases import Case, Implementation
@@ -27,6 +28,7 @@ from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.sampling import PathSampler
 from recbole_nasr.search.training import BlockTrainer
 
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 SETTLING = {"cuda": 200}
 """Calls until each number of places that uniform draws need has been captured; the rarest comes in 6 % of the steps."""
 
@@ -47,6 +49,14 @@ def cases(setting: Setting) -> Iterator[Case]:
             yield _step(setting, shape, shape.n_blocks - 1)
 
 
+class Steps(Protocol):
+    """Trains a block of a supernet."""
+
+    def step(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """Take a step on sequences ``(B, L)`` of lengths ``(B,)``; return the loss."""
+        ...
+
+
 class PlainTrainer:
     """The step as the definition has it: one path after another, all from the streams that the package draws from."""
 
@@ -55,7 +65,7 @@ class PlainTrainer:
         self.supernet, self.prefix, self.mask_token = supernet, earlier_paths(shape, block), shape.n_items + 1
         self.n_paths = shape.n_paths
         device = supernet.embedding.items.weight.device
-        path_rng = random.Random(derive_seed(SEED, f"search/paths/{block}"))  # noqa: S311
+        path_rng = random.Random(derive_seed(SEED, f"search/paths/{block}"))
         self.sampler = PathSampler(shape.space, block, "uniform", path_rng)
         self.rng = generator(SEED, f"search/views/{block}", device)
         supernet.eval().requires_grad_(requires_grad=False)
@@ -112,29 +122,29 @@ class PackageSteps:
             return self.trainer.step(item_seq, item_seq_len, self.rows)
 
 
-def _without_dropout(supernet: Supernet) -> Supernet:
-    for module in supernet.modules():
+def without_dropout(network: NetworkT) -> NetworkT:
+    """Switch dropout off in ``network``, and return it."""
+    for module in network.modules():
         if hasattr(module, "dropout_prob"):
-            module.dropout_prob = 0.0  # type: ignore[assignment]
-    return supernet
+            module.dropout_prob = 0.0  # type: ignore[assignment]  # a number, no module
+    return network
 
 
 def same_steps(
-    first: Callable[[Supernet], object],
-    second: Callable[[Supernet], object],
+    first: Callable[[Supernet], Steps],
+    second: Callable[[Supernet], Steps],
     supernet: Supernet,
     batch: SearchSequences,
 ) -> list[Check]:
     """Compare the losses of some steps from equal weights, dropout off, and the gradients after the first."""
-    supernets = [_without_dropout(copy.deepcopy(supernet)) for _ in range(2)]
+    supernets = [without_dropout(copy.deepcopy(supernet)) for _ in range(2)]
     trainers = [make(copied) for make, copied in zip((first, second), supernets, strict=True)]
     losses: list[list[Tensor]] = [[], []]
     gradients = None
     device = batch.item_seq.device.type
     for _ in range(N_GATE_STEPS[device]):
         for index, trainer in enumerate(trainers):
-            step: Callable[[Tensor, Tensor], Tensor] = trainer.step  # type: ignore[attr-defined]
-            losses[index].append(step(batch.item_seq, batch.item_seq_len).clone())
+            losses[index].append(trainer.step(batch.item_seq, batch.item_seq_len).clone())
         gradients = gradients or same_gradients(supernets[0], supernets[1], GRADIENT_TOLERANCE)
     found, expected = (torch.stack(list(values)) for values in losses)
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +47,34 @@ def cases(setting: Setting) -> Iterator[Case]:
         yield _loss(setting, shape)
 
 
+def _gradient(loss: Loss, hidden: Tensor, output: nn.Linear, targets: Tensor) -> Tensor:
+    """Leave the gradients of a loss in ``hidden`` and ``output``, and return it."""
+    output.zero_grad(set_to_none=True)
+    hidden.grad = None
+    value = loss(hidden, output, targets)
+    torch.autograd.backward(value)
+    return value.detach()
+
+
+def _compared(loss: Loss, hidden: Tensor, output: nn.Linear, targets: Tensor) -> list[Check]:
+    """Compare a loss and its gradients with those of the reference."""
+    layers = [copy.deepcopy(output) for _ in range(2)]
+    states = [hidden.detach().clone().requires_grad_() for _ in range(2)]
+    found, expected = (
+        _gradient(one, own, layer, targets)
+        for one, own, layer in zip((loss, plain.softmax_loss), states, layers, strict=True)
+    )
+    given, wanted = states[0].grad, states[1].grad
+    if given is None or wanted is None:
+        return [Check("gradient of the input: there is none", float("nan"), 0.0)]
+    scale = wanted.abs().max()
+    return [
+        close("loss", found, expected, TOLERANCE),
+        close("gradient of the input", given / scale, wanted / scale, GRADIENT_TOLERANCE),
+        same_gradients(layers[0], layers[1], GRADIENT_TOLERANCE),
+    ]
+
+
 def _loss(setting: Setting, shape: Shape) -> Case:
     device = setting.device
     _, _, targets = training_batch(shape, shape.batch_size, device)
@@ -53,38 +82,22 @@ def _loss(setting: Setting, shape: Shape) -> Case:
     hidden = torch.randn(*targets.shape, shape.hidden_size, generator=rng).to(device).requires_grad_()
     layer = nn.Linear(shape.hidden_size, shape.n_items).to(device)
 
-    def step(loss: Loss, output: nn.Linear, states: Tensor) -> Tensor:
-        output.zero_grad(set_to_none=True)
-        states.grad = None
-        value = loss(states, output, targets)
-        torch.autograd.backward(value)
-        return value.detach()
-
-    def check(loss: Loss) -> list[Check]:
-        layers, states = (
-            [copy.deepcopy(layer) for _ in range(2)],
-            [hidden.detach().clone().requires_grad_() for _ in range(2)],
-        )
-        found, expected = step(loss, layers[0], states[0]), step(plain.softmax_loss, layers[1], states[1])
-        given, wanted = states[0].grad, states[1].grad
-        if given is None or wanted is None:
-            return [Check("gradient of the input: there is none", float("nan"), 0.0)]
-        inner = close(
-            "gradient of the input", given / wanted.abs().max(), wanted / wanted.abs().max(), GRADIENT_TOLERANCE
-        )
-        return [
-            close("loss", found, expected, TOLERANCE),
-            inner,
-            same_gradients(layers[0], layers[1], GRADIENT_TOLERANCE),
-        ]
-
     lines = [
         Implementation(
-            name="reference", run=lambda: step(plain.softmax_loss, layer, hidden), note="all logits written out"
+            name="reference",
+            run=lambda: _gradient(plain.softmax_loss, hidden, layer, targets),
+            note="all logits written out",
         )
     ]
     for name, (loss, note) in losses(device).items():
-        lines.append(_line(name, note, loss, step, check, layer, hidden))
+        lines.append(
+            Implementation(
+                name=name,
+                run=partial(_gradient, loss, hidden, layer, targets),
+                check=partial(_compared, loss, hidden, layer, targets),
+                note=note,
+            )
+        )
     if setting.published:
         note = "its network without layers: embedding, softmax layer, loss, backward pass"
         lines.append(setting.published.line(shape, AS_SHIPPED, "softmax", note=note))
@@ -98,15 +111,3 @@ def _loss(setting: Setting, shape: Shape) -> Case:
         work=softmax_work(shape, n_targets, backward=True),
         precision=setting.training_precision,
     )
-
-
-def _line(
-    name: str,
-    note: str,
-    loss: Loss,
-    step: Callable[[Loss, nn.Linear, Tensor], Tensor],
-    check: Callable[[Loss], list[Check]],
-    layer: nn.Linear,
-    hidden: Tensor,
-) -> Implementation:
-    return Implementation(name=name, note=note, run=lambda: step(loss, layer, hidden), check=lambda: check(loss))
