@@ -135,7 +135,7 @@ def _read(config: Any, folder: str, name: str) -> dict[str, Any]:
     root, _, rest = folder.partition("/")
     text = (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
     # RecBole's loader, because it reads 1e-3 as a number.
-    return dict(yaml.load(text, Loader=config.yaml_loader) or {})  # noqa: S506  (our own files)
+    return dict(yaml.load(text, Loader=config.yaml_loader) or {})  # noqa: S506 - our own file
 
 
 def _recbole_dataset_yaml(config: Any, dataset: str) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _recbole_dataset_yaml(config: Any, dataset: str) -> dict[str, Any]:
     path = Path(source).parent.parent / "properties" / "dataset" / f"{dataset}.yaml"
     if not path.is_file():
         return {}
-    return dict(yaml.load(path.read_text(encoding="utf-8"), Loader=config.yaml_loader) or {})  # noqa: S506
+    return dict(yaml.load(path.read_text(encoding="utf-8"), Loader=config.yaml_loader) or {})  # noqa: S506 - RecBole's
 
 
 def _load_timestamps(config: Any) -> None:

@@ -39,7 +39,8 @@ def be_deterministic(device: torch.device, *, strict: bool) -> None:
         os.environ.setdefault(WORKSPACE, SIZES)
         torch.backends.cudnn.benchmark = False
         torch.backends.cudnn.deterministic = True
-    filling.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # for debugging, and slow
+    # Filling is for debugging, and slow.
+    filling.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # its types lack it
     torch.use_deterministic_algorithms(mode=True, warn_only=not strict)
     if strict and device.type == "cuda" and not _products_allowed(device):
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
@@ -69,14 +70,14 @@ def restored_determinism() -> Iterator[None]:
     """Put torch back to how it was before the block, so that a run decides nothing for the next."""
     mode = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    filled = filling.fill_uninitialized_memory  # type: ignore[attr-defined]
+    filled = filling.fill_uninitialized_memory  # type: ignore[attr-defined]  # as above
     of_cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     try:
         yield
     finally:
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = of_cudnn
         torch.use_deterministic_algorithms(mode=mode, warn_only=warn_only)
-        filling.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        filling.fill_uninitialized_memory = filled  # type: ignore[attr-defined]  # as above
 
 
 @contextmanager

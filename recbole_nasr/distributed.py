@@ -166,7 +166,8 @@ def rows_of_all(own: Sequence[Tensor], n_rows: int) -> Sequence[Tensor]:
     """
     if world_size() == 1:
         return own
-    everything: Tensor = _RowsOfAll.apply(torch.stack(list(own)).float(), n_rows)  # type: ignore[no-untyped-call]
+    stacked = torch.stack(list(own)).float()
+    everything: Tensor = _RowsOfAll.apply(stacked, n_rows)  # type: ignore[no-untyped-call]  # torch's
     return everything.unbind()
 
 

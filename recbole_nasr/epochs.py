@@ -78,8 +78,9 @@ class EpochLines:
         # What was worked on the present epoch before belongs to it; the first states of this version do not say it.
         self._spent = float(state.get("since_the_last", 0.0))
         self._epochs = int(state.get("epochs_of_the_last", self._trainer.start_epoch))
-        for epoch, score in self._scores if self._then is not None else ():
-            self._then(epoch, score)  # type: ignore[misc]  # mypy does not see that it is not None
+        if self._then is not None:
+            for epoch, score in self._scores:
+                self._then(epoch, score)
 
     def _since_the_last(self) -> float:
         """Return the seconds of work since the last line, without the time of an interruption."""
@@ -100,7 +101,7 @@ class EpochLines:
                 self.seconds.append(time.perf_counter() - start)
             return loss
 
-        self._trainer._train_epoch = timed  # noqa: SLF001
+        self._trainer._train_epoch = timed  # noqa: SLF001 - as above
 
 
 def stages_of(trainer: Any) -> dict[str, float]:

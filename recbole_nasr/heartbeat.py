@@ -195,7 +195,7 @@ class Heartbeat:
 def connect(host: str, port: int) -> Store:
     """Return a connection of its own to the store at which the processes have met."""
     timeout = timedelta(seconds=60)
-    store: Store = dist.TCPStore(host, port, is_master=False, timeout=timeout)  # type: ignore[attr-defined]
+    store: Store = dist.TCPStore(host, port, is_master=False, timeout=timeout)  # type: ignore[attr-defined]  # its types lack it
     return store
 
 

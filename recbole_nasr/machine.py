@@ -65,7 +65,7 @@ def peak_memory() -> int:
 
 def peak_gpu_memory() -> dict[str, int]:
     """Return the most that torch had on the present GPU so far, as a line for a record; empty where it used none."""
-    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+    if not torch.cuda.is_initialized():
         return {}
     return {"peak_gpu_memory_bytes": torch.cuda.max_memory_allocated()}
 

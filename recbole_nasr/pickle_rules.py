@@ -76,7 +76,8 @@ def _check_dtype(dtype: np.dtype[Any], state: Any) -> None:
     What NumPy writes for a plain type is what that type already says of itself, apart from these; with another set of
     flags it would take numbers from the file for the addresses of objects.
     """
-    own: tuple[Any, ...] = dtype.__reduce__()[2]  # type: ignore[assignment]
+    reduced: Any = dtype.__reduce__()
+    own: tuple[Any, ...] = reduced[2]
     same = isinstance(state, tuple) and dtype.fields is None and (state[:1], state[2:8]) == (own[:1], own[2:8])
     if not same or not (state[8:] == own[8:] or (dtype.kind in "mM" and len(state) == len(own))):
         _refuse(f"changes NumPy's type {dtype}")

@@ -181,7 +181,7 @@ def _prepare(config: Any) -> None:
 
 def _check_known(dataset: Any) -> None:
     """Turn RecBole's ValueError for an unknown data set into a line that helps."""
-    if dataset._get_download_url("url", allow_none=True) is not None:  # noqa: SLF001
+    if dataset._get_download_url("url", allow_none=True) is not None:  # noqa: SLF001 - RecBole asks in no other way
         return
     msg = (
         f"There is no data set {dataset.dataset_name!r}: neither a folder {dataset.dataset_path!r} nor a "

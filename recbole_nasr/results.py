@@ -222,7 +222,7 @@ def read_ranks(path: Path, status: str = "unknown") -> pd.DataFrame:
     """
     try:
         with gzip.open(path) as file:
-            plain = bounded(file, str(path), path.stat().st_size)  # type: ignore[arg-type]  # reads like any file
+            plain = bounded(file, str(path), path.stat().st_size)
             kinds = {"sequence": str, "target": str, "rank": np.int64}
             cases = pd.read_csv(plain, dtype=kinds, keep_default_na=False)
         if (cases["rank"] < 1).any():

@@ -8,7 +8,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from recbole_nasr.errors import DataError
 
@@ -26,8 +26,16 @@ DAMAGE = (
 """What a damaged or foreign file makes the readers of Python raise, beside `OSError` and `ValueError`."""
 
 
+class Readable(Protocol):
+    """Reads like a binary file."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Return at most ``size`` bytes; none at the end."""
+        ...
+
+
 class _Bounded(io.RawIOBase):
-    def __init__(self, file: IO[bytes], name: str, most: int) -> None:
+    def __init__(self, file: Readable, name: str, most: int) -> None:
         self._file, self._name, self._most, self._done = file, name, most, 0
 
     def readable(self) -> bool:
@@ -46,7 +54,7 @@ class _Bounded(io.RawIOBase):
         return len(block)
 
 
-def bounded(file: IO[bytes], name: str, packed: int) -> IO[bytes]:
+def bounded(file: Readable, name: str, packed: int) -> IO[bytes]:
     """Return ``file``, which unpacks as it is read, so that reading fails once it is too much.
 
     Args:

@@ -150,7 +150,7 @@ def _dtype(name: str, *_options: bool) -> np.dtype[Any]:
     """Return a plain data type of its own, to be given its order of bytes; no record, whose parts could overlap."""
     if not isinstance(name, str) or not _PLAIN_DTYPE.fullmatch(name):
         raise _refusal(*_DTYPE)
-    return np.dtype(name, False, True)  # noqa: FBT003
+    return np.dtype(name, False, True)  # noqa: FBT003 - as it is pickled
 
 
 _torch_load = torch.load

@@ -99,7 +99,7 @@ class _NoSynchronisation(TorchDispatchMode):
     refused = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2")
     refused_if_deterministic = ("scatter_add", "index_add", "index_copy", "put")
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
         assert name not in self.refused, f"{func} waits for the device"
         writes_tensor = name.rstrip("_") == "scatter" and isinstance(args[3], torch.Tensor)
@@ -127,7 +127,7 @@ class _Tape(_NoSynchronisation):
             self.output = function(*self.inputs)  # a CUDA graph would not run it yet: the first replay is left out
         self.n_replays = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         output = super().__torch_dispatch__(func, types, args, kwargs)
         if not func.is_view and func.overloadpacket.__name__ not in self.computes_nothing:
             self.calls.append((func, args, kwargs or {}, output))

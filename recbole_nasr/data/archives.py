@@ -78,7 +78,7 @@ def _unzipped(path: Path, name: str, file: IO[bytes]) -> Iterator[IO[bytes]]:
         yield file if path.name == name else bounded(file, str(path), packed)
         return
     with gzip.open(file) as plain:
-        yield bounded(plain, str(path), packed)  # type: ignore[arg-type]  # a GzipFile reads like any binary file
+        yield bounded(plain, str(path), packed)
 
 
 def _plain_name(name: str) -> str:

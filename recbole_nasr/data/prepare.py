@@ -147,7 +147,7 @@ def split_settings(options: Mapping[str, Any] | Any) -> dict[str, Any]:
 
 def _value(options: Mapping[str, Any] | Any, key: str) -> Any:
     """Return a value; None if it is missing. A RecBole ``Config`` has no ``get``."""
-    return options[key] if key in options else None  # noqa: SIM401
+    return options[key] if key in options else None  # noqa: SIM401 - there is no `get`
 
 
 def _plan(options: Mapping[str, Any] | Any) -> _Plan:

@@ -84,7 +84,7 @@ class TargetRows(Interaction):  # type: ignore[misc]  # RecBole has no types
         """Drop a column; its flat values are kept."""
         self.fields.remove(column)
 
-    def sort(self, by: str | Sequence[str], ascending: bool | Sequence[bool] = True) -> None:  # noqa: FBT001, FBT002
+    def sort(self, by: str | Sequence[str], ascending: bool | Sequence[bool] = True) -> None:  # noqa: FBT001, FBT002 - RecBole's
         """Sort the rows in place, stably, as the base class does."""
         names = [by] if isinstance(by, str) else list(by)
         if len(names) == 1 and ascending is True and self[names[0]].dim() == 1:

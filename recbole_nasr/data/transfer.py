@@ -179,9 +179,9 @@ class Transfer:
 
 def _open(url: str, headers: dict[str, str] | None = None) -> Any:
     """Return the server's response of any status, except one of a temporary problem, which may be retried."""
-    request = urllib.request.Request(url, headers={"User-Agent": "recbole-nasr", **(headers or {})})  # noqa: S310
+    request = urllib.request.Request(url, headers={"User-Agent": "recbole-nasr", **(headers or {})})  # noqa: S310 - as below
     try:
-        return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310  # addresses are ours, not a user's
+        return urllib.request.urlopen(request, timeout=_TIMEOUT_S)  # noqa: S310 - addresses are ours, not a user's
     except urllib.error.HTTPError as error:
         if error.code not in _PASSING:
             return error

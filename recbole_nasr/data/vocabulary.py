@@ -60,7 +60,7 @@ class Vocabulary:
         """
         try:
             with gzip.open(path) as file:
-                plain = bounded(file, str(path), path.stat().st_size)  # type: ignore[arg-type]  # reads like any file
+                plain = bounded(file, str(path), path.stat().st_size)
                 table = pd.read_csv(plain, dtype=str, keep_default_na=False).fillna("")  # of rows that are cut off
             names = np.array(["", *table["item"]], dtype=object)
             titles = np.array(["", *table["title"]], dtype=object) if "title" in table else None

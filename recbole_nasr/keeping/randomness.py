@@ -23,7 +23,7 @@ def random_state() -> dict[str, Any]:
 def set_random_state(state: dict[str, Any]) -> None:
     """Restore a ``state`` that :func:`random_state` returned, its arrays rebuilt."""
     random.setstate(state["python"])
-    np.random.set_state(state["numpy"])  # noqa: NPY002
+    np.random.set_state(state["numpy"])  # noqa: NPY002 - as above
     torch.set_rng_state(state["torch"])
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for number, one in enumerate(state["cuda"][:n_gpus]):  # the machine may show other GPUs now

@@ -33,7 +33,7 @@ def _preset(name: str, space: SearchSpace, seed: int) -> Architecture:
         return space.cut([ALTERNATING[layer % 2] for layer in range(space.n_layers)])
     if name == "gru4rec":
         return Architecture((("gru4rec",),))
-    return space.random_architecture(random.Random(derive_seed(seed, "architecture/random")))  # noqa: S311
+    return space.random_architecture(random.Random(derive_seed(seed, "architecture/random")))
 
 
 def _is_file(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole.data.interaction import Interaction
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.configuration import AUTOREGRESSIVE_MODELS
 from recbole_nasr.errors import ConfigError

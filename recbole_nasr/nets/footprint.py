@@ -26,7 +26,7 @@ _LONG = 128
 """Longer rows are not measured but extrapolated as a·length + b·length², from rows of this length and half of it."""
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
+class LiveBytes(TorchDispatchMode):  # torch has no types for it
     """Counts the live bytes of all tensors that operations create while it is active.
 
     Args:
@@ -38,7 +38,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch ha
     """
 
     def __init__(self, given: Iterable[Tensor] = ()) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self.now = self.peak = 0
         self._given = [tensor.untyped_storage() for tensor in given]
         self._known = {id(storage) for storage in self._given}

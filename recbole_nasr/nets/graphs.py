@@ -172,7 +172,7 @@ def being_captured(tensor: Tensor) -> bool:
 @functools.cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
     """Return the stream of ``device`` for warm-up and capture; there is one, since libraries keep memory for each."""
-    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return torch.cuda.Stream(device)
 
 
 def _on_gpu(tensor: Tensor) -> bool:

@@ -34,7 +34,7 @@ class LossWatch:
         self._n_seen += 1
         if self._n_seen % self._every == 0 and self._host is None:
             self._send(self._sum)
-        if self._host is None or (self._arrived is not None and not self._arrived.query()):  # type: ignore[no-untyped-call]
+        if self._host is None or (self._arrived is not None and not self._arrived.query()):
             return False
         host, self._host = self._host, None
         return not bool(torch.isfinite(host))
@@ -45,7 +45,7 @@ class LossWatch:
             return
         self._host = torch.empty_like(total, device="cpu", pin_memory=True)
         self._host.copy_(total, non_blocking=True)
-        self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+        self._arrived = torch.cuda.Event()
         self._arrived.record()
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.nets.memory import memory_share
 
@@ -58,7 +58,7 @@ def softmax_in_parts(
     with respect to ``hidden``, ``weight`` and ``bias``.
     """
     size = rows_at_a_time(weight.size(0), hidden.device) if n_rows is None else n_rows
-    loss: Tensor = _InParts.apply(hidden, weight, bias, targets, size)  # type: ignore[no-untyped-call]
+    loss: Tensor = _InParts.apply(hidden, weight, bias, targets, size)  # type: ignore[no-untyped-call]  # torch's
     return loss
 
 

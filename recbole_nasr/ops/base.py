@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name everybody uses
+from torch.nn import functional as F
 
 from recbole_nasr.errors import ArchitectureError
 
@@ -57,8 +58,13 @@ class Operation(nn.Module, ABC):
     """
 
     @classmethod
-    def check(cls, settings: LayerSettings, **numbers: tuple[int, ...]) -> None:
+    def check(cls, settings: LayerSettings, *args: Any, **numbers: Any) -> None:
         """Refuse numbers that cannot be built under ``settings``; by default everything can.
+
+        Args:
+            settings: Of the network.
+            args: None; an operation names its numbers, each a tuple of integers.
+            numbers: Those in the name of the operation.
 
         Raises:
             ArchitectureError: If they do not fit.
@@ -66,8 +72,8 @@ class Operation(nn.Module, ABC):
 
     @classmethod
     @abstractmethod
-    def flops(cls, settings: LayerSettings, length: int, **numbers: tuple[int, ...]) -> int:
-        """Return the forward multiply-adds, times two, for one sequence of ``length`` items."""
+    def flops(cls, settings: LayerSettings, length: int, *args: Any, **numbers: Any) -> int:
+        """Return the forward multiply-adds, times two, for one sequence of ``length`` items; see :meth:`check`."""
 
     @abstractmethod
     def forward(self, hidden: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops.base import GatedResidual, LayerSettings, Operation
 from recbole_nasr.ops.registry import register_operation
@@ -68,7 +68,7 @@ class ConvolutionOperation(Operation):
         self.blocks = nn.Sequential(*(ConvolutionBlock(settings, dilation) for dilation in dilations))
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int, dilations: tuple[int, ...]) -> int:  # type: ignore[override]
+    def flops(cls, settings: LayerSettings, length: int, dilations: tuple[int, ...]) -> int:
         """Count the two convolutions of every block."""
         return 2 * len(dilations) * 2 * length * settings.kernel_size * settings.hidden_size**2
 

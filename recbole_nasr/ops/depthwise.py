@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops.base import GatedResidual, LayerSettings, Operation
 from recbole_nasr.ops.feed_forward import FeedForward, feed_forward_flops
@@ -29,7 +29,7 @@ class DepthwiseOperation(Operation):
         self.residual = GatedResidual(settings)
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int, kernel_size: tuple[int, ...]) -> int:  # type: ignore[override]
+    def flops(cls, settings: LayerSettings, length: int, kernel_size: tuple[int, ...]) -> int:
         """Count the taps and the feed-forward layer."""
         return 2 * length * settings.hidden_size * kernel_size[0] + feed_forward_flops(settings, length)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops.base import GatedBranch, LayerSettings, Operation
 from recbole_nasr.ops.registry import register_operation
@@ -43,7 +43,7 @@ class FeedForwardOperation(Operation):
         self.branch = GatedBranch(settings, FeedForward(settings))
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int) -> int:  # type: ignore[override]
+    def flops(cls, settings: LayerSettings, length: int) -> int:
         """Count the two matrix products."""
         return feed_forward_flops(settings, length)
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops.base import GatedBranch, LayerSettings, Operation, check_heads
 from recbole_nasr.ops.registry import register_operation
@@ -90,12 +90,12 @@ class GatedAttentionOperation(Operation):
         self.feed_forward = InputGatedBranch(settings, SwiGLU(settings))
 
     @classmethod
-    def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:  # type: ignore[override]
+    def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:
         """Refuse a number of heads that does not divide ``hidden_size``."""
         check_heads(settings, "ligr", n_heads[0])
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # type: ignore[override]  # noqa: ARG003
+    def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # noqa: ARG003 - heads change no FLOPs
         """Count four projections, two attention products, two gates and the three matrices of SwiGLU."""
         width = settings.hidden_size
         square = (4 + 2) * length * width * width

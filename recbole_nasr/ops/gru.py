@@ -24,7 +24,7 @@ class GatedRecurrentOperation(Operation):
         self.branch = GatedBranch(settings, RecurrentOperation(settings))
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int) -> int:  # type: ignore[override]
+    def flops(cls, settings: LayerSettings, length: int) -> int:
         """Count what the ungated layer counts."""
         return RecurrentOperation.flops(settings, length)
 

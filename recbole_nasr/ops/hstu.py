@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops.base import GatedBranch, LayerSettings, Operation, check_heads
 from recbole_nasr.ops.registry import register_operation
@@ -56,12 +56,12 @@ class PointwiseAttentionOperation(Operation):
         self.branch = GatedBranch(settings, PointwiseAttention(settings, n_heads[0]))
 
     @classmethod
-    def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:  # type: ignore[override]
+    def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:
         """Refuse a number of heads that does not divide ``hidden_size``."""
         check_heads(settings, "hstu", n_heads[0])
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # type: ignore[override]  # noqa: ARG003
+    def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # noqa: ARG003 - heads change no FLOPs
         """Count the five projections and the two attention products."""
         width = settings.hidden_size
         return 2 * (5 * length * width * width + 2 * length * length * width)

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops.base import GatedBranch, LayerSettings, Operation
 from recbole_nasr.ops.feed_forward import FeedForward, feed_forward_flops
@@ -85,7 +85,7 @@ class LinearRecurrentOperation(Operation):
         self.feed_forward = GatedBranch(settings, FeedForward(settings))
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int) -> int:  # type: ignore[override]
+    def flops(cls, settings: LayerSettings, length: int) -> int:
         """Count the two projections (``D`` to ``2·D`` and back), the two turns, the sum and the feed-forward layer."""
         width = settings.hidden_size
         projections = 2 * length * width * 2 * width

@@ -23,7 +23,7 @@ class RecurrentOperation(Operation):
         self.recurrence = nn.GRU(settings.hidden_size, settings.hidden_size, batch_first=True)
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int) -> int:  # type: ignore[override]
+    def flops(cls, settings: LayerSettings, length: int) -> int:
         """Count the six matrix products of the three gates."""
         return 2 * 6 * length * settings.hidden_size**2
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops.base import GatedResidual, LayerSettings, Operation, check_heads
 from recbole_nasr.ops.registry import register_operation
@@ -63,12 +63,12 @@ class TransformerOperation(Operation):
         self.feed_forward_norm = nn.LayerNorm(width, eps=settings.layer_norm_eps)
 
     @classmethod
-    def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:  # type: ignore[override]
+    def check(cls, settings: LayerSettings, n_heads: tuple[int, ...]) -> None:
         """Refuse a number of heads that does not divide ``hidden_size``."""
         check_heads(settings, "transformer", n_heads[0])
 
     @classmethod
-    def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # type: ignore[override]  # noqa: ARG003
+    def flops(cls, settings: LayerSettings, length: int, n_heads: tuple[int, ...]) -> int:  # noqa: ARG003 - heads change no FLOPs
         """Count the four projections, the two attention products and the feed-forward layer."""
         width = settings.hidden_size
         projections = 4 * length * width * width

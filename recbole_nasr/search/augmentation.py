@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.errors import ConfigError, did_you_mean
 
@@ -61,7 +61,7 @@ def mask(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, 
     return F.pad(item_seq, (0, 1)).scatter_(1, places, mask_token)[:, :-1], item_seq_len
 
 
-def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001
+def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001 - as `mask`
     """Keep a random contiguous fragment of each row, ``max(1, round(ratio * length))`` items shorter.
 
     The fragment moves to the start, as right-padding wants; a row of one item stays as it is. (The published code
@@ -76,7 +76,7 @@ def crop(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, 
     return torch.where(steps < length.unsqueeze(1), kept, 0), length
 
 
-def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001
+def reorder(item_seq: Tensor, item_seq_len: Tensor, ratio: float, mask_token: int, generator: torch.Generator) -> View:  # noqa: ARG001 - as `mask`
     """Shuffle a random contiguous span of ``max(1, round(ratio * length))`` items of each row."""
     span = _destroyed(item_seq_len, ratio)
     start = _uniform_below((item_seq_len - span + 1).clamp_min(1), generator)

@@ -105,7 +105,7 @@ class MovingAverage:
         modules = [(block, online.block), *([(embedding, online.embedding)] if with_embedding else [])]
         self._old = [parameter for copied, _ in modules for parameter in copied.parameters()]
         self._new = [parameter for _, followed in modules for parameter in followed.parameters()]
-        self._average = get_ema_multi_avg_fn(momentum)  # type: ignore[no-untyped-call]
+        self._average = get_ema_multi_avg_fn(momentum)
 
     def update(self) -> None:
         """Move the target branch towards the online one; called after every optimiser step."""

@@ -112,7 +112,7 @@ class DealtSteps:
         give_back_unused()
         _LOG.warning(RECOMPUTING)
 
-    def _take_as_it_is(self, *inputs: Tensor, key: Hashable) -> Tensor:  # noqa: ARG002
+    def _take_as_it_is(self, *inputs: Tensor, key: Hashable) -> Tensor:  # noqa: ARG002 - as a captured step
         return self._take(*inputs)
 
     def _take(self, item_seq: Tensor, item_seq_len: Tensor, rows: Tensor, *dealt: Tensor) -> Tensor:

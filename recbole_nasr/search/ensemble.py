@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 
 def path_ensemble_target(projections: Tensor, *, leave_one_out: bool = False) -> Tensor:

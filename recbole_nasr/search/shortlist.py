@@ -109,6 +109,6 @@ def _tied(found: SearchResult, seed: int) -> Iterator[tuple[int, ...]]:
     """Yield networks whose every path is tied: the one with the fewest FLOPs, then random ones."""
     blocks = found.blocks
     yield tuple(min(block.ties, key=lambda index: (block.flops[index], block.paths[index])) for block in blocks)
-    rng = random.Random(derive_seed(seed, "search/ties"))  # noqa: S311
+    rng = random.Random(derive_seed(seed, "search/ties"))
     for _ in range(_TRIES):
         yield tuple(rng.choice(block.ties) for block in blocks)

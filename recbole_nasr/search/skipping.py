@@ -54,7 +54,7 @@ class SkippingAdamW(torch.optim.AdamW):
                 rate.fill_(float(group["lr"]))
                 group["lr"] = rate
 
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]  # no loss
         """Take a step with every group that is not skipped."""
         groups = self.param_groups
         skips: list[Tensor | None] = [self.unused[place] for place in self._places]

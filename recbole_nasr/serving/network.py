@@ -63,9 +63,9 @@ def check_format(name: str) -> None:
         raise ConfigError(msg)
     if name == "onnx":
         try:
-            import onnx  # noqa: F401
-            import onnxruntime  # noqa: F401
-            import onnxscript  # noqa: F401
+            import onnx  # noqa: F401 - whether it is there
+            import onnxruntime  # noqa: F401 - as above
+            import onnxscript  # noqa: F401 - as above
         except ImportError as error:
             msg = f"--export=onnx needs the package {error.name}; pip install 'recbole-nasr[onnx]'."
             raise ConfigError(msg) from error
@@ -97,7 +97,7 @@ def _free_batches() -> dict[str, dict[int, str]]:
     return {name: {0: "batch"} for names in _NAMES.values() for name in names}
 
 
-def eager_runner(network: TopKNetwork) -> Runner:
+def eager_runner(network: nn.Module) -> Runner:
     """Return a function that runs a network as it is."""
 
     def run(item_seq: Column, item_seq_len: Column) -> tuple[Column, Column]:
@@ -111,7 +111,7 @@ def eager_runner(network: TopKNetwork) -> Runner:
 def file_runner(path: Path) -> Runner:
     """Return a function that runs a file written by :func:`write_network`, with as many threads as torch has."""
     if path.name == FORMATS["torch"]:
-        return eager_runner(torch.export.load(path).module())  # type: ignore[arg-type]
+        return eager_runner(torch.export.load(path).module())
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

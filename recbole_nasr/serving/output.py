@@ -33,14 +33,15 @@ class _Csv:
 
 class _Parquet:
     def __init__(self, path: Path) -> None:
-        self._path, self._writer = path, None
+        self._path = path
+        self._writer: Any = None
 
     def add(self, frame: pd.DataFrame) -> None:
         arrow = pyarrow()
         table = arrow.Table.from_pandas(frame, preserve_index=False, schema=self._writer and self._writer.schema)
         if self._writer is None:
             self._writer = arrow.parquet.ParquetWriter(self._path, table.schema)
-        self._writer.write_table(table)  # type: ignore[attr-defined]
+        self._writer.write_table(table)
 
     def close(self) -> None:
         if self._writer is not None:

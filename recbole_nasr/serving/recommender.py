@@ -118,7 +118,7 @@ class Recommender:
         self,
         histories: Any,
         k: int = ...,
-        exclude_seen: bool = ...,  # noqa: FBT001
+        exclude_seen: bool = ...,  # noqa: FBT001 - as below
         *,
         as_numpy: Literal[False] = ...,
     ) -> pd.DataFrame: ...
@@ -128,7 +128,7 @@ class Recommender:
         self,
         histories: Any,
         k: int = ...,
-        exclude_seen: bool = ...,  # noqa: FBT001
+        exclude_seen: bool = ...,  # noqa: FBT001 - as below
         *,
         as_numpy: Literal[True],
     ) -> TopK: ...

@@ -68,7 +68,7 @@ def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled
     if not 1 <= n <= n_different:
         msg = f"A sample has between 1 and the {n_different} different networks of the space, but {n} were asked for."
         raise ArchitectureError(msg)
-    rng = random.Random(derive_seed(seed, "architectures/stratified"))  # noqa: S311
+    rng = random.Random(derive_seed(seed, "architectures/stratified"))
     made = _made_on_purpose(space)
     counts: dict[str, int] = {}
     found: dict[tuple[str, ...], Sampled] = {}

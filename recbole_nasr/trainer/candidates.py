@@ -154,7 +154,7 @@ class Trainings:
             started = time.perf_counter()
             trainer._train_epoch(self.train_data, 0)  # noqa: SLF001 - RecBole's own seam
             trained = time.perf_counter()
-            trainer._valid_epoch(self.valid_data)  # noqa: SLF001
+            trainer._valid_epoch(self.valid_data)  # noqa: SLF001 - as above
             seconds = trained - started + (time.perf_counter() - trained) / trainer.eval_step
             trainer.release()
         return seconds

@@ -202,7 +202,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         eval_data: Any,
         load_best_model: bool = True,  # noqa: FBT001, FBT002 - RecBole's signature
         model_file: str | None = None,
-        show_progress: bool = False,  # noqa: FBT001, FBT002
+        show_progress: bool = False,  # noqa: FBT001, FBT002 - as above
     ) -> Any:
         """Evaluate as RecBole does; where the metrics need ranks alone, from :func:`full_ranks`.
 

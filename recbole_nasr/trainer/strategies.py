@@ -68,7 +68,7 @@ class Strategy(ABC):
 
     def _drawn(self, known: set[Architecture]) -> Iterator[Candidate]:
         """Yield random networks that are within the budget and not ``known``, until there are no more."""
-        rng = random.Random(derive_seed(self.seed, "candidates/random"))  # noqa: S311
+        rng = random.Random(derive_seed(self.seed, "candidates/random"))
         known = set(known)
         while True:
             draws = (self._cut(self.budget.draw(rng)) for _ in range(_TRIES))

@@ -115,7 +115,7 @@ def test_only_the_run_folder_and_the_data_cache_are_written(toy: Path) -> None:
 def test_bad_input_is_one_line_and_exit_code_2(toy: Path, words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     given = {"--model": "NASR", "--dataset": "toy", "--data_path": "data"}
     rest = [word for word in words if word.partition("=")[0] not in given]
-    given.update(word.split("=") for word in words if word not in rest)  # type: ignore[arg-type]
+    given.update(word.split("=") for word in words if word not in rest)
     assert main([*(f"{key}={value}" for key, value in given.items()), *rest]) == cli.USER_ERROR
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -234,7 +234,7 @@ def test_a_quick_search_ends_beside_plain_and_random_networks(toy: Path, capsys:
 
 
 def test_the_script_in_the_checkout_runs_the_command_line() -> None:
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, str(ROOT / "run_nasr.py"), "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith("recbole-nasr ")

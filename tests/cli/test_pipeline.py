@@ -213,7 +213,7 @@ def test_the_test_cases_are_read_only_after_the_training(toy: Path, monkeypatch:
         loaders = prepare(config, dataset)
         test_set = loaders[2].dataset
 
-        class Watched(type(test_set)):  # type: ignore[misc]
+        class Watched(type(test_set)):
             def __getitem__(self, *args: Any, **kwargs: Any) -> Any:
                 events.append("test")
                 return super().__getitem__(*args, **kwargs)

@@ -62,7 +62,7 @@ def test_the_record_says_running_until_the_run_is_finished(tmp_path: Path) -> No
     assert found["status"] == "finished"
     assert found["seed"] == 7
     assert found["command"] == "run_nasr.py '--run_name=a b'"
-    assert list(found["seconds"]) == ["data"]  # type: ignore[call-overload]
+    assert list(found["seconds"]) == ["data"]
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt(), "interrupted"), (ValueError("no"), "failed")])

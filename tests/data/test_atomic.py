@@ -5,6 +5,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +39,7 @@ def test_the_list_of_missing_values_is_that_of_pandas() -> None:
     assert set(STR_NA_VALUES) - {""} == atomic._MISSING - later
 
 
-def test_an_atomic_file_is_written_in_blocks(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_an_atomic_file_is_written_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(atomic, "_BLOCK_ROWS", 2)
     columns = ((np.array(["u", "v"]), np.array([0, 0, 1])), (np.array(["0", "1"]), np.array([0, 1, 1])))
     write_atomic(tmp_path / "a.inter", ("user_id:token", "timestamp:float"), columns)

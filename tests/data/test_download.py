@@ -40,7 +40,7 @@ class Publisher:
 
 class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:  # the name that the base class calls
-        publisher: Publisher = self.server.publisher  # type: ignore[attr-defined]
+        publisher: Publisher = self.server.publisher
         publisher.asked.append(self.path + " " + self.headers.get("Range", "whole"))
         publisher.held.wait(20)
         if publisher.status:
@@ -85,16 +85,16 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
     monkeypatch.setattr(transfer, "_WAITS_S", (0.0, 0.0))
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
-    server.publisher = Publisher()  # type: ignore[attr-defined]
-    server.publisher.held.set()  # type: ignore[attr-defined]
+    server.publisher = Publisher()
+    server.publisher.held.set()
     url = f"http://127.0.0.1:{server.server_port}/files/ml-1m.zip?download=1"
     archive = Archive(url, hashlib.md5(BODY).hexdigest(), limit=len(BODY))  # noqa: S324
     monkeypatch.setitem(ARCHIVES, "ml-1m", archive)
     monkeypatch.setitem(ARCHIVES, "ml-latest", Archive(url.removesuffix("?download=1"), None, len(BODY)))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    yield server.publisher  # type: ignore[attr-defined]
-    server.publisher.held.set()  # type: ignore[attr-defined]
+    yield server.publisher
+    server.publisher.held.set()
     server.shutdown()
     thread.join()
     server.server_close()

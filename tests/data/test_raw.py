@@ -22,7 +22,7 @@ WANTED = ("ratings.csv", "ratings.dat", "u.data", "*.tsv", "*.csv", "*.inter")
 
 def reading(**changes: object) -> Reading:
     keys: dict[str, object] = {"chosen": {}, "time_unit": "auto", "item": "id_or_name", "max_undecodable_rows": 2}
-    return Reading(**{**keys, **changes})  # type: ignore[arg-type]
+    return Reading(**{**keys, **changes})
 
 
 @pytest.fixture

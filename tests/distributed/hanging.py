@@ -35,7 +35,7 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-heartbeat.Watch.round = count  # type: ignore[method-assign]
+heartbeat.Watch.round = count
 distributed.join(rank=number, world_size=2, device=torch.device("cpu"), lost_after=LOST_AFTER_S)
 if number == 1:
     ctypes.PyDLL(None).read(pipe, ctypes.create_string_buffer(1), 1)  # unlike `CDLL`, it does not let go of the lock

@@ -102,7 +102,7 @@ def test_a_process_that_is_stopped_ends_the_other_with_a_message_and_one_that_co
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
     processes = [
-        subprocess.Popen(  # noqa: S603
+        subprocess.Popen(
             [sys.executable, str(JOB), str(number), str(stopped), str(pipe)],
             env={**os.environ, **paths, **place},
             pass_fds=[pipe],

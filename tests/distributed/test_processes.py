@@ -43,7 +43,7 @@ def two(place: Path) -> subprocess.CompletedProcess[str]:
 
 def torchrun(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"),
             *(str(JOB), str(place / "data"), *words),

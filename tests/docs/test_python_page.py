@@ -16,7 +16,7 @@ def test_the_examples_of_the_page_run_one_after_the_other(capsys: pytest.Capture
     torch.manual_seed(0)
     for code in re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(code, str(PAGE), "exec"), names)  # noqa: S102
-    assert capsys.readouterr().out.strip() == str(names["found"].architecture)  # type: ignore[attr-defined]
+    assert capsys.readouterr().out.strip() == str(names["found"].architecture)
     scores = names["scores"]
     assert isinstance(scores, torch.Tensor)
     assert scores.shape == (64, 100)

@@ -133,7 +133,7 @@ def _packed_zip(content: bytes) -> bytes:
 
 def _packed_tar(content: bytes, kind: str) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=f"w:{kind}") as archive:  # type: ignore[call-overload]
+    with tarfile.open(fileobj=buffer, mode=f"w:{kind}") as archive:
         info = tarfile.TarInfo("ratings.csv")
         info.size = len(content)
         archive.addfile(info, io.BytesIO(content))

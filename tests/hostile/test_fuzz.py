@@ -109,7 +109,7 @@ def packed(kind: str) -> bytes:
 
 def parquet() -> bytes:
     pytest.importorskip("pyarrow")
-    return pd.read_csv(io.BytesIO(CSV)).to_parquet()  # type: ignore[no-any-return]
+    return pd.read_csv(io.BytesIO(CSV)).to_parquet()
 
 
 CACHE = {"a": np.arange(4), "table": pd.DataFrame({"x": [1, 2], "y": ["a", "b"]}), "names": ["[PAD]", "i1"] * 9}

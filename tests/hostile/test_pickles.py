@@ -161,8 +161,8 @@ def write_checkpoint(path: Path, data: bytes) -> Path:
 def test_an_attack_through_a_cache_or_a_checkpoint_is_refused(
     attack: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(copyreg._inverted_registry, 1, ("os", "system"))  # type: ignore[attr-defined]
-    monkeypatch.setitem(copyreg._extension_cache, 1, eval)  # type: ignore[attr-defined]
+    monkeypatch.setitem(copyreg._inverted_registry, 1, ("os", "system"))
+    monkeypatch.setitem(copyreg._extension_cache, 1, eval)
     before = Counter.__init__, pd.DataFrame.__init__, ModelType.SEQUENTIAL
     with pytest.raises(CheckpointError):
         load_cache(io.BytesIO(whole(attack)))

@@ -169,7 +169,7 @@ def test_compiled_operations_have_the_same_outputs_and_gradients_and_one_code_fo
     counts = []
     for architecture in (ALL, "tcn_d1_4,transformer_h2,transformer_h4,tcn_d1_2", "tcn_d1_2,tcn_d1_2,transformer_h4"):
         plain, compiled = network(architecture), network(architecture)
-        Acceleration(backend=backend).compile_operations(compiled)  # type: ignore[arg-type]
+        Acceleration(backend=backend).compile_operations(compiled)
         for found, expected in zip(loss_and_gradients(compiled), loss_and_gradients(plain), strict=True):
             torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
         counts.append(len(n_compiled))

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops import LayerSettings, Operation, build_operation
 from recbole_nasr.ops.hstu import LONGEST_DISTANCE

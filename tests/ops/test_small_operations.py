@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 from recbole_nasr.ops import LayerSettings, Operation, build_operation
 from recbole_nasr.ops.registry import operation_flops

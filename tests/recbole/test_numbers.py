@@ -46,7 +46,7 @@ def test_recboles_numbers_are_untouched(tiny: Path, tmp_path: Path) -> None:
     metrics = ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP"]
     settings: dict[str, Any] = {**THEIRS, "data_path": str(tiny), "epochs": 2, "metrics": metrics, "topk": [2, 5]}
     settings.update(valid_metric="NDCG@5")
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ALONE, json.dumps(MODELS), json.dumps(settings)],
         capture_output=True,
         text=True,

@@ -100,7 +100,7 @@ def test_a_fresh_process_in_which_the_extension_comes_first(run: Callable[..., d
     [file] = Path("saved").glob("SASRec-*.pth")
     sent = pickle.dumps(recbole_quick_start.run_recboles).hex()
     settings = json.dumps({**ECHO, "data_path": str(tiny)})
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", PROGRAM, sent, settings, str(file), str(Path(__file__).parent)],
         capture_output=True,
         text=True,

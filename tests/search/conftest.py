@@ -62,7 +62,7 @@ class CountKernels(TorchDispatchMode):
         super().__init__()
         self.n = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         idle = ("detach", "empty", "_unsafe_view", "lift_fresh", "new_empty")
         self.n += not func.is_view and func.overloadpacket.__name__ not in idle
         return func(*args, **(kwargs or {}))

@@ -43,7 +43,7 @@ def test_the_symmetric_loss_is_the_mean_of_both_directions(make_net: MakeNet, ba
         calls.append((shown, seen, towards(shown, seen, *args)))
         return calls[-1][2]
 
-    objective._towards = spy  # type: ignore[method-assign]
+    objective._towards = spy
     loss = objective.loss(*batch, (), PATHS)
     (shown, seen, first), (shown_back, seen_back, second) = calls
     assert shown is seen_back
@@ -150,7 +150,7 @@ def test_several_prefixes_take_turns(make_net: MakeNet, batch: tuple[Tensor, Ten
     objective, seen = Contrastive(net, settings, 5), []
     trainer = BlockTrainer(net, [((0, 2),), ((1, 1),)], SPACE, settings, 5, objective)
     loss = objective.loss
-    objective.loss = lambda *args: seen.append(args[2]) or loss(*args)  # type: ignore[method-assign]
+    objective.loss = lambda *args: seen.append(args[2]) or loss(*args)
     for _ in range(3):
         trainer.step(*batch)
     assert seen == [((0, 2),), ((1, 1),), ((0, 2),)]

@@ -127,7 +127,7 @@ def test_an_operation_on_no_path_keeps_every_bit_despite_weight_decay_and_moment
     rows = torch.arange(6)
     draws: list[list[Path]] = []
     draw = trainer.sampler.draw
-    trainer.sampler.draw = lambda n: draws.append(draw(n)) or draws[-1]  # type: ignore[method-assign]
+    trainer.sampler.draw = lambda n: draws.append(draw(n)) or draws[-1]
     for _ in range(4):
         before = copy.deepcopy(trainer.supernet.state_dict())
         trainer.step(sequences.item_seq, sequences.item_seq_len, rows)
@@ -157,7 +157,7 @@ def test_dealt_and_compiled_all_draws_share_one_code_per_operation(make_sequence
         n_compiled.append(1)
         return graph.forward
 
-    acceleration = Acceleration(backend=backend, graphs=True)  # type: ignore[arg-type]
+    acceleration = Acceleration(backend=backend, graphs=True)
     space = SearchSpace(("transformer_h2", "tcn_d1"), (2,))
     trainer, sequences = trainer_of(acceleration, [], space=space, n_paths=2), make_sequences(6)
     acceleration.compile_operations(trainer.supernet)
@@ -165,7 +165,7 @@ def test_dealt_and_compiled_all_draws_share_one_code_per_operation(make_sequence
     draws += [[first, second] for first, second in product(space.paths(0), repeat=2)]
     counts = []
     for draw in draws:
-        trainer.sampler.draw = lambda _, paths=draw: paths  # type: ignore[method-assign, misc]
+        trainer.sampler.draw = lambda _, paths=draw: paths
         trainer.step(sequences.item_seq, sequences.item_seq_len, torch.arange(6))
         counts.append(len(n_compiled))
     assert counts[0] > 0

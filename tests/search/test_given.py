@@ -30,7 +30,7 @@ def problem(make_sequences: Callable[..., SearchSequences]) -> Callable[..., Sea
             space=SPACE,
             n_items=N_ITEMS,
             layer_settings=LayerSettings(hidden_size=8),
-            settings=replace(SETTINGS, **settings),  # type: ignore[arg-type]
+            settings=replace(SETTINGS, **settings),
             seed=5,
         )
 
@@ -58,7 +58,7 @@ def test_a_whole_score_is_the_networks_own_loss_under_the_shared_weights(
     monkeypatch.setattr(SearchState, "begin", lambda *given: kept.append(begin(*given)) or kept[-1])
     given = score_architectures(asked, [*NETWORKS, NETWORKS[0]])
     assert given.scores[3] == given.scores[0]
-    inputs, length, targets = kept[0].objective.examples  # type: ignore[attr-defined]
+    inputs, length, targets = kept[0].objective.examples
     net = kept[0].supernet.eval()
     for network, score in zip(NETWORKS, given.scores[:3], strict=True):
         path = tuple(SPACE.operations.index(name) for name in network.layers)

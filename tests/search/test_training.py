@@ -221,7 +221,7 @@ def test_weights_that_are_not_finite_after_the_last_step_stop_the_search_and_are
             trainer.supernet.embedding.items.weight[5, 0] = torch.inf
         return loss
 
-    trainer.step = last  # type: ignore[method-assign]
+    trainer.step = last
     message = r"embedding\.items\.weight became NaN or infinite in the training of block 1, epoch 1, by batch 1 of"
     with pytest.raises(NumericalError, match=message):
         trainer.epoch(make_sequences(6), Progress())

@@ -95,7 +95,7 @@ def test_a_block_whose_surroundings_are_as_they_were_keeps_its_ranking_and_nothi
             networks.extend(paths)
             return score(prefixes, paths, progress)
 
-        run.state.objective.score = counted  # type: ignore[method-assign]
+        run.state.objective.score = counted
         return run.run(), len(networks)
 
     found, n_scored = searched()

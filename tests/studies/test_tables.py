@@ -186,9 +186,9 @@ def test_the_key_of_a_result_depends_on_data_and_settings_but_not_on_places(toy:
 
 def test_points_are_the_product_and_then_one_at_a_time() -> None:
     shared = {"name": "x", "title": "", "paper": "", "claim": "", "runs": ()}
-    product = StudyDefinition(**shared, grid={"a": [1, 2], "b": [3, 4]})  # type: ignore[arg-type]
+    product = StudyDefinition(**shared, grid={"a": [1, 2], "b": [3, 4]})
     assert product.points() == [{"a": 1, "b": 3}, {"a": 1, "b": 4}, {"a": 2, "b": 3}, {"a": 2, "b": 4}]
-    single = StudyDefinition(**shared, one_at_a_time={"a": [1, 2], "b": [3, 4, 5]})  # type: ignore[arg-type]
+    single = StudyDefinition(**shared, one_at_a_time={"a": [1, 2], "b": [3, 4, 5]})
     assert single.points() == [{"a": 1, "b": 3}, {"a": 2, "b": 3}, {"a": 1, "b": 4}, {"a": 1, "b": 5}]
 
 

@@ -35,7 +35,7 @@ REFUSALS = {
 @pytest.fixture(params=REFUSALS.values(), ids=REFUSALS.keys())
 def refusal(request: pytest.FixtureRequest) -> Exception:
     """One of :data:`REFUSALS`."""
-    return request.param  # type: ignore[no-any-return]
+    return request.param
 
 
 def test_every_way_of_saying_it_is_understood_and_no_other_error_taken_for_it(refusal: Exception) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recbole.evaluator import Collector
 from recbole.trainer import Trainer
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_nasr.trainer.products import items_at_a_time, ranks_by_parts
@@ -64,7 +64,7 @@ class Largest(TorchDispatchMode):
 
     elements = 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
         if isinstance(result, torch.Tensor) and not func.is_view:
             self.elements = max(self.elements, result.numel())

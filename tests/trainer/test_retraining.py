@@ -165,7 +165,7 @@ def test_a_checkpoint_gives_the_same_metrics_in_a_fresh_process(assemble: Assemb
         "result = trainer.evaluate(test, load_best_model=False)\n"
         "print(json.dumps([str(model.architecture), {key: float(result[key]) for key in result}]))\n"
     )
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program, run.trainer.saved_model_file],
         capture_output=True,
         text=True,
