@@ -44,7 +44,12 @@ _STORAGE = {
 }
 """What the disk may refuse, and what is said of it; any other error of the system is one of the program."""
 
-_KEPT = ("data_path", "device", *(key for key in DATASET_ARGUMENTS if key != "train_scheme"))  # by the next commands
+_KEPT = (
+    "data_path",
+    "device",
+    "ops_module",
+    *(key for key in DATASET_ARGUMENTS if key != "train_scheme"),
+)  # by the next commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -38,7 +38,8 @@ def refusals(error_class: type[NASRError], what: str) -> Iterator[None]:
         raise
     except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:  # pandas 1.5 has them all
         logging.getLogger().exception(what)
-        msg = f"{what}: {error}"
+        reason = f"there is no {error.args[0]!s}" if isinstance(error, KeyError) and error.args else error
+        msg = f"{what}: {reason}"
         raise error_class(msg) from error
 
 

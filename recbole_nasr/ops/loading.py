@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import shlex
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -93,7 +94,8 @@ def operations_from(origin: str | None) -> Iterator[None]:
             raise
         msg = (
             f"{error} The network was made with the operations of {origin}, which nothing has loaded here: if you "
-            f"trust that file, call recbole_nasr.ops.load_operations({origin!r}) first."
+            f"trust that file, add --ops_module={shlex.quote(origin)} to the command, or in Python call "
+            f"recbole_nasr.ops.load_operations({origin!r}) first."
         )
         raise ArchitectureError(msg) from None
 

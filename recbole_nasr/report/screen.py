@@ -114,21 +114,24 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, qui
     if not set(names) - set(MODELS):
         ours = retrain_words(found or results[0])
         commands["compare it with models of RecBole"] = f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}"
-    commands |= _use_commands(found or results[-1])
+    operations = [word for word in kept if word.startswith("--ops_module=")]
+    commands |= _use_commands(found or results[-1], operations)
     commands["see the curves of all runs"] = shlex.join(["tensorboard", f"--logdir={results[0].folder.path.parent}"])
     return commands
 
 
-def _use_commands(result: RunResult) -> dict[str, str]:
+def _use_commands(result: RunResult, operations: Sequence[str]) -> dict[str, str]:
     """Return commands that use the run: to recommend for the sequence of its first test case, and to export it."""
     run, folder = program(), result.folder.path
     try:
         user = str(load_ranks(folder)["sequence"].iloc[0])
     except (NASRError, IndexError):
         return {}
-    commands = {"recommend": f"{run} {shlex.join([f'--recommend={folder}', f'--user={user}', '--k=5'])}"}
+    words = [f"--recommend={folder}", f"--user={user}", "--k=5", *operations]
+    commands = {"recommend": f"{run} {shlex.join(words)}"}
     if result.model in MODELS:
-        commands["export the network for a server"] = f"{run} {shlex.join(['--export=torch', f'--run={folder}'])}"
+        words = ["--export=torch", f"--run={folder}", *operations]
+        commands["export the network for a server"] = f"{run} {shlex.join(words)}"
     return commands
 
 

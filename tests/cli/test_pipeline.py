@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import recbole.data.utils
 import torch
@@ -19,6 +20,7 @@ from recbole_nasr.errors import ConfigError, DataError, ModelError
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.quick_start import run_recbole
 from recbole_nasr.results import RunResult
+from recbole_nasr.run_data import refusals
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.settings_file import settings_text
 
@@ -253,6 +255,12 @@ def test_a_cut_beyond_the_number_of_items_is_refused(toy: Path) -> None:
 def test_filters_that_leave_nothing_are_one_clear_error(toy: Path) -> None:
     with pytest.raises(DataError, match="cannot load 'toy'"):
         run(toy, user_inter_num_interval="[100,inf)")
+
+
+def test_a_field_that_recbole_misses_is_named() -> None:
+    wrong = r"^It cannot be loaded: there is no item_id_list$"
+    with pytest.raises(DataError, match=wrong), refusals(DataError, "It cannot be loaded"):
+        raise KeyError(np.str_("item_id_list"))
 
 
 def test_a_network_that_cannot_be_built_is_one_clear_error(toy: Path) -> None:

@@ -138,5 +138,7 @@ def test_the_next_commands_use_the_run_for_somebody_in_its_data(make_tested: Mak
     commands = next_commands([result]).values()
     assert any(f"--recommend={result.folder.path} --user=s000 " in line for line in commands)
     assert any(f"--export=torch --run={result.folder.path}" in line for line in commands)
+    own = [line for line in next_commands([result], ["--ops_module=my ops.py"]).values() if "tensorboard" not in line]
+    assert all("'--ops_module=my ops.py'" in line for line in own)  # no file but that one says what its layers are
     theirs = next_commands([make_tested("SASRec", GOOD)]).values()
     assert not any("--export" in line for line in theirs)
