@@ -85,7 +85,7 @@ def build_request(line: dict[str, Any]) -> Request:
     """
     on_line = dict(line)
     in_files: dict[str, Any] = {}
-    for name in str(on_line.pop("config_files", "")).split():
+    for name in _file_names(str(on_line.pop("config_files", ""))):
         in_files.update(read_settings(name))
 
     def take(key: str, default: Any) -> Any:
@@ -111,6 +111,24 @@ def build_request(line: dict[str, Any]) -> Request:
         file_settings=in_files,
         line_settings=on_line,
     )
+
+
+def _file_names(text: str) -> list[str]:
+    """Split names at spaces as RecBole does, unless they are the name of a file with spaces.
+
+    Raises:
+        ConfigError: If commas stand between them.
+    """
+    if Path(text).is_file():
+        return [text]
+    names = text.split()
+    for name in names:
+        if "," in name and not Path(name).is_file():
+            msg = (
+                f'Several configuration files have spaces between them, --config_files="a.yaml b.yaml", but got {name}.'
+            )
+            raise ConfigError(msg)
+    return names
 
 
 def _check_command(line: dict[str, Any]) -> None:

@@ -95,6 +95,19 @@ def test_the_command_line_outranks_files_and_later_files_earlier_ones(tmp_path: 
     assert (found.models, found.dataset) == (("SASRec",), "ml")
 
 
+def test_a_configuration_file_may_have_spaces_in_its_path(tmp_path: Path) -> None:
+    file = tmp_path / "my runs" / "settings.yaml"
+    file.parent.mkdir()
+    file.write_text("epochs: 3\n")
+    found = request("--model=NASR", "--dataset=ml", f"--config_files={file}")  # as the last screen has it
+    assert found.file_settings == {"epochs": 3}
+
+
+def test_commas_between_configuration_files_are_refused_with_how_to_write_them() -> None:
+    with pytest.raises(ConfigError, match=r'--config_files="a\.yaml b\.yaml", but got x\.yaml,y\.yaml'):
+        request("--model=NASR", "--dataset=ml", "--config_files=x.yaml,y.yaml")
+
+
 def test_our_own_keys_do_not_reach_the_models() -> None:
     found = request(
         "--model=NASR",
