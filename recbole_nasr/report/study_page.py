@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from recbole_nasr.machine import environment
 from recbole_nasr.report.study_footing import footing
+from recbole_nasr.report.table import ranking_text
 from recbole_nasr.report.trial_table import trial_table
 from recbole_nasr.statistics import SIGNIFICANT
 from recbole_nasr.studies.request import StudyRequest
@@ -110,12 +111,20 @@ def _results(asked: StudyRequest, rows: Sequence[Row], found: Sequence[Differenc
     return parts
 
 
+def ranked_among(rows: Sequence[Row]) -> str:
+    """Return what the targets of the test cases were ranked among in the runs of ``rows``, as part of a sentence."""
+    given = [run.record.settings.get("eval_args") for row in rows for run in row.runs]
+    modes = [args.get("mode") for args in given if isinstance(args, dict)]  # a record may be a stranger's
+    sampled = {str(mode.get("test", "full")) for mode in modes if isinstance(mode, dict)} - {"full"}
+    return " or ".join(map(ranking_text, sorted(sampled))) or "ranking all items"
+
+
 def _explanation(rows: Sequence[Row], *, bold: bool) -> str:
     counts = sorted({len(row.runs) for row in rows})
     shown = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     text = (
         f"Test metrics, mean ± standard deviation over {shown} run{'s' * (counts[-1] > 1)}; every run chose its epoch "
-        "by validation and was tested once, ranking all items."
+        f"by validation and was tested once, {ranked_among(rows)}."
     )
     rule = (
         f" Bold: better than every other row of the data set, each at p < {SIGNIFICANT} after Holm over all "

@@ -12,6 +12,7 @@ from recbole_nasr.errors import NASRError
 from recbole_nasr.machine import program
 from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.intervals import SEED
+from recbole_nasr.report.table import ranking_text
 from recbole_nasr.serving.network import TopKNetwork
 from recbole_nasr.serving.saved import LoadedRun
 from recbole_nasr.serving.tables import run_ranks
@@ -149,11 +150,33 @@ def _results(loaded: LoadedRun) -> str:
             low, high = mean_and_interval(metric_per_case(ranks, name), SEED)[1]
             interval = f"{low:.4f} to {high:.4f}"
         rows.append(f"| {name} | {value:.4f} | {interval} |")
-    masked = "left out of" if loaded.run.metrics.get("mask_history") else "kept in"
+    how = how_ranked(
+        str(loaded.config["eval_args"]["mode"]["test"]), masks=bool(loaded.run.metrics.get("mask_history"))
+    )
+    by_bootstrap = "" if ranks is None else "; intervals by bootstrap over the test cases"
     head = f"| metric | test | {CONFIDENCE:.0%} interval |\n| --- | ---: | ---: |\n"
     return (
         head
         + "\n".join(rows)
-        + f"\n\nAll items ranked for each test case, those of the history {masked} the ranking; intervals by bootstrap "
-        f"over the test cases, one training run (seed {loaded.run.facts.get('seed', 'unknown')})."
+        + f"\n\n{how}{by_bootstrap}. One training run (seed {loaded.run.facts.get('seed', 'unknown')})."
     )
+
+
+def how_ranked(mode: str, *, masks: bool) -> str:
+    """Return what the target of a test case was ranked among.
+
+    Args:
+        mode: That of RecBole's ``eval_args`` for the test.
+        masks: Whether items of the history were left out of the ranking.
+
+    Example:
+        >>> how_ranked("full", masks=False)
+        'All items ranked for each test case, those of the history kept in the ranking'
+        >>> how_ranked("uni100", masks=False)
+        'Each target ranked among 100 items drawn uniformly, not among all'
+    """
+    if mode == "full":
+        history = "left out of" if masks else "kept in"
+        return f"All items ranked for each test case, those of the history {history} the ranking"
+    text = ranking_text(mode)
+    return text[0].upper() + text[1:]

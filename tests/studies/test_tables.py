@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recbole_nasr.report.study_footing import footing
+from recbole_nasr.report.study_page import ranked_among
 from recbole_nasr.space import Architecture
 from recbole_nasr.statistics import paired_comparison
 from recbole_nasr.studies.definition import StudyDefinition
@@ -197,6 +198,18 @@ def test_random_networks_are_at_least_three_whatever_the_seeds(ask: Callable[...
     seeds = {run.label: asked.definition.seeds_of(run, asked.seeds) for run in asked.definition.runs}
     assert seeds["Random"] == (5, 6, 7)
     assert seeds["NASR"] == (5,)
+
+
+def test_a_page_says_what_the_targets_were_ranked_among() -> None:
+    def row(mode: str) -> Row:
+        record = record_of(CELL, settings={"eval_args": {"mode": {"valid": "full", "test": mode}}})
+        return Row("A", "ml", (FinishedRun("A", "ml", {}, record),))
+
+    assert ranked_among([row("full")]) == "ranking all items"
+    assert (
+        ranked_among([row("full"), row("pop9")])
+        == "each target ranked among 9 items drawn by popularity, not among all"
+    )
 
 
 def test_the_published_numbers_name_rows_of_the_study() -> None:
