@@ -97,6 +97,7 @@ Using finished runs (docs/using.md)
                   (millions). Items of the history are left out unless --exclude_seen=false.
   --export=torch|onnx --run=RUN
                   write the network as a file for a server, checked and timed; --k, --output=DIR
+                  Both need --ops_module=FILE again where the run has operations of your own.
 
 Several processes: torchrun --nproc_per_node=2 run_nasr.py ... (docs/distributed.md);
 a process that hangs for --lost_after=20 seconds ends the others.
