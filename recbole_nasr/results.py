@@ -228,6 +228,12 @@ def read_ranks(path: Path, status: str = "unknown") -> pd.DataFrame:
         if (cases["rank"] < 1).any():
             _refuse_rank(int(cases["rank"].min()))
         return cases.sort_values(["sequence", "target"], kind="stable", ignore_index=True)
+    except FileNotFoundError:
+        msg = (
+            f"The ranks of the test cases of a run are in {path}, but there is no such file (status: {status}). A run "
+            "leaves them when it has finished, unless `eval_args` ranks sampled items."
+        )
+        raise DataError(msg) from None
     except (OSError, ValueError, KeyError, *DAMAGE) as error:
         msg = f"{path} must be the ranks of a finished run with full ranking (status: {status}), but: {error}"
         raise DataError(msg) from error

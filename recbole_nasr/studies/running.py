@@ -116,7 +116,7 @@ class Runner:
             kind: What tells the run from others with the same settings and label.
         """
         request = self.asked.request
-        name = f"{self.asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label)}"
+        name = f"{self.asked.name}-{re.sub(r'[^A-Za-z0-9.]+', '-', cell.label).strip('-')}"
         key_name = f"{name} {kind}" if kind else name
         key = run_key(cell.model, cell.dataset, effective, name=key_name, n_processes=1)
         place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)

@@ -46,7 +46,7 @@ def test_saved_ranks_come_back_in_the_order_of_their_sequences(make_tested: Make
 
 
 def test_ranks_that_are_not_there_are_named_with_the_status_of_the_run(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"ranks.csv.gz must be the ranks of a finished run .*status: failed"):
+    with pytest.raises(DataError, match=r"ranks.csv.gz, but there is no such file \(status: failed\). .*sampled items"):
         load_ranks(tmp_path, "failed")
 
 
