@@ -117,7 +117,7 @@ def test_a_model_that_fails_does_not_end_a_comparison_and_the_same_command_tries
         patch.setattr(GRU4Rec, "calculate_loss", fail)
         assert command("GRU4Rec,NextItNet,Caser") == cli.USER_ERROR
     shown = capsys.readouterr()
-    lines = shown.err.splitlines()
+    lines = [line for line in shown.err.splitlines() if line.startswith("error: ")]  # SciPy may have something to say
     assert [line.partition(";")[0] for line in lines] == [
         "error: GRU4Rec (1 of 3): GRU4Rec cannot be trained",
         "error: 1 of 3 runs ended in an error, shown above: GRU4Rec. The others are kept",
