@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from recbole_nasr.nets import memory, softmax
+from recbole_nasr.nets.footprint import LiveBytes
 from recbole_nasr.nets.softmax import ExactSoftmax, SampledSoftmax, full_softmax, rows_at_a_time, softmax_in_parts
 
 
@@ -53,6 +54,16 @@ def test_in_parts_no_more_logits_are_held_than_allowed(monkeypatch: pytest.Monke
     torch.testing.assert_close(found, full_softmax(*parameters, targets))
     monkeypatch.setattr(memory, "HOST_SHARE", 2 * 7 * 4 * 9)
     assert torch.equal(ExactSoftmax()(*parameters, targets), full_softmax(*parameters, targets))
+
+
+def test_in_parts_the_logits_of_one_part_are_alive_once() -> None:
+    n_rows, n_items = 16, 4096
+    hidden, weight, bias = torch.randn(4 * n_rows, 1), torch.randn(n_items, 1), torch.zeros(n_items)
+    targets = torch.randint(1, n_items, (4 * n_rows,))
+    with LiveBytes([hidden, weight, bias, targets]) as live:
+        softmax_in_parts(hidden.requires_grad_(), weight.requires_grad_(), bias, targets, n_rows)
+    part = 4 * n_rows * n_items
+    assert part < live.peak < 1.5 * part  # gradients of the weights are the rest
 
 
 @pytest.mark.parametrize("loss", [ExactSoftmax(), softmax_in_parts])
