@@ -33,7 +33,7 @@ ALLOCATOR = {"cpu": 1.25, "cuda": 1.1}
 """What an allocator takes for what is alive: it keeps freed blocks that the next tensors do not fit into."""
 
 _LOGIT_COPIES = 3  # logits, their logarithmic softmax, and its gradient
-_PART_COPIES = 2  # in parts: their place, and a copy in bf16, or on a CPU the last step's place, which glibc keeps
+_PART_COPIES = 1.5  # where they come in parts: their one place, and in bf16 a copy
 _SCORE_COPIES = 2  # scores, and what is compared with them
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -187,13 +187,13 @@ def _search_logits(n_rows: int, n_held: int, shape: Shape) -> int:
     most = rows_at_a_time(shape.n_items, shape.device, n_held)
     if n_rows <= most * n_held:
         return int(n_rows * (1 + _LOGIT_COPIES / n_held) * shape.n_items * FLOAT)
-    return _PART_COPIES * most * shape.n_items * FLOAT
+    return int(_PART_COPIES * most * shape.n_items * FLOAT)
 
 
 def _logits(n_rows: int, shape: Shape) -> int:
     most = rows_at_a_time(shape.n_items, shape.device)
     copies = n_rows * _LOGIT_COPIES if n_rows <= most else most * _PART_COPIES
-    return copies * shape.n_items * FLOAT
+    return int(copies * shape.n_items * FLOAT)
 
 
 def announce(need: MemoryNeed, device: torch.device, used: int = 0) -> None:

@@ -237,8 +237,9 @@ def test_a_kept_study_goes_on_with_what_is_left_of_it(kind: str, capsys: pytest.
     Path("two.yaml").write_text(STUDY)
     code = main(["--study=two.yaml", *DATA, *TINY[:-1], f"--storage={STORAGES[kind]}", "--results=results"])
     shown = capsys.readouterr()
-    if kind == "sqlite" and int(optuna.__version__.partition(".")[0]) < KEPT_BY_OPTUNA:
-        assert code == 2  # Optuna reads no database of a later release of its own
+    if code == 2:  # Optuna may refuse a database of a later release of its own
+        assert kind == "sqlite"
+        assert int(optuna.__version__.partition(".")[0]) < KEPT_BY_OPTUNA
         assert shown.err.startswith("error: The storage sqlite:///kept.db cannot be used")
         return
     assert code == 0

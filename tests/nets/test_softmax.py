@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import product
 
 import pytest
@@ -64,6 +66,31 @@ def test_in_parts_the_logits_of_one_part_are_alive_once() -> None:
         softmax_in_parts(hidden.requires_grad_(), weight.requires_grad_(), bias, targets, n_rows)
     part = 4 * n_rows * n_items
     assert part < live.peak < 1.5 * part  # gradients of the weights are the rest
+
+
+STEPS = """
+from pathlib import Path
+import torch
+from recbole_nasr.machine import keep_freed_memory
+from recbole_nasr.nets.softmax import softmax_in_parts
+
+keep_freed_memory()
+n_rows, n_items = 512, 32768
+hidden, weight = torch.randn(4 * n_rows, 2, requires_grad=True), torch.randn(n_items, 2, requires_grad=True)
+bias, targets = torch.zeros(n_items, requires_grad=True), torch.randint(1, n_items, (4 * n_rows,))
+peaks = []
+for rows in (1, n_rows, n_rows, n_rows):
+    softmax_in_parts(hidden[:4 * rows], weight, bias, targets[:4 * rows], rows).backward()
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    peaks.append(int(status["VmHWM"].split()[0]))  # KiB
+print((peaks[-1] - peaks[0]) / (n_rows * n_items * 4 / 1024))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_steps_in_parts_of_a_process_that_keeps_freed_memory_take_at_most_two_parts() -> None:
+    ended = subprocess.run([sys.executable, "-c", STEPS], check=True, capture_output=True, text=True)
+    assert 0.5 < float(ended.stdout) < 2.5
 
 
 @pytest.mark.parametrize("loss", [ExactSoftmax(), softmax_in_parts])

@@ -82,8 +82,12 @@ def test_what_long_rows_take_is_told_from_shorter_ones(name: str, monkeypatch: p
     assert told.held == pytest.approx(measured.held, rel=0.05)
 
 
+@pytest.mark.parametrize("share", [1 << 30, 1 << 23], ids=["at once", "in parts"])
 @pytest.mark.parametrize("tied", [False, True])
-def test_the_estimate_of_a_training_is_near_what_its_step_takes(tied: bool) -> None:
+def test_the_estimate_of_a_training_is_near_what_its_step_takes(
+    tied: bool, share: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(softmax, "memory_share", lambda _: share)
     rows, length, n_items = 64, 30, 3000
     architecture = Architecture.parse(",".join(NAMES * 2))
     items, lengths = torch.ones(rows, length, dtype=torch.long), torch.full((rows,), length)
