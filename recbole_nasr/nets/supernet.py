@@ -80,9 +80,8 @@ class Supernet(nn.Module):
         softmax: Whether it has the head of the retrained network, final LayerNorm and softmax layer, in place of the
             projectors and predictors of its blocks. All blocks share it: each continues its training, so a later block
             starts with a head that fits its input.
-        tie_embeddings: Whether its softmax layer scores with the item embedding, if there is but one block. With
-            several, the embedding is frozen after the first, and a head frozen with it would judge later blocks by what
-            fits the first one: then the softmax layer has weights of its own.
+        tie_embeddings: Whether its softmax layer scores with the item embedding, as that of the retrained network then
+            does. Trained block by block it is frozen with the embedding after block 0, but for its bias.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class Supernet(nn.Module):
         # predictor can put out the zero vector, where the gradient of a direction is infinite.
         for index in range(space.n_blocks):
             self.block(index).layers.apply(initialise)
-        items = self.embedding.items if tie_embeddings and space.n_blocks == 1 else None
+        items = self.embedding.items if tie_embeddings else None
         self.head = NextItemHead(n_items, settings, items) if softmax else None
 
     def block(self, index: int) -> SupernetBlock:

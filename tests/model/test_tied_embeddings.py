@@ -76,9 +76,9 @@ def test_the_table_is_averaged_once_and_the_average_is_what_scores(assemble: Ass
     assert not torch.equal(network.output.weight, averaged)
 
 
-def test_a_search_is_the_same_and_its_network_is_tied(assemble: Assemble, toy: Path) -> None:
+def test_a_search_by_views_is_the_same_and_its_network_is_tied(assemble: Assemble, toy: Path) -> None:
     apart, tied = (
-        assemble("NASRSearch", toy, epochs=1, search_objective="next_item", tie_embeddings=switch)
+        assemble("NASRSearch", toy, epochs=1, search_objective="contrastive", tie_embeddings=switch)
         for switch in (False, True)
     )
     for run in (apart, tied):
