@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ Runner = Callable[[Column, Column], tuple[Column, Column]]
 
 _NAMES: dict[str, Any] = {"input_names": ["item_seq", "item_seq_len"], "output_names": ["ids", "scores"]}
 _TRACED_BATCH = 2  # of one row, torch would take the batch for a constant
+_OLD_EXPORTER = "external_data" not in inspect.signature(torch.onnx.export).parameters  # torch 2.4
 _LARGEST_FILE = 1_500_000_000  # bytes; ONNX keeps at most 2 GB in one file
 
 
@@ -79,8 +81,9 @@ def write_network(network: TopKNetwork, name: str, max_length: int, folder: Path
     free = {"item_seq": {0: batch}, "item_seq_len": {0: batch}}
     with torch.no_grad(), _quiet():
         if name == "torch":
-            torch.export.save(torch.export.export(network, example, dynamic_shapes=free), path)
-        elif any(isinstance(module, nn.RNNBase) for module in network.modules()):
+            # Not strict is the default of later releases; torch 2.4 loses its way in tied weights otherwise.
+            torch.export.save(torch.export.export(network, example, dynamic_shapes=free, strict=False), path)
+        elif _OLD_EXPORTER or any(isinstance(module, nn.RNNBase) for module in network.modules()):
             # The current exporter unrolls a recurrence over all positions, which takes minutes; the older one has an
             # operator for it.
             torch.onnx.export(network, example, path, **_NAMES, dynamic_axes=_free_batches(), dynamo=False)
