@@ -13,7 +13,7 @@ import os
 import re
 import types
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,13 +37,43 @@ def _load(*_args: Any, **_kwargs: Any) -> Any:
     raise CheckpointError(msg)
 
 
-def _pickle_module() -> types.ModuleType:
+class _CheckpointUnpickler(RestrictedUnpickler):
+    """Refuses a tensor that says it is larger than its record: torch 2.4 would read on in the memory behind it.
+
+    Raises:
+        ValueError: If there is one.
+    """
+
+    sizes: Mapping[str, int]
+    """Bytes of every record of the archive."""
+
+    persistent_load: Callable[[Any], Any]
+
+    def load(self) -> Any:
+        """Return the object in the file."""
+        given = self.persistent_load  # torch has put it here
+
+        def checked(saved_id: Any) -> Any:
+            _, kind, key, _, n_numbers = saved_id
+            n_bytes = n_numbers * (1 if kind is torch.UntypedStorage else kind.dtype.itemsize)
+            if not 0 <= n_bytes <= self.sizes[f"data/{key}"]:
+                msg = f"a tensor says it has {n_bytes} bytes, its record has {self.sizes[f'data/{key}']}"
+                raise ValueError(msg)
+            return given(saved_id)
+
+        self.persistent_load = checked
+        return super().load()
+
+
+def _pickle_module(sizes: Mapping[str, int]) -> types.ModuleType:
     module = types.ModuleType("recbole_nasr_restricted_pickle")
-    vars(module).update(Unpickler=RestrictedUnpickler, load=_load)
+    unpickler = type("Unpickler", (_CheckpointUnpickler,), {"sizes": sizes})
+    vars(module).update(Unpickler=unpickler, load=_load)
     return module
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path) -> dict[str, int]:
+    """Check that the file is an archive of torch's; return the bytes of each record, by its name in the archive."""
     if not path.is_file():
         msg = f"There is no checkpoint file {str(path)!r}; check the path."
         raise CheckpointError(msg)
@@ -63,6 +93,7 @@ def _check_archive(path: Path) -> None:
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         msg = f"{str(path)!r} was not written by torch.save, which stores records as they are: one is compressed."
         raise CheckpointError(msg)
+    return {member.filename.partition("/")[2]: member.file_size for member in members}
 
 
 def _settle(checkpoint: Any, path: Path) -> dict[str, Any]:
@@ -131,10 +162,10 @@ def load_checkpoint(path: str | os.PathLike[str], map_location: Any = None) -> d
         NewerFileError: If a newer version of this package wrote it.
     """
     path = Path(path)
-    _check_archive(path)
+    sizes = _check_archive(path)
     if map_location is None and not torch.cuda.is_available():
         map_location = "cpu"
-    module = _pickle_module()
+    module = _pickle_module(sizes)
     try:
         # The open door of weights_only=False leads to `RestrictedUnpickler` only.
         loaded = _torch_load(path, map_location=map_location, pickle_module=module, weights_only=False)

@@ -18,6 +18,7 @@ from recbole_nasr.compat.evaluation import (
     read_values_as_data,
 )
 from recbole_nasr.compat.files import (
+    keep_generators_of_loaders,
     restrict_cache_load,
     restrict_torch_load,
     save_checkpoints_whole,
@@ -41,6 +42,7 @@ __all__ = [
     "find_teacher_by_name",
     "keep_anomaly_detection",
     "keep_counts_in_collector",
+    "keep_generators_of_loaders",
     "keep_ksr_in_single_precision",
     "keep_visible_devices",
     "modernise_exhaustive_search",
@@ -69,6 +71,7 @@ REPAIRS = (
     restrict_torch_load,
     save_checkpoints_whole,
     restrict_cache_load,
+    keep_generators_of_loaders,
     read_values_as_data,
     read_config_files_as_data,
     read_search_space_as_data,

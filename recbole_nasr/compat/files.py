@@ -9,7 +9,7 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,31 @@ def restrict_cache_load() -> bool:
     from recbole_nasr.checkpoint import load_cache
 
     module.pickle = variant(pickle, load=load_cache)
+    return True
+
+
+@repair(
+    "data/utils.py",
+    94,
+    "dataloader.generator = None",
+    why="A run with save_dataloaders shuffles with torch's own generator, and the next one, from the cache, otherwise.",
+)
+def keep_generators_of_loaders() -> bool:
+    """Give the data loaders that were saved their generators back: RecBole takes them off for the file only."""
+    import recbole.data.utils as module
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def save_split_dataloaders(config: Any, dataloaders: Sequence[Any]) -> None:
+            before = [loader.generator for loader in dataloaders]
+            try:
+                original(config, dataloaders)
+            finally:
+                for loader, generator in zip(dataloaders, before, strict=True):
+                    loader.generator = loader.sampler.generator = generator  # as RecBole does on reading
+
+        return save_split_dataloaders
+
+    wrap(module, "save_split_dataloaders", make)
     return True
 
 

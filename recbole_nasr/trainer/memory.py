@@ -33,7 +33,7 @@ ALLOCATOR = {"cpu": 1.25, "cuda": 1.1}
 """What an allocator takes for what is alive: it keeps freed blocks that the next tensors do not fit into."""
 
 _LOGIT_COPIES = 3  # logits, their logarithmic softmax, and its gradient
-_PART_COPIES = 1.5  # where they come in parts: their one place, and in bf16 a copy
+_PART_COPIES = 1.75  # in parts: their one place; and in bf16 half a copy, or on a CPU at times the last step's place
 _SCORE_COPIES = 2  # scores, and what is compared with them
 
 _LOG = logging.getLogger("recbole_nasr")

@@ -14,7 +14,7 @@ import recbole.data.dataset.dataset as recbole_dataset
 import recbole.data.utils as recbole_data_utils
 import torch
 from recbole.config import Config
-from recbole.data import create_dataset
+from recbole.data import create_dataset, data_preparation
 from recbole.data.dataset import SequentialDataset
 from recbole.evaluator.register import metric_types
 from recbole.model.general_recommender import EASE
@@ -94,6 +94,24 @@ def test_cached_data_give_the_same_result_and_are_read_once_written(
     before = cache.read_bytes()
     run(model, **{key: True, "MAX_ITEM_LIST_LENGTH": 3})
     assert cache.read_bytes() != before  # looked at, and built anew
+
+
+@both
+def test_loaders_that_were_saved_shuffle_as_others_do_in_this_run_and_the_next(
+    model: str, tiny: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    orders = []
+    for saves in (False, True, True):
+        config = Config(
+            model, "tiny", config_dict={**SETTINGS[model], "data_path": str(tiny), "save_dataloaders": saves}
+        )
+        train, _, _ = data_preparation(config, create_dataset(config))
+        torch.manual_seed(len(orders))  # of no concern to a loader with a generator of its own
+        orders.append([batch["item_id"].tolist() for _ in range(3) for batch in train])
+    assert list(Path("saved").glob("*-dataloader.pth"))
+    assert orders[1] == orders[0]
+    assert orders[2] == orders[0]
 
 
 def test_a_cache_that_runs_a_command_is_refused(run: Run, tmp_path: Path) -> None:
