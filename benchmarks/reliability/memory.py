@@ -2,9 +2,9 @@
 
     python benchmarks/reliability/memory.py --out=FILE
 
-Each size is run in a process of its own, by the command line, on made-up sequences. Beside it the same data are run
-with the smallest possible network: what that process takes (Python, torch, RecBole and the data) is no part of an
-estimate.
+Each size is run in a process of its own, by the command line, on made-up sequences of a few of the items. Beside it the
+same items are run with the smallest possible network in batches of two: what that process takes beyond its own estimate
+(Python, torch, RecBole and the data) is no part of the other.
 On a GPU the peak is that of torch's allocator, and nothing is taken off.
 """
 
@@ -30,31 +30,53 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 LEAST = {"hidden_size": 8, "n_layers": 1, "n_blocks": 1, "train_batch_size": 2, "eval_batch_size": 2}
 LEAST |= {"candidate_ops": "[transformer_h2]", "search_n_paths": 1, "search_batch_size": 2}
-N_SEQUENCES = 300
+N_SEQUENCES = {"least": 8, "made": 600}
+"""Of the smallest network; and two full batches of 256 and more: an optimiser has its moments from the second step on.
+
+Sequences take next to nothing of the memory beside the list of items, which both have.
+"""
 
 
-def write_data(folder: Path, n_items: int, length: int) -> None:
-    """Write ``events.csv``: as many users as :data:`N_SEQUENCES`, and every item at least once."""
+def write_data(place: Path, n_sequences: int, n_items: int, length: int) -> None:
+    """Write a data set: users whose training rows are full, and a list of all items.
+
+    Most items are in no sequence. They cost memory all the same, and no steps.
+    """
     rng = random.Random(2020)  # noqa: S311
-    items = [*range(n_items), *(rng.randrange(n_items) for _ in range(N_SEQUENCES * (length + 2)))]
-    per_user = max(length + 2, len(items) // N_SEQUENCES)
-    rows = (f"u{number // per_user},i{item},{number}" for number, item in enumerate(items))
-    (folder / "events.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+    place.mkdir(parents=True)
+    name = place.name
+    steps = length + 3  # a training row has one target per item, and two actions are for validation and test
+    rows = (
+        f"u{user}\ti{rng.randrange(n_items)}\t{user * steps + step}"
+        for user in range(n_sequences)
+        for step in range(steps)
+    )
+    (place / f"{name}.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
+    items = (f"i{item}\tc{item % 2}" for item in range(n_items))
+    (place / f"{name}.item").write_text("\n".join(["item_id:token\tclass:token", *items]) + "\n")
 
 
 def run(folder: Path, model: str, name: str, length: int, **settings: Any) -> dict[str, Any]:
     """Run ``model`` once; return its ``run.json``."""
-    words = {"epochs": 1, "search_epochs": 1, "search_min_steps": 1}
-    words |= {"window_length": length, "run_name": name, **settings}
+    words: dict[str, Any] = {"epochs": 1, "search_epochs": 1, "search_min_steps": 1}
+    words |= {"MAX_ITEM_LIST_LENGTH": length, "run_name": name, **settings}
+    words["load_col"] = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "class"]}
     if model == "NASR":
         words = {key: value for key, value in words.items() if not key.startswith(("search_", "candidate"))}
         words["architecture"] = "sasrec-1" if name == "least" else "nextitnet-1"
         if name == "least":
             words["architecture"] = "transformer_h2"
-    command = [sys.executable, str(ROOT / "run_nasr.py"), f"--model={model}", "--dataset=made", "--source=events.csv"]
+    dataset = "least" if name == "least" else "made"
+    command = [
+        sys.executable,
+        str(ROOT / "run_nasr.py"),
+        f"--model={model}",
+        f"--dataset={dataset}",
+        "--data_path=data",
+    ]
     command += [f"--{key}={value}" for key, value in words.items()]
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)  # noqa: S603
-    (place,) = (folder / "runs" / "made").glob(f"*-{model}-{name}")
+    (place,) = (folder / "runs" / dataset).glob(f"*-{model}-{name}")
     found: dict[str, Any] = json.loads((place / "run.json").read_text())
     return found
 
@@ -65,12 +87,14 @@ def measure(name: str, model: str) -> dict[str, Any]:
     n_items, length = size.pop("n_items"), size.pop("length")
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        write_data(folder, n_items, length)
+        for data, n_sequences in N_SEQUENCES.items():
+            write_data(folder / "data" / data, n_sequences, n_items, length)
         least = run(folder, model, "least", length, **LEAST)
         found = run(folder, model, name.replace(" ", "-"), length, **size)
     on_gpu = found["device"] != "cpu"
-    peak = found["peak_gpu_memory_bytes"] if on_gpu else found["peak_memory_bytes"] - least["peak_memory_bytes"]
-    estimate = max(found["estimated_memory_bytes"].values())
+    estimate, of_least = (max(one["estimated_memory_bytes"].values()) for one in (found, least))
+    besides = least["peak_memory_bytes"] - of_least  # with many items the smallest network is not small either
+    peak = found["peak_gpu_memory_bytes"] if on_gpu else found["peak_memory_bytes"] - besides
     return {
         "size": name,
         "model": model,
