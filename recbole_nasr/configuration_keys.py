@@ -48,6 +48,8 @@ _READ_BY_NOBODY = {"config_file"}
 _INTERNAL = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
 """Known keys that nobody means to set, so none is proposed for a mistyped one."""
 
+_RECBOLE_MODELS = Path(recbole.__file__).parent / "properties" / "model"
+
 _NEAR = 0.8  # of a foreign script's own flags, only those that look like ours are held to be mistyped
 
 
@@ -105,6 +107,17 @@ def check_keys(config: Any, *, strict: bool = False) -> None:
             raise ConfigError(msg + advice(key, known))
 
 
+def recbole_models() -> list[str]:
+    """Return the models that RecBole has a file of settings of, all of its own, by the names of the files."""
+    return sorted(path.stem for path in _RECBOLE_MODELS.glob("*.yaml"))
+
+
+def recbole_settings(model: str) -> dict[str, Any]:
+    """Return the content of RecBole's file of settings of a model; empty if it has none."""
+    file = _RECBOLE_MODELS / f"{model}.yaml"
+    return read_settings(file) if file.is_file() else {}
+
+
 def advice(key: str, known: Iterable[str]) -> str:
     """Return what to do about a key that is not ``known``, as the end of a message."""
     ours = _reader_of(key)
@@ -121,8 +134,7 @@ def _reader_of(key: str) -> str:
 
 def _reader_in_recbole(key: str) -> str:
     """Return a sentence on a model of RecBole that reads ``key``; empty if none does."""
-    shipped = Path(recbole.__file__).parent / "properties" / "model"
-    names = [path.stem for path in sorted(shipped.glob("*.yaml")) if key in read_settings(path)]
+    names = [model for model in recbole_models() if key in recbole_settings(model)]
     return f" It is for models of RecBole, such as {'SASRec' if 'SASRec' in names else names[0]}." if names else ""
 
 

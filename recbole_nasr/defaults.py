@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import recbole
 import torch
 from recbole.utils import get_model
 
 from recbole_nasr.compat.devices import VISIBLE
+from recbole_nasr.configuration_keys import recbole_settings
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.settings_file import read_settings
 
 EVALUATION: dict[str, Any] = {
     "metrics": ["NDCG", "Recall"],
@@ -57,8 +55,7 @@ def full_softmax(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "train_neg_sample_args" in settings or hasattr(get_model(model), "input_type"):
         return {}
-    shipped = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
-    loss = settings.get("loss_type") or (read_settings(shipped) if shipped.is_file() else {}).get("loss_type")
+    loss = settings.get("loss_type") or recbole_settings(model).get("loss_type")
     return {"train_neg_sample_args": None} if loss == "CE" else {}
 
 

@@ -10,14 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import recbole
-
 from recbole_nasr import distributed
 from recbole_nasr.configuration import MODELS
+from recbole_nasr.configuration_keys import recbole_settings
 from recbole_nasr.errors import ModelError, NASRError
 from recbole_nasr.isolation import LOG_FILE
 from recbole_nasr.nets.memory import ran_out
-from recbole_nasr.settings_file import read_settings
 
 DISK_REFUSES = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES)
 """What a disk may refuse, which is no fault of a model."""
@@ -76,8 +74,7 @@ def _in_a_line(error: BaseException) -> str:
 
 def _advice(config: Any) -> str:
     """Say which keys of the model to change: those that were changed, or else all of them."""
-    file = Path(recbole.__file__).parent / "properties" / "model" / f"{config['model']}.yaml"
-    own = list(read_settings(file)) if file.is_file() else []
+    own = list(recbole_settings(config["model"]))
     defaults = config.internal_config_dict
     changed = [f"{key}={config[key]!r:.40}" for key in own if config[key] != defaults.get(key)]
     if changed:

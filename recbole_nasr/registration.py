@@ -109,11 +109,9 @@ def _hook_config() -> None:
 
 def _check_model(name: Any, error: Exception) -> None:
     """Say of an unknown model that it is one; RecBole blames an optional package, which it imports at last."""
-    import recbole
-
-    shipped = Path(recbole.__file__).parent / "properties" / "model"
     by_file = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}  # the classes that are not called like their files
-    names = sorted({*configuration.MODELS, *(by_file.get(path.stem, path.stem) for path in shipped.glob("*.yaml"))})
+    shipped = configuration_keys.recbole_models()
+    names = sorted({*configuration.MODELS, *(by_file.get(model, model) for model in shipped)})
     if isinstance(name, str) and name not in names:
         hint = did_you_mean(name, names) or f" There are {', '.join(names)}."
         msg = f"There is no model {name!r}.{hint}"

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import torch
+from atomic_file import histories
 
 import recbole_nasr
 from recbole_nasr.machine import device_name, versions
@@ -35,11 +35,11 @@ def main() -> None:
     """Print a table, write ``--output``."""
     asked = _arguments()
     recommender = recbole_nasr.load(asked.run, device="cpu")
-    histories = _histories(asked.data)
+    known = list(histories(asked.data).values())
     rows = []
     for part, place in PARTS.items():
         for missing in range(asked.most + 1):
-            ranks = _ranks(recommender, histories, place, missing)
+            ranks = _ranks(recommender, known, place, missing)
             found = {metric: mean_and_interval(metric_per_case(ranks, metric), seed=0) for metric in METRICS}
             rows.append(
                 {"part": part, "missing": missing, **{name: list(map(_plain, one)) for name, one in found.items()}}
@@ -49,7 +49,7 @@ def main() -> None:
             )
     content = {
         "run": _about(asked.run),
-        "cases": len(histories),
+        "cases": len(known),
         "rows": rows,
         "processor": device_name(torch.device("cpu")),
         "versions": versions(),
@@ -67,20 +67,11 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _histories(path: Path) -> list[list[str]]:
-    """Return the items of every user in order of time."""
-    table = pd.read_csv(path, sep="\t", dtype=str)
-    table.columns = [name.partition(":")[0] for name in table.columns]
-    table["timestamp"] = table["timestamp"].astype(float)
-    ordered = table.sort_values("timestamp", kind="stable")
-    return [list(items) for _, items in ordered.groupby("user_id", sort=False)["item_id"]]
-
-
-def _ranks(recommender: Any, histories: Sequence[list[str]], place: int, missing: int) -> npt.NDArray[np.int64]:
-    """Return the rank of the item at ``place`` of every history, or the first rank past the cut."""
-    known = [items[: place - missing] for items in histories]
-    targets = np.array([items[place] for items in histories])
-    best = recommender.recommend(known, k=CUT, exclude_seen=True, as_numpy=True).items
+def _ranks(recommender: Any, whole: Sequence[list[str]], place: int, missing: int) -> npt.NDArray[np.int64]:
+    """Return the rank of the item at ``place`` of every whole history, or the first rank past the cut."""
+    given = [items[: place - missing] for items in whole]
+    targets = np.array([items[place] for items in whole])
+    best = recommender.recommend(given, k=CUT, exclude_seen=True, as_numpy=True).items
     hit = best.astype(str) == targets[:, None]
     return np.where(hit.any(axis=1), hit.argmax(axis=1) + 1, CUT + 1)
 

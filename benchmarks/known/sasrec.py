@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from atomic_file import histories
 
 from recbole_nasr.machine import device_name, versions
 from recbole_nasr.statistics import metric_per_case, paired_comparison
@@ -144,18 +145,10 @@ def _data_file(run: Path, dataset: str) -> Path:
 
 def _cases(inter: Path, path: Path, ours: Mapping[str, str]) -> Path:
     """Split the atomic file by leaving the last two items of every sequence out; check that our run had these cases."""
-    histories: dict[str, list[tuple[float, str]]] = {}
-    with inter.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file, delimiter="\t")
-        names = [name.partition(":")[0] for name in next(reader)]
-        user, item, moment = (names.index(name) for name in ("user_id", "item_id", "timestamp"))
-        for row in reader:
-            histories.setdefault(row[user], []).append((float(row[moment]), row[item]))
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("user_id", "item_id", "position", "part"))
-        for name, history in histories.items():
-            items = [item for _, item in sorted(history, key=lambda pair: pair[0])]  # stable, as RecBole's sort
+        for name, items in histories(inter).items():
             parts = ["train"] * (len(items) - 2) + ["valid", "test"]
             writer.writerows((name, *rest) for rest in zip(items, range(len(items)), parts, strict=True))
             if ours.get(name) != items[-1]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import recbole
 import yaml
 
 from recbole_nasr import preflight, run_checks
+from recbole_nasr.configuration_keys import recbole_settings
 from recbole_nasr.errors import NASRError
 from recbole_nasr.request import build_request
 from recbole_nasr.studies.request import build_study_request
@@ -70,15 +70,13 @@ def _said(do: Callable[[], object]) -> str:
 
 def model_keys(model: str) -> list[str]:
     """Return the keys in RecBole's file of a model that are numbers, or lists of numbers."""
-    file = Path(recbole.__file__).parent / "properties" / "model" / f"{model}.yaml"
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return [key for key, value in content.items() if _holds_number(value)]
+    return [key for key, value in recbole_settings(model).items() if _holds_number(value)]
 
 
 def _holds_number(value: Any) -> bool:
     if isinstance(value, list):
         return bool(value) and all(map(_holds_number, value))
-    if isinstance(value, str):  # YAML 1.1 takes 1e-12 for text, RecBole does not
+    if isinstance(value, str):  # as '01' of DMF
         with contextlib.suppress(ValueError):
             float(value)
             return True

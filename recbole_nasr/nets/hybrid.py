@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
-from recbole_nasr.nets.output import TiedOutput
+from recbole_nasr.nets.output import softmax_layer
 from recbole_nasr.nets.softmax import ExactSoftmax, SoftmaxLoss
 from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.space import Architecture
@@ -55,11 +55,7 @@ class HybridNet(nn.Module):
         self.layers = nn.Sequential(*(build_operation(name, settings) for name in architecture.layers))
         self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps) if final_norm else nn.Identity()
         self.softmax: SoftmaxLoss = ExactSoftmax()
-        self.output: nn.Linear | TiedOutput  # item i is row i - 1
-        if tie_embeddings:
-            self.output = TiedOutput(self.embedding.items)
-        else:
-            self.output = nn.Linear(settings.hidden_size, n_items - 1)
+        self.output = softmax_layer(settings.hidden_size, n_items, self.embedding.items if tie_embeddings else None)
         self.layers.apply(initialise)
         self.output.apply(initialise)
 

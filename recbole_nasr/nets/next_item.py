@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_nasr.nets.embedding import initialise
-from recbole_nasr.nets.output import TiedOutput
+from recbole_nasr.nets.output import softmax_layer
 from recbole_nasr.nets.softmax import rows_at_a_time, softmax_in_parts
 from recbole_nasr.ops import LayerSettings
 
@@ -35,11 +35,7 @@ class NextItemHead(nn.Module):
     def __init__(self, n_items: int, settings: LayerSettings, items: nn.Embedding | None = None) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)
-        self.output: nn.Linear | TiedOutput
-        if items is None:
-            self.output = nn.Linear(settings.hidden_size, n_items - 1)
-        else:
-            self.output = TiedOutput(items, n_items)
+        self.output = softmax_layer(settings.hidden_size, n_items, items)
         self.output.apply(initialise)
 
     def cross_entropy(self, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The softmax layer that shares its weights with the item embedding."""
+"""The softmax layer: one with weights of its own, or one that shares them with the item embedding."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ class TiedOutput(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return the logits ``(..., V)`` of ``hidden (..., D)``."""
         return F.linear(hidden, self.weight, self.bias)
+
+
+def softmax_layer(width: int, n_items: int, items: nn.Embedding | None = None) -> nn.Linear | TiedOutput:
+    """Return a softmax layer over all items but padding; item ``i`` is row ``i - 1``.
+
+    Args:
+        width: Of what it is given.
+        n_items: Item ids in use, padding included.
+        items: Item embedding to score with; without one the layer has weights of its own.
+    """
+    return nn.Linear(width, n_items - 1) if items is None else TiedOutput(items, n_items)
