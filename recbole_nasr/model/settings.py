@@ -178,6 +178,7 @@ def strategy_settings(config: Settings) -> StrategySettings:
     Raises:
         ConfigError: If a value has the wrong type or is out of range, or networks are to be compared that are never
             validated.
+        ArchitectureError: If the search space cannot be built.
     """
     settings = StrategySettings(
         strategy=str(config["search_strategy"]),
@@ -194,6 +195,7 @@ def strategy_settings(config: Settings) -> StrategySettings:
         msg = "Networks are compared on the validation cases (`search_verify`, `search_strategy`): `eval_step` must be "
         msg += f"at least 1, but is {config['eval_step']}."
         raise ConfigError(msg)
+    settings.check_predictions(len(search_space(config).operations))
     return settings
 
 

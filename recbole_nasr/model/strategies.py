@@ -9,8 +9,11 @@ from recbole_nasr.errors import ConfigError, did_you_mean
 SEARCHING = ("nasr", "evolution")
 """Strategies that propose networks by the scores of a supernet."""
 
-TRAINING = ("random", "halving")
-"""Strategies that train random networks and need no supernet."""
+TRAINING = ("random", "halving", "predictor")
+"""Strategies that train networks and need no supernet."""
+
+TIMED = ("random", "predictor")
+"""Strategies that can train for a time instead of a number of networks."""
 
 MOST_NETWORKS = 10_000
 """That a search proposes for training, of each kind, or that are drawn for it."""
@@ -21,13 +24,14 @@ class StrategySettings:
     """What is trained before a network is chosen, and for how long; the defaults are those of the keys.
 
     Args:
-        strategy: ``nasr``, ``evolution``, ``random`` or ``halving``.
+        strategy: ``nasr``, ``evolution``, ``random``, ``halving`` or ``predictor``.
         verify: Networks that a search proposes by score for training; 0 takes its own choice as it is.
         verify_ties: More of them from the tie.
-        verify_random: Random networks beside them.
+        verify_random: Random networks beside them; with ``predictor``, beside the pure ones before it predicts.
         keep_hand_made: Whether networks of one operation are trained to the end whatever the halving says.
-        networks: How many networks ``random`` and ``halving`` train.
-        seconds: Time after which ``random`` begins no further network; its number of networks does not count then.
+        networks: How many networks ``random``, ``halving`` and ``predictor`` train.
+        seconds: Time after which ``random`` and ``predictor`` begin no further network; the number of networks does not
+            count then.
         first_epochs: Epochs after which a network is first compared with others.
         factor: Of the networks that have come as far, one in ``factor`` goes on; the epochs grow by as much.
     """
@@ -68,8 +72,11 @@ class StrategySettings:
         if self.verify and self.strategy in TRAINING:
             msg = f"`search_verify` trains what a search proposes; `search_strategy: {self.strategy}` proposes nothing."
             raise ConfigError(msg)
-        if self.seconds is not None and self.strategy != "random":
-            msg = f"`search_time` is for `search_strategy: random`, but that is {self.strategy}; drop one of the two."
+        if self.seconds is not None and self.strategy not in TIMED:
+            msg = (
+                f"`search_time` is for `search_strategy: {' or '.join(TIMED)}`, but that is {self.strategy}; drop one "
+            )
+            msg += "of the two."
             raise ConfigError(msg)
 
     @property
@@ -80,7 +87,25 @@ class StrategySettings:
     @property
     def halves(self) -> bool:
         """Whether networks that fall behind are stopped."""
-        return self.strategy != "random"
+        return self.strategy not in TIMED
+
+    def check_predictions(self, n_operations: int) -> None:
+        """Refuse a ``predictor`` that would have trained as many networks as it may before its first prediction.
+
+        Args:
+            n_operations: Of the space, each of which makes a pure network.
+
+        Raises:
+            ConfigError: If that is so.
+        """
+        first = n_operations + self.verify_random
+        if self.strategy == "predictor" and self.seconds is None and self.networks <= first:
+            msg = (
+                f"`search_networks` must be more than {first}, the pure networks ({n_operations}) and random ones "
+                f"(`search_verify_random`={self.verify_random}) that are trained before the first prediction, but is "
+                f"{self.networks}; raise it."
+            )
+            raise ConfigError(msg)
 
     def rungs(self, epochs: int) -> list[int]:
         """Return the epochs after which networks are compared, of a training of ``epochs`` at most."""

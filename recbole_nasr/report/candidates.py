@@ -8,7 +8,7 @@ from recbole_nasr.progress import duration
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.trainer.candidates import Trained
-from recbole_nasr.trainer.strategies import HAND_MADE
+from recbole_nasr.trainer.strategies import HAND_MADE, PREDICTED, RANDOM
 from recbole_nasr.trainer.verification import Verification
 
 _HEADER = ("origin", "validation", "best epoch", "epochs", "parameters", "MFLOPs", "latency, ms", "decision")
@@ -47,15 +47,27 @@ def candidates_verdict(found: Verification, search: SearchResult | None) -> list
         name = pure[0].candidate.architecture.layers[0]
         what = f"the best pure network ({name})"
         if pure[0] is winner:
-            lines.append(f"It is {what}: nothing the search proposed validates better.")
+            others = "nothing the search proposed" if search else "no hybrid that was trained"
+            lines.append(f"It is {what}: {others} validates better.")
         else:
             lines.append(f"It validates {_against(winner, pure[0])} than {what}, {metric} {pure[0].score:.4f}.")
     own = next((one for one in found.trained if search and one.candidate.architecture == search.architecture), None)
     if own is not None and own is not winner:
         lines.append(f"The search's own choice: {metric} {own.score:.4f}, {own.decision}.")
+    predicted, drawn = (_mean_score(found, origin) for origin in (PREDICTED, RANDOM))
+    if predicted is not None:
+        beside = "" if drawn is None else f", random ones {drawn:.4f}"
+        lines.append(
+            f"Networks that the trained ones predicted to be good have {metric} {predicted:.4f} on average{beside}."
+        )
     if found.left_out:
         lines.append(f"Over budget and left out: pure {', '.join(found.left_out)}.")
     return lines
+
+
+def _mean_score(found: Verification, origin: str) -> float | None:
+    scores = [one.score for one in found.ranking if origin in one.candidate.origins]
+    return sum(scores) / len(scores) if scores else None
 
 
 def _name(one: Trained) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import heapq
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from recbole_nasr.rng import derive_seed
+from recbole_nasr.search.best_first import best_first
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.space import Architecture, Path, SearchSpace
@@ -43,22 +43,7 @@ def whole_networks(blocks: Sequence[BlockRanking]) -> Iterator[tuple[float, tupl
     Each block was ranked with the others as chosen, or behind those before it. So what two changes do together is
     taken to be the sum of what each does, as it is where scores add up over blocks.
     """
-    orders = [sorted(range(len(block.paths)), key=block.scores.__getitem__) for block in blocks]
-
-    def excess(places: tuple[int, ...]) -> float:
-        picked = zip(blocks, orders, places, strict=True)
-        return float(sum(block.scores[order[place]] - block.scores[block.selected] for block, order, place in picked))
-
-    start = (0,) * len(blocks)
-    queue, seen = [(excess(start), start)], {start}
-    while queue:
-        score, places = heapq.heappop(queue)
-        yield score, tuple(order[place] for order, place in zip(orders, places, strict=True))
-        for number, order in enumerate(orders):
-            following = (*places[:number], places[number] + 1, *places[number + 1 :])
-            if following[number] < len(order) and following not in seen:
-                seen.add(following)
-                heapq.heappush(queue, (excess(following), following))
+    return best_first([(block.scores - block.scores[block.selected]).tolist() for block in blocks])
 
 
 def network_of(blocks: Sequence[BlockRanking], indices: Sequence[int], space: SearchSpace) -> Architecture:

@@ -48,6 +48,11 @@ def family_of(operation: str) -> str:
     return operation.partition("_")[0]
 
 
+def function_of(architecture: Architecture) -> tuple[str, ...]:
+    """Return what is alike for networks that compute the same: their layers without the empty ones."""
+    return tuple(name for name in architecture.layers if name != EMPTY)
+
+
 def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled]:
     """Return ``n`` networks of different functions, every other one made on purpose, the rest random.
 
@@ -75,7 +80,7 @@ def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled
     for number in itertools.count():
         drawn = (RANDOM, space.random_architecture(rng))
         stratum, architecture = next(made, drawn) if number % 2 == 0 else drawn
-        function = tuple(name for name in architecture.layers if name != EMPTY)
+        function = function_of(architecture)
         if function in found:
             continue
         counts[stratum] = counts.get(stratum, 0) + 1

@@ -27,7 +27,7 @@ class Contest:
     """Trains candidates one by one; Optuna's asynchronous successive halving (ASHA) decides which of them go on.
 
     A network goes on past a rung if it is among the best one in ``factor`` of those that have reached it. Each is
-    trained without a break. Those that are kept come first, so that the others have competition from the start.
+    trained without a break. Of a list those that are kept come first: the others have competition from the start.
 
     Args:
         plan: How many candidates are trained, and for how long.
@@ -44,9 +44,15 @@ class Contest:
     trained: list[Trained] = field(default_factory=list)
     _announced: tuple[int, float] | None = field(default=None, init=False)
     _before: float = field(default=0.0, init=False)  # seconds before the last interruption
+    _numbers: tuple[int, int] | None = field(default=None, init=False)  # trained to the end, and others; None: unknown
 
-    def run(self, candidates: Iterable[Candidate]) -> Verification:
-        """Train ``candidates``, those that are kept first, and compare them.
+    def run(self, candidates: Iterable[Candidate], expected: int | None = None) -> Verification:
+        """Train ``candidates`` and compare them.
+
+        Args:
+            candidates: A list, of which those that are kept are trained first; or an iterator, asked for one candidate
+                after the other, of which all are trained to the end.
+            expected: How many an iterator has at most, if that is known.
 
         Raises:
             NumericalError: If none could be trained.
@@ -55,19 +61,21 @@ class Contest:
         self._started = time.perf_counter()
         with keeper.part("contest", self._progress):
             self._go_on(keeper.take("contest"))
-            listed: Sequence[Candidate] = []
-            if self.plan.seconds is None:
-                listed = sorted(candidates, key=lambda candidate: not self._is_kept(candidate))  # stable
-                candidates = listed
-            if listed and not self._announced:
-                self._announced = self._announce(listed)
+            numbers = (expected, 0) if expected is not None else None
+            if isinstance(candidates, list):
+                candidates = sorted(candidates, key=lambda candidate: not self._is_kept(candidate))  # stable
+                n_kept = sum(map(self._is_kept, candidates))
+                numbers = (n_kept, len(candidates) - n_kept)
+            self._numbers = numbers
             self._study = self._open_study()
             self._remember(list(self.trained))
             for candidate in itertools.islice(candidates, len(self.trained), None):
                 if self._time_is_up():
                     break
-                self._train(candidate, len(listed))
-                self._refine(listed)
+                if self._numbers and not self._announced:
+                    self._announced = self._announce(candidate, *self._numbers)
+                self._train(candidate)
+                self._refine()
                 keeper.stage("next candidate")
             planned, each = self._announced or (0, 0.0)
             return self._compared(planned, each, self._elapsed(), str(config["valid_metric"]).lower())
@@ -112,19 +120,18 @@ class Contest:
     def _is_kept(self, candidate: Candidate) -> bool:
         return bool({*candidate.origins} & {*self.kept}) or not self.plan.halves
 
-    def _announce(self, candidates: Sequence[Candidate]) -> tuple[int, float]:
+    def _announce(self, first: Candidate, n_kept: int, n_others: int) -> tuple[int, float]:
         """Log what the trainings will cost, before the first; return their epochs, and the seconds of one epoch."""
         epochs = int(self.trainings.config["epochs"])
-        n_kept = sum(map(self._is_kept, candidates))
-        planned = self.plan.planned_epochs(epochs, n_kept=n_kept, n_others=len(candidates) - n_kept)
+        planned = self.plan.planned_epochs(epochs, n_kept=n_kept, n_others=n_others)
         rungs = ", ".join(map(str, self.plan.rungs(epochs)))
         _LOG.info(
             "candidates: %d networks, %d of them trained to the end%s",
-            len(candidates),
+            n_kept + n_others,
             n_kept,
-            f", the others compared after epochs {rungs}" if rungs and n_kept < len(candidates) else "",
+            f", the others compared after epochs {rungs}" if rungs and n_others else "",
         )
-        each = from_first(self.trainings.seconds_per_epoch(candidates[0]))
+        each = from_first(self.trainings.seconds_per_epoch(first))
         _LOG.info(
             "candidates: %d epochs, %s at %.2f s an epoch, if no training ends early; most do",
             planned,
@@ -151,7 +158,7 @@ class Contest:
         finally:
             optuna.logging.set_verbosity(level)
 
-    def _train(self, candidate: Candidate, n_candidates: int) -> None:
+    def _train(self, candidate: Candidate) -> None:
         trial, is_kept = self._study.ask(), self._is_kept(candidate)
 
         def goes_on(epoch: int, best: float) -> bool:
@@ -164,7 +171,7 @@ class Contest:
         self.trained.append(one)
         _LOG.info(
             "candidate %s (%s): %s %s at epoch %d, %s, %s; best so far %s",
-            f"{len(self.trained)}/{n_candidates}" if n_candidates else len(self.trained),
+            f"{len(self.trained)}/{sum(self._numbers)}" if self._numbers else len(self.trained),
             ", ".join(candidate.origins),
             self.trainings.config["valid_metric"].lower(),
             f"{one.score:.4f}",
@@ -188,13 +195,13 @@ class Contest:
             warnings.simplefilter("ignore")
             self._study.tell(trial, one.score if state == TrialState.COMPLETE else None, state=state)
 
-    def _refine(self, candidates: Sequence[Candidate]) -> None:
+    def _refine(self) -> None:
         """Log a better estimate as soon as the first training has ended by itself, which tells how long one lasts."""
         ended = [one for one in self.trained if not one.stopped and not one.failure]
-        if not candidates or len(ended) != 1 or ended[0] is not self.trained[-1]:
+        if not self._numbers or len(ended) != 1 or ended[0] is not self.trained[-1]:
             return
-        n_kept = sum(map(self._is_kept, candidates))
-        planned = self.plan.planned_epochs(ended[0].epochs, n_kept=n_kept, n_others=len(candidates) - n_kept)
+        n_kept, n_others = self._numbers
+        planned = self.plan.planned_epochs(ended[0].epochs, n_kept=n_kept, n_others=n_others)
         seconds = planned * ended[0].seconds / ended[0].epochs
         _LOG.info(
             "candidates: at %d epochs a training about %d in all, %s", ended[0].epochs, planned, duration(seconds)

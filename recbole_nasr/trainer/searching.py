@@ -91,7 +91,14 @@ class NASRSearchTrainer(NASRTrainer):
             self._announce_both(train_data, space, searches=plan.strategy in SEARCHING)
             if self.costs is None:
                 self.costs = from_first(self._measured(space))
-            strategy = STRATEGIES[plan.strategy](plan, space, self.costs, cost_limits(self.config), self.config["seed"])
+            strategy = STRATEGIES[plan.strategy](
+                plan,
+                space,
+                self.costs,
+                cost_limits(self.config),
+                self.config["seed"],
+                bigger=bool(self.config["valid_metric_bigger"]),
+            )
             if plan.trains and not valid_data:
                 msg = "`search_verify` and `search_strategy` compare networks on validation cases, but there are none."
                 raise ConfigError(msg)
@@ -105,7 +112,8 @@ class NASRSearchTrainer(NASRTrainer):
                     self.config, train_data, valid_data, strategy.flops, show_progress, keeper=self.keeper
                 )
                 contest = Contest(plan, trainings, strategy.kept, strategy.left_out, self.trained)
-                self.verification = from_first(contest.run(strategy.candidates(self.search_result)))
+                candidates = strategy.candidates(self.search_result, self.trained)
+                self.verification = from_first(contest.run(candidates, strategy.expected))
             return self.verification.winner.candidate.architecture
 
     def _announce_both(self, train_data: Any, space: SearchSpace, *, searches: bool) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from recbole_nasr.distributed import from_first
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable
+from recbole_nasr.search.predictor import best_predicted, layer_values
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.shortlist import Candidate, indices_of, merged, shortlist
 from recbole_nasr.space import Architecture, SearchSpace
+from recbole_nasr.space.strata import function_of
+from recbole_nasr.trainer.candidates import Trained
 
 HAND_MADE = "pure"
 """Origin of networks with one operation in every layer, which need no search."""
+
+RANDOM, PREDICTED = "random", "predicted"
+"""Origins of networks that were drawn, and of those that trained ones spoke for."""
 
 _TRIES = 1000  # draws in a row that bring nothing new, after which the space is taken to have no more
 
@@ -30,15 +38,23 @@ class Strategy(ABC):
         table: What they cost.
         limits: The largest value of each limited cost.
         seed: Of random draws.
+        bigger: Whether more of what networks are compared by is better.
 
     Raises:
         ConfigError: If no network of the space is within the limits.
     """
 
     def __init__(
-        self, plan: StrategySettings, space: SearchSpace, table: CostTable, limits: Mapping[str, float], seed: int
+        self,
+        plan: StrategySettings,
+        space: SearchSpace,
+        table: CostTable,
+        limits: Mapping[str, float],
+        seed: int,
+        *,
+        bigger: bool = True,
     ) -> None:
-        self.plan, self.space, self.table, self.seed = plan, space, table, seed
+        self.plan, self.space, self.table, self.seed, self.bigger = plan, space, table, seed, bigger
         self.budget = Budget(len(space.operations), space.n_layers, table, limits)
 
     @property
@@ -51,12 +67,18 @@ class Strategy(ABC):
         """Operations whose pure network would take part but is over budget."""
         return ()
 
+    @property
+    def expected(self) -> int | None:
+        """How many networks will be trained, where they are not listed beforehand but their number is known."""
+        return None
+
     @abstractmethod
-    def candidates(self, found: SearchResult | None) -> Iterable[Candidate]:
+    def candidates(self, found: SearchResult | None, trained: Sequence[Trained]) -> Iterable[Candidate]:
         """Return different networks to train.
 
         Args:
             found: What the search before has found, if there was one.
+            trained: What became of those networks so far, in order; it grows while they are asked for.
         """
 
     def flops(self, architecture: Architecture) -> float:
@@ -66,29 +88,29 @@ class Strategy(ABC):
     def _fits(self, architecture: Architecture) -> bool:
         return self.budget.fits(indices_of(architecture, self.space))
 
-    def _drawn(self, known: set[Architecture]) -> Iterator[Candidate]:
-        """Yield random networks that are within the budget and not ``known``, until there are no more."""
+    def _drawn(self, known: Iterable[Candidate] = ()) -> Iterator[Candidate]:
+        """Yield random networks within the budget that compute what no ``known`` one does, until there are none."""
         rng = random.Random(derive_seed(self.seed, "candidates/random"))
-        known = set(known)
+        functions = {function_of(candidate.architecture) for candidate in known}
         while True:
             draws = (self._cut(self.budget.draw(rng)) for _ in range(_TRIES))
-            network = next((network for network in draws if network not in known), None)
+            network = next((network for network in draws if function_of(network) not in functions), None)
             if network is None:
                 return
-            known.add(network)
-            yield Candidate(network, ("random",))
+            functions.add(function_of(network))
+            yield Candidate(network, (RANDOM,))
 
     def _cut(self, layers: tuple[int, ...]) -> Architecture:
         names = iter(self.space.path_names(layers))
         return Architecture(tuple(tuple(itertools.islice(names, n)) for n in self.space.layers_per_block))
 
 
-class Proposed(Strategy):
-    """``nasr`` and ``evolution``: what the search proposes, the pure networks of the space, and a few random ones."""
+class BesidePure(Strategy):
+    """A strategy that trains the pure networks of the space, too, so that none of them can validate better."""
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """The pure networks, so that none of them can validate better than what is taken."""
+        """The pure networks, unless they may be stopped."""
         return (HAND_MADE,) if self.plan.keep_hand_made else ()
 
     @property
@@ -96,27 +118,75 @@ class Proposed(Strategy):
         """Operations whose pure network is over budget."""
         return tuple(name for name in self.space.operations if not self._fits(self.space.uniform(name)))
 
-    def candidates(self, found: SearchResult | None) -> list[Candidate]:
+    def _pure(self) -> list[Candidate]:
+        left_out = self.left_out
+        names = (name for name in self.space.operations if name not in left_out)
+        return [Candidate(self.space.uniform(name), (HAND_MADE,)) for name in names]
+
+
+class Proposed(BesidePure):
+    """``nasr`` and ``evolution``: what the search proposes, the pure networks of the space, and a few random ones."""
+
+    def candidates(self, found: SearchResult | None, trained: Sequence[Trained]) -> list[Candidate]:  # noqa: ARG002 - as the others have it
         """Return the shortlist, then the pure networks, then random ones."""
         assert found is not None  # noqa: S101 - for the type checker
         plan = self.plan
         proposed = shortlist(
             found, self.space, self.budget, n_best=plan.verify, n_tied=plan.verify_ties, seed=self.seed
         )
-        pure = [self.space.uniform(name) for name in self.space.operations if name not in self.left_out]
-        listed = merged([*proposed, *(Candidate(network, (HAND_MADE,)) for network in pure)])
-        drawn = self._drawn({candidate.architecture for candidate in listed})
-        return [*listed, *itertools.islice(drawn, plan.verify_random)]
+        listed = merged([*proposed, *self._pure()])
+        return [*listed, *itertools.islice(self._drawn(listed), plan.verify_random)]
 
 
 class Drawn(Strategy):
     """``random`` and ``halving``: networks drawn from the space, a fixed number or, given a time, as many as come."""
 
-    def candidates(self, found: SearchResult | None) -> Iterable[Candidate]:  # noqa: ARG002 - as the others have it
-        """Return random networks, drawn as they are asked for; ``found`` plays no part."""
-        drawn = self._drawn(set())
-        return drawn if self.plan.seconds is not None else itertools.islice(drawn, self.plan.networks)
+    def candidates(self, found: SearchResult | None, trained: Sequence[Trained]) -> Iterable[Candidate]:  # noqa: ARG002 - as the others have it
+        """Return random networks; ``found`` and ``trained`` play no part."""
+        drawn = self._drawn()
+        return drawn if self.plan.seconds is not None else list(itertools.islice(drawn, self.plan.networks))
 
 
-STRATEGIES: dict[str, type[Strategy]] = {"nasr": Proposed, "evolution": Proposed, "random": Drawn, "halving": Drawn}
+class Predicted(BesidePure):
+    """``predictor``: the pure networks, a few random ones, then each time the one that those trained predict best."""
+
+    @property
+    def expected(self) -> int | None:
+        """All of them, unless time decides."""
+        return None if self.plan.seconds is not None else min(self.plan.networks, self.space.n_architectures)
+
+    def candidates(self, found: SearchResult | None, trained: Sequence[Trained]) -> Iterator[Candidate]:  # noqa: ARG002 - as the others have it
+        """Yield each network when those before it have been trained."""
+        return itertools.islice(self._one_by_one(trained), self.expected)
+
+    def _one_by_one(self, trained: Sequence[Trained]) -> Iterator[Candidate]:
+        known = self._pure()
+        known += itertools.islice(self._drawn(known), self.plan.verify_random)
+        yield from known
+        while (following := self._next(known, trained[: len(known)])) is not None:
+            known.append(following)
+            yield following
+
+    def _next(self, known: Sequence[Candidate], trained: Sequence[Trained]) -> Candidate | None:
+        """Return the network with the best prediction that computes something new; a random one where none is found."""
+        usable = [one for one in trained if not math.isnan(one.score)]
+        functions = {function_of(candidate.architecture) for candidate in known}
+        if usable:
+            networks = [indices_of(one.candidate.architecture, self.space) for one in usable]
+            scores = [one.score if self.bigger else -one.score for one in usable]
+            # Processes that share a training take the first's values: a last digit may turn an order round.
+            values = from_first(layer_values(networks, scores, self.space.operations))
+            for layers in best_predicted(values, self.budget):
+                if function_of(network := self._cut(layers)) not in functions:
+                    return Candidate(network, (PREDICTED,))
+        return next(self._drawn(known), None)
+
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    "nasr": Proposed,
+    "evolution": Proposed,
+    "random": Drawn,
+    "halving": Drawn,
+    "predictor": Predicted,
+}
 """The class of each ``search_strategy``."""

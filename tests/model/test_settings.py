@@ -135,7 +135,7 @@ def test_a_time_is_seconds_or_what_the_search_of_a_finished_run_took(tmp_path: P
     [
         ({"search_strategy": "rndom", "search_time": None}, "Did you mean 'random'?"),
         ({"search_verify": 2, "search_time": None}, "proposes nothing"),
-        ({"search_strategy": "nasr", "search_time": 5}, "`search_time` is for"),
+        ({"search_strategy": "nasr", "search_time": 5}, "`search_time` is for `search_strategy: random or predictor`"),
         ({"halving_factor": 1}, "`halving_factor` must be at least 2, but is 1"),
         ({"search_networks": 0}, "`search_networks` must be in 1..10000, but is 0"),
         ({"search_verify_keep": "no"}, "`search_verify_keep` must be True or False"),

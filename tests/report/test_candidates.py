@@ -87,8 +87,20 @@ def test_the_verdict_holds_the_winner_against_the_best_pure_network(found: Verif
     assert lines[0].startswith("4 networks were trained for 16 epochs in 1 min 30 s; taken was search, ndcg@20 0.2500")
     assert lines[1] == "It validates 25.0% better than the best pure network (tcn_d1_4), ndcg@20 0.2000."
     assert lines[2] == "Over budget and left out: pure skip."
-    pure = candidates_verdict(replace(found, trained=found.trained[:2]), None)
-    assert "nothing the search proposed validates better" in pure[1]
+    pure = replace(found, trained=found.trained[:2])
+    assert "nothing the search proposed validates better" in candidates_verdict(pure, search)[1]
+    assert "no hybrid that was trained validates better" in candidates_verdict(pure, None)[1]
+
+
+def test_the_verdict_holds_predicted_networks_against_random_ones(found: Verification) -> None:
+    origins = ("pure", "random", "random", "predicted", "predicted")
+    scores = (0.1, 0.1, 0.2, 0.3, 0.2)
+    trained = tuple(
+        replace(found.trained[0], candidate=replace(found.trained[0].candidate, origins=(origin,)), score=score)
+        for origin, score in zip(origins, scores, strict=True)
+    )
+    said = "Networks that the trained ones predicted to be good have ndcg@20 0.2500 on average, random ones 0.1500."
+    assert said in candidates_verdict(replace(found, trained=trained), None)
 
 
 def test_files_report_and_screen_tell_of_the_candidates(

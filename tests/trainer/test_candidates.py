@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -190,6 +190,29 @@ def test_a_kept_candidate_is_trained_first_and_to_the_end_and_the_others_are_com
     assert list(fate(found)) == ["d", "e", "a", "b", "c"]
     assert fate(found) == {"d": 4, "e": 4, "a": 1, "b": 2, "c": 1}  # without d and e, a would have gone on
     assert found.winner.candidate.origins == ("d",)
+
+
+def test_candidates_that_come_one_by_one_are_asked_for_when_those_before_are_trained(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    contest = Contest(StrategySettings(strategy="predictor", networks=3), Rehearsed(CURVES))
+    seen = []
+
+    def candidates() -> Iterator[Candidate]:
+        for name, operation in (("b", "transformer_h2"), ("a", "tcn_d1_2"), ("c", "gru")):
+            seen.append(len(contest.trained))
+            yield Candidate(Architecture(((operation,),)), (name,))
+
+    with caplog.at_level(logging.INFO):
+        found = contest.run(candidates(), 3)
+    assert seen == [0, 1, 2]
+    assert fate(found) == {"b": 4, "a": 4, "c": 4}
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[:2] == [
+        "candidates: 3 networks, 3 of them trained to the end",
+        "candidates: 12 epochs, 18.0 s at 1.50 s an epoch, if no training ends early; most do",
+    ]
+    assert lines[2].startswith("candidate 1/3 (b)")
 
 
 def test_random_search_stops_nobody() -> None:

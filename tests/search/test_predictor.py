@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import itertools
+import random
+
+import numpy as np
+import pytest
+
+from recbole_nasr.search import predictor
+from recbole_nasr.search.budget import Budget
+from recbole_nasr.search.predictor import best_predicted, layer_values
+
+from .test_budget import TABLE
+
+OPERATIONS = ("transformer_h2", "transformer_h4", "tcn_d1_2", "skip")
+SPACE = list(itertools.product(range(4), repeat=3))
+
+
+def predicted(values: np.ndarray, network: tuple[int, ...]) -> float:
+    return float(values[range(len(network)), list(network)].sum())
+
+
+def test_two_networks_of_one_layer_by_hand() -> None:
+    # Features of the two: family 1 and -1 apart, family in the layer 1/2, operation 1/4. Centred, a row is half the
+    # difference, whose squares add up to 2 * (1 + 1/4 + 1/16) / 4 = 21/32; two such rows make 21/16. The ridge
+    # solution is along that difference, and explains the share 21/16 / (21/16 + 3) of the distance.
+    values = layer_values([(0,), (2,)], [0.4, 0.1], OPERATIONS)
+    assert values[0, 0] - values[0, 2] == pytest.approx(0.3 * (21 / 16) / (21 / 16 + 3))
+
+
+def test_the_same_scores_say_nothing_of_any_layer() -> None:
+    assert np.abs(layer_values([(0, 1), (2, 3)], [0.2, 0.2], OPERATIONS)).max() == 0
+
+
+def test_scores_that_are_twice_as_far_apart_have_values_that_are(rng: random.Random) -> None:
+    networks = [rng.choice(SPACE) for _ in range(6)]
+    scores = [rng.random() for _ in networks]
+    once, twice = (layer_values(networks, [7 + by * score for score in scores], OPERATIONS) for by in (1, 2))
+    assert twice == pytest.approx(2 * once)
+
+
+@pytest.fixture
+def rng() -> random.Random:
+    return random.Random(1)
+
+
+def test_what_layers_are_worth_is_found_from_enough_networks(rng: random.Random) -> None:
+    draw = np.random.default_rng(0).normal
+    family = np.array([0, 0, 1, 2])  # of each operation
+    truth = draw(size=(3, 3))[:, family] + 0.3 * draw(size=4)  # a family has another value in each layer
+    networks = rng.sample(SPACE, 48)
+    values = layer_values(networks, [predicted(truth, network) for network in networks], OPERATIONS)
+    unseen = [network for network in SPACE if network not in networks]
+    found, true = (np.array([predicted(of, network) for network in unseen]) for of in (values, truth))
+    assert np.corrcoef(found, true)[0, 1] > 0.9
+
+
+def test_a_family_that_helps_is_worth_more_in_every_layer_even_where_it_was_never_seen() -> None:
+    values = layer_values([(0, 0, 2), (0, 2, 2), (2, 2, 2)], [0.3, 0.2, 0.1], OPERATIONS)
+    assert (values[:, 0] > values[:, 2]).all()
+    assert (values[:, 1] > values[:, 2]).all()  # the other member of the family was not trained at all
+
+
+def test_networks_come_by_their_prediction_and_within_the_budget() -> None:
+    values = np.random.default_rng(2).normal(size=(3, 3))
+    budget = Budget(3, 3, TABLE, {"parameters": 120})
+    listed = list(best_predicted(values, budget))
+    scores = [predicted(values, network) for network in listed]
+    assert scores == sorted(scores, reverse=True)
+    assert set(listed) == {network for network in itertools.product(range(3), repeat=3) if budget.fits(network)}
+    assert len(listed) < 27
+
+
+def test_a_budget_that_the_best_predictions_exceed_is_not_searched_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predictor, "MOST_TRIED", 5)
+    values = np.zeros((3, 3))
+    values[:, 0] = 1.0  # ten parameters a layer, the most
+    assert list(best_predicted(values, Budget(3, 3, TABLE, {"parameters": 103}))) == []
