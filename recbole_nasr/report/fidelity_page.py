@@ -10,6 +10,7 @@ import numpy as np
 
 from recbole_nasr.machine import environment
 from recbole_nasr.report.study_page import SMOKE_RUN, still_open
+from recbole_nasr.studies.fidelity_predictions import N_DRAWS
 from recbole_nasr.studies.fidelity_statistics import TOP, Measure, between_seeds
 from recbole_nasr.studies.fidelity_tables import CEILING, SEARCH, SHORT, TRIVIAL, Fidelity, FidelityTable
 from recbole_nasr.studies.request import StudyRequest
@@ -53,6 +54,7 @@ def fidelity_page(
         parts += [_size(asked, table), verdict(table)]
         parts += [f"![{asked.definition.title}]({name})" for name in figures if name.endswith(".svg")]
         parts += [_legend(), *(_measures(table, part) for part in ("valid", "test"))]
+        parts += [_predictions(table)] if table.predictions("valid", table.metrics[0]) else []
         parts += ["## The networks", _spread(table), _strata(table), _networks(table)]
     parts += still_open(failures, unfinished)
     parts += ["## How it was run", _machine(table, command)]
@@ -164,6 +166,26 @@ def _row(one: Fidelity) -> list[str]:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _predictions(table: FidelityTable) -> str:
+    metric = table.metrics[0]
+    by_part = {part: table.predictions(part, metric) for part in _PART_NAMES}
+    lines = [
+        "## What trained networks say of the others",
+        "",
+        "The search `predictor` fits a linear model of the layers to networks that were trained. Here it is fitted to "
+        "the validation of some of the networks with one seed, drawn at random, and predicts the order of the rest, "
+        "which is held against their trainings from other seeds. Mean τ and 95 % range over "
+        f"{N_DRAWS} draws; all draws share these networks, so the range is no confidence interval.",
+        "",
+        "| networks trained | " + " | ".join(f"τ with {name} {metric}" for name in _PART_NAMES.values()) + " |",
+        "| ---: |" + " ---: |" * len(_PART_NAMES),
+    ]
+    for size in by_part["valid"]:
+        taus = [_with_interval(predicted[size]) for predicted in by_part.values()]
+        lines.append("| " + " | ".join([str(size), *taus]) + " |")
+    return "\n".join(lines)
 
 
 def _spread(table: FidelityTable) -> str:

@@ -94,4 +94,7 @@ def measures_table(table: FidelityTable) -> _Table:
         for part in ("valid", "test"):
             value = table.random_regret(part, metric)
             rows.append(["a network at random", "", "", part, metric, "regret", value, "", "", len(table.candidates)])
+            for size, tau in table.predictions(part, metric).items():
+                own = [f"predicted from {size} networks", "prediction", len(table.seeds), part, metric, "tau"]
+                rows.append([*own, tau.value, tau.low, tau.high, len(table.candidates) - size])
     return header, rows

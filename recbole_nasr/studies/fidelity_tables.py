@@ -12,6 +12,7 @@ import numpy as np
 from recbole_nasr.model.settings import layer_settings
 from recbole_nasr.ops.registry import operation_flops
 from recbole_nasr.space.strata import Sampled, family_of
+from recbole_nasr.studies.fidelity_predictions import LEAST_LEFT, SIZES, prediction_tau
 from recbole_nasr.studies.fidelity_statistics import (
     Array,
     Measure,
@@ -113,6 +114,7 @@ class FidelityTable:
     search: dict[str, list[SignalRecord]]
     early_epochs: tuple[int, ...]
     _found: dict[str, list[Fidelity]] = field(default_factory=dict)
+    _predicted: dict[tuple[str, str], dict[int, Measure]] = field(default_factory=dict)
 
     @property
     def metrics(self) -> list[str]:
@@ -143,6 +145,23 @@ class FidelityTable:
                 self._one(signal, part, metric, signals, rows) for signal in signals for part in signal.parts
             ]
         return self._found[metric]
+
+    def predictions(self, part: str, metric: str) -> dict[int, Measure]:
+        """Return τ of what so many networks' trainings with one seed predict for the others, by their number.
+
+        What was predicted for is judged by the trainings from other seeds, so two are needed; see
+        :func:`~recbole_nasr.studies.fidelity_predictions.prediction_tau`.
+        """
+        if len(self.seeds) < 2:
+            return {}
+        key = (part, metric)
+        if key not in self._predicted:
+            networks = [candidate.sampled.architecture for candidate in self.candidates]
+            scores = {s: np.array([c.runs[s].valid[metric] for c in self.candidates]) for s in self.seeds}
+            truths = {s: self.truth(part, metric, without=s) for s in self.seeds}
+            sizes = [size for size in SIZES if size <= len(networks) - LEAST_LEFT]
+            self._predicted[key] = {size: prediction_tau(networks, scores, truths, size) for size in sizes}
+        return self._predicted[key]
 
     def random_regret(self, part: str, metric: str) -> float:
         """Return what a network drawn at random from the sample stays behind the best, on average."""
