@@ -94,7 +94,7 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, qui
     run = program()
     data = shlex.join([f"--dataset={results[0].dataset}", *kept])
     names = [result.model for result in results]
-    found = next((result for result in results if result.search is not None), None)
+    found = next((result for result in results if result.model == "NASRSearch"), None)
     commands = {}
     if found is not None:
         same = "" if quick else f" {_settings_word(found)}"
@@ -109,7 +109,7 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, qui
             commands["let training decide between the candidates of the search"] = (
                 f"{run} --model=NASRSearch{same} {data} --search_verify=3"
             )
-    if "NASRSearch" not in names:
+    else:
         commands["search a network for these data, with the default settings"] = f"{run} --model=NASRSearch {data}"
     if not set(names) - set(MODELS):
         ours = retrain_words(found or results[0])

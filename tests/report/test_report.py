@@ -246,6 +246,13 @@ def test_another_search_has_the_settings_of_the_one_before_unless_that_was_quick
     assert not any("settings.yaml" in command for command in full)
 
 
+def test_a_search_without_a_supernet_can_be_repeated_as_well(make_result: Make, search: SearchResult) -> None:
+    result = make_result("NASRSearch", search=None, architecture=search.architecture)  # random search, for one
+    commands = next_commands([result])
+    assert commands["train this network with another seed"].endswith(f"--seed={result.seed + 1}")
+    assert "search with another seed" in commands
+
+
 def test_the_budget_is_said_where_it_took_paths_out() -> None:
     block = replace(ranking([0.1, 0.5, 0.7], selected=1, ties=(1,)), over_budget=(0,))
     [verdict] = selection_verdicts(SearchResult(Architecture.parse("tcn_d1_2"), (block,)))
