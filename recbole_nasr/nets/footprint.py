@@ -124,10 +124,12 @@ def network_weights(
     return FLOAT * ends + sum(layer_weights(name, settings) for name in layers)
 
 
-def supernet_weights(space: SearchSpace, settings: LayerSettings, n_items: int, max_length: int) -> int:
+def supernet_weights(
+    space: SearchSpace, settings: LayerSettings, n_items: int, max_length: int, *, tied: bool = False
+) -> int:
     """Return the bytes of the weights of a supernet, softmax layer included."""
     layer = sum(layer_weights(name, settings) for name in space.operations)
-    return network_weights((), settings, n_items, max_length) + space.n_layers * layer
+    return network_weights((), settings, n_items, max_length, tied=tied) + space.n_layers * layer
 
 
 def rows_in_network(architecture: Architecture, settings: LayerSettings, length: int, device: str) -> LayerFootprint:

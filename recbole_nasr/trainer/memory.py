@@ -34,6 +34,7 @@ ALLOCATOR = {"cpu": 1.25, "cuda": 1.1}
 
 _LOGIT_COPIES = 3  # logits, their logarithmic softmax, and its gradient
 _PART_COPIES = 1.75  # in parts: their one place; and in bf16 half a copy, or on a CPU at times the last step's place
+_STEP_COPIES = 3  # of the item table in a step by the next item: gradients being summed, the optimiser's room
 _SCORE_COPIES = 2  # scores, and what is compared with them
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -138,7 +139,13 @@ def training_need(
 
 
 def search_need(
-    space: SearchSpace, layer_settings: LayerSettings, settings: SearchSettings, shape: Shape, n_sequences: int
+    space: SearchSpace,
+    layer_settings: LayerSettings,
+    settings: SearchSettings,
+    shape: Shape,
+    n_sequences: int,
+    *,
+    tied: bool = False,
 ) -> MemoryNeed:
     """Return what a search will need, with the most expensive operation on every path.
 
@@ -148,18 +155,22 @@ def search_need(
         settings: How.
         shape: Of the batches.
         n_sequences: To search on.
+        tied: Whether the softmax layer is the item embedding.
     """
     together = 1 if settings.scope == "whole" else space.n_blocks
     n_layers = space.n_layers if settings.scope == "whole" else max(space.layers_per_block)
-    whole = supernet_weights(space, layer_settings, shape.n_items, shape.length)
+    whole = supernet_weights(space, layer_settings, shape.n_items, shape.length, tied=tied)
     layers = n_layers * sum(layer_weights(name, layer_settings) for name in space.operations)
-    trained = layers + network_weights((), layer_settings, shape.n_items, shape.length)
+    trained = layers + network_weights((), layer_settings, shape.n_items, shape.length, tied=tied)
     weights = whole + 3 * trained + trained * (settings.target_momentum > 0)
+    contrastive = settings.objective == "contrastive"
+    if not contrastive:
+        # A tied table gets a gradient from both ends.
+        weights += (_STEP_COPIES + tied) * shape.n_items * layer_settings.hidden_size * FLOAT
     _check_weights("search", weights, shape.device)
     held = max(layer_footprint(name, layer_settings, shape.length, shape.name).held for name in space.operations)
     place = shape.length * layer_settings.hidden_size * FLOAT
     rows = min(settings.batch_size, n_sequences)
-    contrastive = settings.objective == "contrastive"
     passes = settings.n_paths * (1 + settings.symmetric) if contrastive else 1
     held_out = max(2, round(settings.holdout_ratio * n_sequences))
     frozen = min(memory_share(shape.device), held_out * place * 2 * settings.view_pairs) if together > 1 else 0

@@ -123,7 +123,8 @@ class NASRSearchTrainer(NASRTrainer):
         n_rows, length = len(train_data.dataset), self.model.max_seq_length
         if searches:
             shape = Shape(length, self.model.n_items, self.device)
-            self._announce(search_need(space, layers, search_settings(self.config), shape, n_rows))
+            tied = tied_embeddings(self.config)
+            self._announce(search_need(space, layers, search_settings(self.config), shape, n_rows, tied=tied))
         self._announce(self.need(space.uniform(max(names, key=lambda name: names[name])), length, n_rows))
 
     @property

@@ -124,20 +124,24 @@ def test_the_estimate_of_a_search_is_near_what_its_step_takes() -> None:
     assert need.total == pytest.approx(estimates.ALLOCATOR["cpu"] * live.peak, rel=0.3)
 
 
-@pytest.mark.parametrize(("n_items", "share"), [(3000, 1 << 30), (3000, 1 << 22)], ids=["at once", "in parts"])
+@pytest.mark.parametrize(
+    ("n_items", "share", "tied"),
+    [(3000, 1 << 30, False), (3000, 1 << 22, False), (30_000, 1 << 22, False), (30_000, 1 << 22, True)],
+    ids=["at once", "in parts", "many items", "tied"],
+)
 def test_the_estimate_of_a_search_by_the_next_item_is_near_what_its_step_takes(
-    n_items: int, share: int, monkeypatch: pytest.MonkeyPatch
+    n_items: int, share: int, tied: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(softmax, "memory_share", lambda _: share)
     space, rows, length = SearchSpace(NAMES, (2, 2)), 32, 30
     how = SearchSettings(batch_size=rows, n_paths=4, objective="next_item")
     items = torch.randint(1, n_items, (rows, length))
     with LiveBytes() as live:
-        net = Supernet(space, n_items=n_items, max_length=length, settings=WIDE, softmax=True)
+        net = Supernet(space, n_items=n_items, max_length=length, settings=WIDE, softmax=True, tie_embeddings=tied)
         trainer = BlockTrainer(net, [()], space, how, 5, NextItem(net, how, 5))
         for _ in range(4):
             trainer.step(items, torch.full((rows,), length))
-    need = search_need(space, WIDE, how, Shape(length, n_items, CPU), rows)
+    need = search_need(space, WIDE, how, Shape(length, n_items, CPU), rows, tied=tied)
     assert need.total == pytest.approx(estimates.ALLOCATOR["cpu"] * live.peak, rel=0.3)
 
 
