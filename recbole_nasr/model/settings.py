@@ -195,7 +195,8 @@ def strategy_settings(config: Settings) -> StrategySettings:
         msg = "Networks are compared on the validation cases (`search_verify`, `search_strategy`): `eval_step` must be "
         msg += f"at least 1, but is {config['eval_step']}."
         raise ConfigError(msg)
-    settings.check_predictions(len(search_space(config).operations))
+    if not cost_limits(config):  # a budget may leave pure networks out; how many is known when costs are measured
+        settings.check_predictions(len(search_space(config).operations))
     return settings
 
 

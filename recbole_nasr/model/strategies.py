@@ -89,19 +89,19 @@ class StrategySettings:
         """Whether networks that fall behind are stopped."""
         return self.strategy not in TIMED
 
-    def check_predictions(self, n_operations: int) -> None:
+    def check_predictions(self, n_pure: int) -> None:
         """Refuse a ``predictor`` that would have trained as many networks as it may before its first prediction.
 
         Args:
-            n_operations: Of the space, each of which makes a pure network.
+            n_pure: Pure networks of the space that are within the budget.
 
         Raises:
             ConfigError: If that is so.
         """
-        first = n_operations + self.verify_random
+        first = n_pure + self.verify_random
         if self.strategy == "predictor" and self.seconds is None and self.networks <= first:
             msg = (
-                f"`search_networks` must be more than {first}, the pure networks ({n_operations}) and random ones "
+                f"`search_networks` must be more than {first}, the pure networks ({n_pure}) and random ones "
                 f"(`search_verify_random`={self.verify_random}) that are trained before the first prediction, but is "
                 f"{self.networks}; raise it."
             )

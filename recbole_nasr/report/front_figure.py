@@ -23,6 +23,7 @@ _MARKERS = {  # of the first origin; shapes, so that no colour is needed
     "tied": ("^", "white"),
     "pure": ("s", "#999999"),
     "random": ("x", "black"),
+    "predicted": ("*", "black"),
 }
 
 

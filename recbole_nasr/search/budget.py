@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.search.costs import COSTS, Costs, CostTable
@@ -49,7 +50,7 @@ class Budget:
         for _ in range(n_layers):
             longer = self._cheapest[-1][:, None] + self._cost[None]
             self._cheapest.append(_undominated(np.concatenate(list(longer))))
-        if not self._can_end(np.zeros(len(used)), n_layers):
+        if not self.can_end(np.zeros(len(used)), n_layers):
             named = ", ".join(f"`max_{name}`={limit:g}" for name, limit in self.limits.items())
             msg = f"No network of the search space is within {named} together, though some are within each; raise one."
             raise ConfigError(msg)
@@ -61,8 +62,17 @@ class Budget:
 
     def fits(self, layers: Path) -> bool:
         """Return whether a network that has ``layers``, and others besides if they are not all, can be within it."""
-        spent = self._cost[list(layers)].sum(axis=0)
-        return self._can_end(spent, self.n_layers - len(layers))
+        return bool(self.can_end(self.costs_of([layers])[0], self.n_layers - len(layers)))
+
+    def costs_of(self, paths: Sequence[Path]) -> Costs:
+        """Return the limited costs of the layers of each path, ``(paths, limited)``; all of one length."""
+        costs: Costs = self._cost[np.array(paths, dtype=np.int64)].sum(axis=1)
+        return costs
+
+    def can_end(self, spent: Costs, n_left: int) -> npt.NDArray[np.bool_]:
+        """Return whether ``n_left`` more layers can be afforded, for each of ``spent (..., limited)``."""
+        ended = spent[..., None, :] + self._cheapest[n_left] <= self._open
+        return np.asarray(ended.all(axis=-1).any(axis=-1))
 
     def with_way_on(self, paths: list[Path], before: Path) -> list[Path]:
         """Return the sorted ``paths`` of a block, with one more if none of them fits behind the layers ``before``.
@@ -85,13 +95,10 @@ class Budget:
         spent = np.zeros(self._cost.shape[1])
         for number, layer in enumerate(rng.sample(range(self.n_layers), self.n_layers), start=1):
             n_left = self.n_layers - number
-            options = [op for op in range(self.n_operations) if self._can_end(spent + self._cost[op], n_left)]
+            options = np.flatnonzero(self.can_end(spent + self._cost, n_left)).tolist()
             drawn[layer] = rng.choice(options)
             spent = spent + self._cost[drawn[layer]]
         return tuple(drawn)
-
-    def _can_end(self, spent: Costs, n_left: int) -> bool:
-        return bool((spent + self._cheapest[n_left] <= self._open).all(axis=1).any())
 
     def _check_each(self, table: CostTable, used: list[int]) -> None:
         for place, column in enumerate(used):

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from recbole_nasr.space.strata import family_of
+
 Array = npt.NDArray[Any]
 
 
@@ -100,14 +102,11 @@ def view_agreement(views: Array, scale: float) -> tuple[float | None, float | No
 def trivial_predictors(
     paths: Sequence[tuple[str, ...]], flops: Sequence[int], parameters: Sequence[int]
 ) -> dict[str, Array]:
-    """Return what each path has of every operation, of every family of several, and its parameters and FLOPs.
-
-    The family of an operation is its name up to the first ``_``.
-    """
+    """Return what each path has of every operation, of every family of several, and its parameters and FLOPs."""
     operations = sorted({name for path in paths for name in path})
     families: dict[str, list[str]] = {}
     for name in operations:
-        families.setdefault(name.partition("_")[0], []).append(name)
+        families.setdefault(family_of(name), []).append(name)
     groups = {name: [name] for name in operations}
     groups |= {family: names for family, names in families.items() if len(names) > 1}
     counts = {

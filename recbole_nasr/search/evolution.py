@@ -104,6 +104,7 @@ class EvolutionSearch:
             self.state.go_on(self.keeper.take("search"))
             trainer.restore(self.keeper.take("block"))
             losses = trainer.train(self.state.train, "search: train the supernet", self.keeper)
+            trainer.release()
             self.keeper.stage("search: evolve")
             networks, scores = self._evolve()
         ranking = self.state.assessor.ranking(0, networks, scores, losses=losses)

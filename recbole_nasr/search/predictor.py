@@ -9,12 +9,11 @@ and how many layers have an operation. The paper has nothing of the kind.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 
-from recbole_nasr.search.best_first import best_first
+from recbole_nasr.search.best_networks import best_networks
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.space import Path
 from recbole_nasr.space.strata import family_of
@@ -27,9 +26,6 @@ operation of the family is worth; in the same unit."""
 
 NOISE = 3.0
 """Variance of one training's score, in the unit of the priors: the penalty of the ridge regression."""
-
-MOST_TRIED = 10_000
-"""Predictions, from the best down, of which one has to be within the budget."""
 
 
 def layer_values(networks: Sequence[Path], scores: Sequence[float], operations: Sequence[str]) -> Values:
@@ -64,11 +60,12 @@ def _features(n_layers: int, operations: Sequence[str]) -> Values:
 
 
 def best_predicted(values: Values, budget: Budget) -> Iterator[Path]:
-    """Yield networks within the budget, the best prediction first, from the ``MOST_TRIED`` best of the space.
+    """Yield networks within the budget, the best prediction first.
 
     Args:
         values: Of each operation in each layer, higher is better.
         budget: What a network may cost.
     """
-    ordered = (indices for _, indices in best_first((-values).tolist()))
-    yield from (network for network in islice(ordered, MOST_TRIED) if budget.fits(network))
+    n_layers, n_operations = values.shape
+    layers = [[(operation,) for operation in range(n_operations)]] * n_layers
+    yield from (network for _, network in best_networks(layers, list(-values), budget))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from recbole_nasr.rng import derive_seed
-from recbole_nasr.search.best_first import best_first
+from recbole_nasr.search.best_networks import best_networks
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.space import Architecture, Path, SearchSpace
+from recbole_nasr.space.strata import function_of
 
 _TRIES = 1000  # draws from a tie before what was found is taken
 
@@ -30,20 +31,29 @@ class Candidate:
 
 
 def merged(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return every network of ``candidates`` once, in order of appearance, with all its origins."""
-    origins: dict[Architecture, dict[str, None]] = {}
+    """Return every network of ``candidates`` once, in order of appearance, with all its origins.
+
+    Of networks that compute the same, the first is kept.
+    """
+    found: dict[tuple[str, ...], Candidate] = {}
     for candidate in candidates:
-        origins.setdefault(candidate.architecture, {}).update(dict.fromkeys(candidate.origins))
-    return [Candidate(architecture, tuple(found)) for architecture, found in origins.items()]
+        first = found.setdefault(function_of(candidate.architecture), candidate)
+        origins = tuple(dict.fromkeys((*first.origins, *candidate.origins)))
+        found[function_of(candidate.architecture)] = replace(first, origins=origins)
+    return list(found.values())
 
 
-def whole_networks(blocks: Sequence[BlockRanking]) -> Iterator[tuple[float, tuple[int, ...]]]:
-    """Yield whole networks, best first, as the excess of their score and the index of a path in every ranking.
+def whole_networks(
+    blocks: Sequence[BlockRanking], space: SearchSpace, budget: Budget
+) -> Iterator[tuple[float, tuple[int, ...]]]:
+    """Yield whole networks within the budget, best first: the excess of their score, a path's index in every ranking.
 
     Each block was ranked with the others as chosen, or behind those before it. So what two changes do together is
     taken to be the sum of what each does, as it is where scores add up over blocks.
     """
-    return best_first([(block.scores - block.scores[block.selected]).tolist() for block in blocks])
+    number = {name: index for index, name in enumerate(space.operations)}
+    paths = [[tuple(number[name] for name in path) for path in block.paths] for block in blocks]
+    return best_networks(paths, [block.scores - block.scores[block.selected] for block in blocks], budget)
 
 
 def network_of(blocks: Sequence[BlockRanking], indices: Sequence[int], space: SearchSpace) -> Architecture:
@@ -55,7 +65,7 @@ def network_of(blocks: Sequence[BlockRanking], indices: Sequence[int], space: Se
 def shortlist(
     found: SearchResult, space: SearchSpace, budget: Budget, *, n_best: int, n_tied: int, seed: int
 ) -> list[Candidate]:
-    """Return what a search proposes, its own choice first; fewer where the space has no more.
+    """Return what a search proposes, its own choice first, no two that compute the same; fewer if there are no more.
 
     Args:
         found: The result of the search.
@@ -69,16 +79,16 @@ def shortlist(
     """
     best = [Candidate(found.architecture, ("search",)), *(Candidate(other, ("beam",)) for other in found.kept)]
     best = best[:n_best]
-    known = {candidate.architecture for candidate in best}
+    known = {function_of(candidate.architecture) for candidate in best}
 
     def new(indices: Sequence[int]) -> Architecture | None:
         network = network_of(found.blocks, indices, space)
-        if network in known or not budget.fits(indices_of(network, space)):
+        if function_of(network) in known or not budget.fits(indices_of(network, space)):
             return None
-        known.add(network)
+        known.add(function_of(network))
         return network
 
-    ranked = (new(indices) for _, indices in whole_networks(found.blocks)) if len(best) < n_best else iter(())
+    ranked = (new(indices) for _, indices in whole_networks(found.blocks, space, budget))
     following = islice((network for network in ranked if network is not None), n_best - len(best))
     best += [Candidate(network, ("next by score",)) for network in following]
     tied = islice((network for indices in _tied(found, seed) if (network := new(indices)) is not None), n_tied)

@@ -148,16 +148,21 @@ class Trainings:
         )
 
     def seconds_per_epoch(self, candidate: Candidate) -> float:
-        """Measure one epoch of ``candidate``, with its share of a validation; what it learns is thrown away."""
+        """Measure one epoch of ``candidate``, with its share of a validation; what it learns is thrown away.
+
+        Raises:
+            NumericalError: If a loss is not finite.
+        """
         with self._order_kept():
             trainer = self._prepare(candidate.architecture)
-            started = time.perf_counter()
-            trainer._train_epoch(self.train_data, 0)  # noqa: SLF001 - RecBole's own seam
-            trained = time.perf_counter()
-            trainer._valid_epoch(self.valid_data)  # noqa: SLF001 - as above
-            seconds = trained - started + (time.perf_counter() - trained) / trainer.eval_step
-            trainer.release()
-        return seconds
+            try:
+                started = time.perf_counter()
+                trainer._train_epoch(self.train_data, 0)  # noqa: SLF001 - RecBole's own seam
+                trained = time.perf_counter()
+                trainer._valid_epoch(self.valid_data)  # noqa: SLF001 - as above
+                return trained - started + (time.perf_counter() - trained) / trainer.eval_step
+            finally:
+                trainer.release()
 
     def _prepare(self, architecture: Architecture) -> NASRTrainer:
         config = copy.copy(self.config)

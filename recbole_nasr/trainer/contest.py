@@ -131,7 +131,11 @@ class Contest:
             n_kept,
             f", the others compared after epochs {rungs}" if rungs and n_others else "",
         )
-        each = from_first(self.trainings.seconds_per_epoch(first))
+        try:
+            each = from_first(self.trainings.seconds_per_epoch(first))
+        except NumericalError:  # the training of this candidate will say so; the others may do
+            _LOG.info("candidates: %d epochs, if no training ends early; most do", planned)
+            return planned, 0.0
         _LOG.info(
             "candidates: %d epochs, %s at %.2f s an epoch, if no training ends early; most do",
             planned,

@@ -120,8 +120,10 @@ class BesidePure(Strategy):
 
     def _pure(self) -> list[Candidate]:
         left_out = self.left_out
-        names = (name for name in self.space.operations if name not in left_out)
-        return [Candidate(self.space.uniform(name), (HAND_MADE,)) for name in names]
+        pure = [self.space.uniform(name) for name in self.space.operations if name not in left_out]
+        # The dearest first: what trainings will take is measured on the first, and better over- than understated.
+        pure.sort(key=self.flops, reverse=True)
+        return [Candidate(network, (HAND_MADE,)) for network in pure]
 
 
 class Proposed(BesidePure):
@@ -156,7 +158,12 @@ class Predicted(BesidePure):
         return None if self.plan.seconds is not None else min(self.plan.networks, self.space.n_architectures)
 
     def candidates(self, found: SearchResult | None, trained: Sequence[Trained]) -> Iterator[Candidate]:  # noqa: ARG002 - as the others have it
-        """Yield each network when those before it have been trained."""
+        """Yield each network when those before it have been trained.
+
+        Raises:
+            ConfigError: If as many are trained before the first prediction as there may be.
+        """
+        self.plan.check_predictions(len(self._pure()))
         return itertools.islice(self._one_by_one(trained), self.expected)
 
     def _one_by_one(self, trained: Sequence[Trained]) -> Iterator[Candidate]:

@@ -6,7 +6,6 @@ import random
 import numpy as np
 import pytest
 
-from recbole_nasr.search import predictor
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.predictor import best_predicted, layer_values
 
@@ -69,10 +68,3 @@ def test_networks_come_by_their_prediction_and_within_the_budget() -> None:
     assert scores == sorted(scores, reverse=True)
     assert set(listed) == {network for network in itertools.product(range(3), repeat=3) if budget.fits(network)}
     assert len(listed) < 27
-
-
-def test_a_budget_that_the_best_predictions_exceed_is_not_searched_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictor, "MOST_TRIED", 5)
-    values = np.zeros((3, 3))
-    values[:, 0] = 1.0  # ten parameters a layer, the most
-    assert list(best_predicted(values, Budget(3, 3, TABLE, {"parameters": 103}))) == []

@@ -56,7 +56,7 @@ def scored(found: SearchResult) -> Callable[..., SearchResult]:
 
 def test_whole_networks_come_in_the_order_of_their_added_scores(scored: Callable[..., SearchResult]) -> None:
     blocks = scored([0.5, 0.1, 0.2, 0.9], [0.3, 0.45]).blocks
-    listed = list(whole_networks(blocks))
+    listed = list(whole_networks(blocks, SPACE, Budget(2, 3)))
     sums = {
         (a, b): blocks[0].scores[a] - 0.1 + blocks[1].scores[b] - 0.3 for a, b in itertools.product(range(4), range(2))
     }
@@ -107,6 +107,20 @@ def test_what_a_beam_kept_open_is_proposed_after_the_choice() -> None:
     proposed = shortlist(result, SPACE, Budget(2, 3), n_best=3, n_tied=0, seed=1)
     assert [candidate.origins for candidate in proposed] == [("search",), ("beam",), ("beam",)]
     assert tuple(candidate.architecture for candidate in proposed) == (result.architecture, *result.kept)
+
+
+def test_networks_that_compute_the_same_are_one_candidate() -> None:
+    first, second = (Architecture.parse(text) for text in ("skip,tcn_d1_2/skip", "tcn_d1_2,skip/skip"))
+    assert merged([Candidate(first, ("search",)), Candidate(second, ("tied",))]) == [
+        Candidate(first, ("search", "tied"))
+    ]
+
+
+def test_no_two_that_compute_the_same_are_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.SPACE", SearchSpace(("skip", "tcn_d1_2"), (2, 1)))
+    found = _search(1)
+    proposed = shortlist(found, SPACE, Budget(2, 3), n_best=100, n_tied=9, seed=1)
+    assert len(proposed) == 4  # none, one, two or three convolutions
 
 
 def test_a_network_with_several_origins_is_one_candidate() -> None:

@@ -215,6 +215,20 @@ def test_candidates_that_come_one_by_one_are_asked_for_when_those_before_are_tra
     assert lines[2].startswith("candidate 1/3 (b)")
 
 
+def test_a_first_candidate_that_cannot_be_measured_leaves_the_others_their_chance(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def seconds_per_epoch(self: Rehearsed, candidate: Candidate) -> float:
+        msg = "not finite"
+        raise NumericalError(msg)
+
+    monkeypatch.setattr(Rehearsed, "seconds_per_epoch", seconds_per_epoch)
+    with caplog.at_level(logging.INFO):
+        found = compete("de", plan={"strategy": "random"}, fails="d")
+    assert found.winner.candidate.origins == ("e",)
+    assert "candidates: 8 epochs, if no training ends early; most do" in caplog.text
+
+
 def test_random_search_stops_nobody() -> None:
     assert set(fate(compete(plan={"strategy": "random"})).values()) == {4}
 

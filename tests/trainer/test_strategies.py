@@ -96,6 +96,24 @@ def test_a_budget_holds_for_predicted_networks_too() -> None:
     assert predicting({"parameters": 20.0}).left_out == ("transformer_h2", "tcn_d1_2")
 
 
+def test_a_budget_that_most_networks_exceed_leaves_predictions_all_the_same() -> None:
+    # Ten for attention, seven for a convolution: what the scores prefer is out of reach.
+    trained = contest(predicting({"parameters": 18.0}, networks=7), attention)
+    # Six functions are within it: nothing, either alone, two convolutions, and one of each in either order.
+    assert [one.candidate.origins[0] for one in trained] == ["pure"] + ["random"] * 2 + ["predicted"] * 3
+
+
+def test_pure_networks_over_budget_do_not_count_before_the_first_prediction() -> None:
+    assert contest(predicting({"parameters": 18.0}, networks=4), attention)[3].candidate.origins == ("predicted",)
+    with pytest.raises(ConfigError, match=r"must be more than 3, the pure networks \(1\)"):
+        contest(predicting({"parameters": 18.0}, networks=3), attention)
+
+
+def test_the_dearest_pure_network_comes_first_by_which_the_cost_is_announced() -> None:
+    pure = [one.candidate.architecture.layers[0] for one in contest(predicting(), attention)[:3]]
+    assert pure == ["skip", "tcn_d1_2", "transformer_h2"]  # FLOPs 9, 5 and 3 a layer
+
+
 def test_a_space_that_is_used_up_ends_it() -> None:
     trained = contest(predicting(networks=100), attention)
     assert len(trained) == 15  # 1 + 2 + 4 + 8 functions of up to three layers that do something

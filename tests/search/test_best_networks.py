@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+
+from recbole_nasr.search import best_networks as module
+from recbole_nasr.search.best_networks import best_networks
+from recbole_nasr.search.budget import Budget
+from recbole_nasr.search.costs import CostTable
+
+from .test_budget import TABLE
+
+PARTS = [[(0, 1), (1, 1), (2, 0), (2, 2)], [(0,), (1,), (2,)]]
+SCORES = [np.array([0.5, 0.1, 0.2, 0.9]), np.array([0.3, 0.45, 0.0])]
+
+
+def listed(budget: Budget) -> dict[tuple[int, ...], float]:
+    found = list(best_networks(PARTS, SCORES, budget))
+    assert [score for score, _ in found] == sorted(score for score, _ in found)
+    assert len({indices for _, indices in found}) == len(found)
+    return {indices: score for score, indices in found}
+
+
+@pytest.mark.parametrize("limits", [{}, {"parameters": 115}, {"parameters": 118, "flops": 67}, {"latency_ms": 11.5}])
+def test_every_network_within_the_budget_comes_once_in_the_order_of_its_added_score(limits: dict[str, float]) -> None:
+    budget = Budget(3, 3, TABLE, limits)
+    expected = {
+        (a, b): SCORES[0][a] + SCORES[1][b]
+        for a, b in itertools.product(range(4), range(3))
+        if budget.fits((*PARTS[0][a], *PARTS[1][b]))
+    }
+    assert 0 < len(expected) < 12 or not limits
+    assert listed(budget) == {indices: pytest.approx(score) for indices, score in expected.items()}
+
+
+def test_more_are_found_than_are_looked_for_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST", 2)
+    monkeypatch.setattr(module, "GROWTH", 2)
+    assert len(listed(Budget(3, 3, TABLE, {"parameters": 118}))) > 4
+
+
+def deep(limit: float) -> tuple[list[list[tuple[int]]], list[np.ndarray], Budget]:
+    """Sixteen layers, of which the better operation is the dearer one."""
+    costs = np.array([[9.0, 0, 0], [8.9, 0, 0], [2.0, 0, 0], [1.9, 0, 0]])
+    table = CostTable(("transformer_h4", "transformer_h8", "tcn_d1_2", "tcn_d1_4"), costs, np.zeros(3), "cpu")
+    scores = np.random.default_rng(0).normal(size=(16, 4)) * 0.1 - costs[:, 0]
+    return [[(op,) for op in range(4)]] * 16, list(scores), Budget(4, 16, table, {"parameters": limit})
+
+
+def test_the_best_of_a_large_space_is_found_where_the_budget_forbids_what_scores_prefer() -> None:
+    parts, scores, budget = deep(16 * 5)  # half-way between the cheapest network and the dearest
+    score, indices = next(best_networks(parts, scores, budget))
+    assert budget.fits(indices)
+    # No network with one or two layers changed is better and within the budget.
+    for first, second in itertools.combinations(range(16), 2):
+        for op, other in itertools.product(range(4), repeat=2):
+            changed = [*indices]
+            changed[first], changed[second] = op, other
+            total = sum(own[op] for own, op in zip(scores, changed, strict=True))
+            assert total >= score - 1e-9 or not budget.fits(tuple(changed))
+
+
+def test_the_first_of_very_many_is_found_as_soon_with_a_budget_as_without() -> None:
+    parts, scores, budget = deep(16 * 2.5)
+    free = Budget(4, 16)
+    seconds = []
+    for within in (free, budget):
+        started = time.perf_counter()
+        assert len(list(itertools.islice(best_networks(parts, scores, within), 10))) == 10
+        seconds.append(time.perf_counter() - started)
+    assert seconds[1] < 10_000 * seconds[0]  # of 4^16 networks
