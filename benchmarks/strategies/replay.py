@@ -3,8 +3,9 @@
     python benchmarks/strategies/replay.py docs/results/fidelity-ml --records=docs/results/runs --output=FILE.json
 
 The strategies are those of the package, with the networks of the study in place of the whole space and recorded curves
-in place of trainings. Each chooses by the validation of one seed; what it chose is judged by the trainings of the other
-seeds. A table has means over seeds and draws of the random networks, and the epochs that were trained for the choice.
+in place of trainings. Random networks are drawn from the random ones of the study; the pure ones are those it has. Each
+chooses by the validation of one seed; what it chose is judged by the trainings of the other seeds. A table has means
+over seeds and draws of the random networks, and the epochs that were trained for the choice.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import csv
 import json
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +26,20 @@ from recbole_nasr.machine import versions
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import COSTS, CostTable
+from recbole_nasr.search.predictor import Values
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.space import Path as Layers
+from recbole_nasr.space.strata import RANDOM
 from recbole_nasr.trainer.candidates import Trained, Trainings
 from recbole_nasr.trainer.contest import Contest
-from recbole_nasr.trainer.strategies import STRATEGIES, BesidePure, Strategy
+from recbole_nasr.trainer.strategies import STRATEGIES, BesidePure, Predicted, Strategy
 
 METRIC = "ndcg@20"
 N_DRAWS = 100
+N_RANDOM = 2
+"""Random networks that `predictor` trains beside the pure ones before its first prediction; its preset has four."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,16 @@ class Recorded:
     Args:
         space: The smallest that holds all networks.
         runs: Records by layers and seed.
+        drawn: Layers of the networks that were drawn at random.
     """
 
     space: SearchSpace
     runs: dict[tuple[str, ...], dict[int, dict[str, Any]]]
+    drawn: list[tuple[str, ...]]
+
+    def indices(self, layers: tuple[str, ...]) -> Layers:
+        """Return the operations of a network by their numbers."""
+        return tuple(map(self.space.operations.index, layers))
 
     @property
     def seeds(self) -> list[int]:
@@ -60,21 +71,21 @@ class Recorded:
 
 
 class OfSample(Budget):
-    """Stands for a limit on costs: within it are the networks of a sample."""
+    """Stands for a limit on costs: a whole network is within it if it is in a sample."""
 
     def __init__(self, recorded: Recorded) -> None:
         space = recorded.space
         super().__init__(len(space.operations), space.n_layers)
-        self._networks = sorted(tuple(map(space.operations.index, layers)) for layers in recorded.runs)
-        self._known = set(self._networks)
+        self._known = set(map(recorded.indices, recorded.runs))
+        self._drawn = sorted(map(recorded.indices, recorded.drawn))
 
     def fits(self, layers: Layers) -> bool:
         """Return whether a whole network is in the sample."""
         return tuple(layers) in self._known
 
     def draw(self, rng: random.Random) -> Layers:
-        """Draw a network of the sample."""
-        return rng.choice(self._networks)
+        """Draw one of the random networks of the sample."""
+        return rng.choice(self._drawn)
 
 
 class Replayed(Trainings):
@@ -111,12 +122,22 @@ class Replayed(Trainings):
         )
 
 
+class PredictedOfSample(Predicted):
+    """Takes the best prediction among the networks of the sample."""
+
+    def _ordered(self, values: Values) -> Iterator[Architecture]:
+        return filter(self._fits, super()._ordered(values))
+
+
 class Pure(BesidePure):
     """Trains the pure networks and takes the best, as one would without any search."""
 
     def candidates(self, found: SearchResult | None, trained: Sequence[Trained]) -> list[Candidate]:  # noqa: ARG002 - as the others have it
         """Return the pure networks of the sample."""
         return self._pure()
+
+
+KINDS: dict[str, type[Strategy]] = {**STRATEGIES, "predictor": PredictedOfSample}
 
 
 def main() -> None:
@@ -137,6 +158,8 @@ def read(page: Path, records: Path) -> Recorded:
     """Return the networks of the study with this page that have a record from every seed."""
     with (page / "runs.csv").open() as file:
         listed = [row for row in csv.DictReader(file) if row["network"] and row["model"] == "NASR"]
+    with (page / "networks.csv").open() as file:
+        strata = {Architecture.parse(row["architecture"]).layers: row["stratum"] for row in csv.DictReader(file)}
     runs: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
     for row in listed:
         file = records / row["dataset"] / f"NASR-{row['key']}-{row['seed']}.json"
@@ -146,24 +169,25 @@ def read(page: Path, records: Path) -> Recorded:
     whole = {layers: own for layers, own in runs.items() if own.keys() == seeds}
     operations = tuple(sorted({name for layers in whole for name in layers}))
     n_layers = len(next(iter(whole)))
-    return Recorded(SearchSpace(operations, (n_layers,)), whole)
+    drawn = [layers for layers in whole if strata[layers] == RANDOM]
+    return Recorded(SearchSpace(operations, (n_layers,)), whole, drawn)
 
 
 def replay(recorded: Recorded, n_draws: int) -> list[dict[str, Any]]:
     """Return one row per strategy: how many networks and epochs it trained, and what its choice is worth."""
     n_pure = sum(len(set(layers)) == 1 for layers in recorded.runs)
-    least = n_pure + 2
     plans: dict[str, tuple[type[Strategy], StrategySettings]] = {
         "one at random": (STRATEGIES["random"], StrategySettings(strategy="random", networks=1)),
         "pure networks": (Pure, StrategySettings(strategy="predictor")),
     }
-    for n in (8, 12, 16):
-        if n > len(recorded.runs) - 4:
-            continue
+    for n in (4, 8, 12, 16):
         for name in ("random", "halving", "predictor"):
-            if name != "predictor" or n > least:
-                settings = StrategySettings(strategy=name, networks=n, verify_random=2)
-                plans[f"{name}, {n}"] = (STRATEGIES[name], settings)
+            possible = (
+                n <= len(recorded.drawn) if name != "predictor" else n_pure + N_RANDOM < n < len(recorded.runs) - 4
+            )
+            if possible:
+                settings = StrategySettings(strategy=name, networks=n, verify_random=N_RANDOM)
+                plans[f"{name}, {n}"] = (KINDS[name], settings)
     rows = []
     for name, (kind, settings) in plans.items():
         chosen = [_chosen(recorded, kind, settings, seed, draw) for draw in range(n_draws) for seed in recorded.seeds]

@@ -13,7 +13,7 @@ from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable
-from recbole_nasr.search.predictor import best_predicted, layer_values
+from recbole_nasr.search.predictor import Values, best_predicted, layer_values
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.shortlist import Candidate, indices_of, merged, shortlist
 from recbole_nasr.space import Architecture, SearchSpace
@@ -183,10 +183,14 @@ class Predicted(BesidePure):
             scores = [one.score if self.bigger else -one.score for one in usable]
             # Processes that share a training take the first's values: a last digit may turn an order round.
             values = from_first(layer_values(networks, scores, self.space.operations))
-            for layers in best_predicted(values, self.budget):
-                if function_of(network := self._cut(layers)) not in functions:
-                    return Candidate(network, (PREDICTED,))
+            new = (network for network in self._ordered(values) if function_of(network) not in functions)
+            if (network := next(new, None)) is not None:
+                return Candidate(network, (PREDICTED,))
         return next(self._drawn(known), None)
+
+    def _ordered(self, values: Values) -> Iterator[Architecture]:
+        """Yield networks within the budget, the best prediction first."""
+        return map(self._cut, best_predicted(values, self.budget))
 
 
 STRATEGIES: dict[str, type[Strategy]] = {
