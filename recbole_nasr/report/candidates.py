@@ -48,7 +48,10 @@ def candidates_verdict(found: Verification, search: SearchResult | None) -> list
         what = f"the best pure network ({name})"
         if pure[0] is winner:
             others = "nothing the search proposed" if search else "no hybrid that was trained"
-            lines.append(f"It is {what}: {others} validates better.")
+            only = len(pure) == len(found.ranking)
+            lines.append(
+                f"It is {what}; no hybrid was trained." if only else f"It is {what}: {others} validates better."
+            )
         else:
             lines.append(f"It validates {_against(winner, pure[0])} than {what}, {metric} {pure[0].score:.4f}.")
     own = next((one for one in found.trained if search and one.candidate.architecture == search.architecture), None)

@@ -156,6 +156,7 @@ class Trainings:
         with self._order_kept():
             trainer = self._prepare(candidate.architecture)
             try:
+                trainer.eval_collector.data_collect(self.train_data)  # some of RecBole's metrics need it
                 started = time.perf_counter()
                 trainer._train_epoch(self.train_data, 0)  # noqa: SLF001 - RecBole's own seam
                 trained = time.perf_counter()

@@ -77,6 +77,10 @@ class Contest:
                 self._train(candidate)
                 self._refine()
                 keeper.stage("next candidate")
+            if expected is not None and len(self.trained) < expected:
+                _LOG.info(
+                    "candidates: there are no more than %d different networks within the budget", len(self.trained)
+                )
             planned, each = self._announced or (0, 0.0)
             return self._compared(planned, each, self._elapsed(), str(config["valid_metric"]).lower())
 

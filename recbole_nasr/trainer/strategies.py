@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import random
 from abc import ABC, abstractmethod
@@ -19,6 +20,8 @@ from recbole_nasr.search.shortlist import Candidate, indices_of, merged, shortli
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.space.strata import function_of
 from recbole_nasr.trainer.candidates import Trained
+
+_LOG = logging.getLogger("recbole_nasr")
 
 HAND_MADE = "pure"
 """Origin of networks with one operation in every layer, which need no search."""
@@ -163,16 +166,27 @@ class Predicted(BesidePure):
         Raises:
             ConfigError: If as many are trained before the first prediction as there may be.
         """
-        self.plan.check_predictions(len(self._pure()))
+        n_pure = len(self._pure())
+        self.plan.check_predictions(n_pure)
+        _LOG.info(
+            "candidates: %d pure networks, %d random ones, the others predicted by those before",
+            n_pure,
+            self.plan.verify_random,
+        )
         return itertools.islice(self._one_by_one(trained), self.expected)
 
     def _one_by_one(self, trained: Sequence[Trained]) -> Iterator[Candidate]:
         known = self._pure()
         known += itertools.islice(self._drawn(known), self.plan.verify_random)
         yield from known
-        while (following := self._next(known, trained[: len(known)])) is not None:
+        while (following := self._following(known, trained)) is not None:
             known.append(following)
             yield following
+
+    def _following(self, known: Sequence[Candidate], trained: Sequence[Trained]) -> Candidate | None:
+        """Return the next candidate after ``known``, which before an interruption may have been trained."""
+        n = len(known)
+        return trained[n].candidate if n < len(trained) else self._next(known, trained)
 
     def _next(self, known: Sequence[Candidate], trained: Sequence[Trained]) -> Candidate | None:
         """Return the network with the best prediction that computes something new; a random one where none is found."""

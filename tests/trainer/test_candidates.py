@@ -56,6 +56,13 @@ def test_the_winner_is_what_training_it_alone_gives_and_no_pure_network_validate
             assert alone.trainer.evaluate(alone.test) == run.trainer.evaluate(run.test)
 
 
+def test_metrics_that_need_the_training_part_are_measured_beforehand_too(assemble: Assemble, toy: Path) -> None:
+    settings = {"search_preset": "random", "search_networks": 1, "epochs": 1, "eval_step": 1, "topk": [5]}
+    run = assemble("NASRSearch", toy, **settings, metrics=["NDCG", "GiniIndex", "AveragePopularity"])
+    run.trainer.fit(run.train, run.valid, saved=False)
+    assert run.trainer.verification.epoch_seconds > 0
+
+
 @pytest.mark.parametrize("strategy", ["random", "halving"])
 def test_a_baseline_trains_different_random_networks_and_takes_the_best_on_validation(
     strategy: str, assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
@@ -204,15 +211,16 @@ def test_candidates_that_come_one_by_one_are_asked_for_when_those_before_are_tra
             yield Candidate(Architecture(((operation,),)), (name,))
 
     with caplog.at_level(logging.INFO):
-        found = contest.run(candidates(), 3)
+        found = contest.run(candidates(), 4)
     assert seen == [0, 1, 2]
     assert fate(found) == {"b": 4, "a": 4, "c": 4}
     lines = [record.getMessage() for record in caplog.records]
     assert lines[:2] == [
-        "candidates: 3 networks, 3 of them trained to the end",
-        "candidates: 12 epochs, 18.0 s at 1.50 s an epoch, if no training ends early; most do",
+        "candidates: 4 networks, 4 of them trained to the end",
+        "candidates: 16 epochs, 24.0 s at 1.50 s an epoch, if no training ends early; most do",
     ]
-    assert lines[2].startswith("candidate 1/3 (b)")
+    assert lines[2].startswith("candidate 1/4 (b)")
+    assert lines[-1] == "candidates: there are no more than 3 different networks within the budget"
 
 
 def test_a_first_candidate_that_cannot_be_measured_leaves_the_others_their_chance(
