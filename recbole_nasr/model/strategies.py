@@ -73,10 +73,8 @@ class StrategySettings:
             msg = f"`search_verify` trains what a search proposes; `search_strategy: {self.strategy}` proposes nothing."
             raise ConfigError(msg)
         if self.seconds is not None and self.strategy not in TIMED:
-            msg = (
-                f"`search_time` is for `search_strategy: {' or '.join(TIMED)}`, but that is {self.strategy}; drop one "
-            )
-            msg += "of the two."
+            timed = " or ".join(TIMED)
+            msg = f"`search_time` is for `search_strategy: {timed}`, but that is {self.strategy}; drop one of the two."
             raise ConfigError(msg)
 
     @property

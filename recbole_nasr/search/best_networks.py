@@ -16,8 +16,8 @@ Indices = npt.NDArray[np.int64]
 FIRST, GROWTH = 16, 8
 """Networks that are looked for at once: so many, and then so many times more."""
 
-MOST = 20_000
-"""Networks that are found, and beginnings of networks that are kept from part to part, at most."""
+MOST, MOST_AT_ONCE = 20_000, 4_000_000
+"""Networks that are found, and beginnings that are kept from part to part, at most; beginnings that are compared."""
 
 _DIGITS = 9  # costs that differ less are equal: sums in another order
 
@@ -28,8 +28,9 @@ def best_networks(
     """Yield the added score of a network and the index of its path in every part, the lowest score first.
 
     Of all beginnings of a network that cost the same only the best can be part of the best networks, so the best few
-    of each cost are kept and continued part by part. That is exact as long as no more than ``MOST`` are kept; beyond
-    that, those of the lowest scores are. A beginning that cannot be ended within the budget is dropped at once.
+    of each cost are kept and continued part by part. That is exact as long as no more than ``MOST`` are kept and no
+    more than ``MOST_AT_ONCE`` compared; beyond that, those of the lowest scores are. A beginning that cannot be ended
+    within the budget is dropped at once.
 
     Args:
         parts: The paths to choose from, for each block or layer of a network in order.
@@ -53,14 +54,18 @@ def _lowest(
     n_left = budget.n_layers
     for paths, own in zip(parts, scores, strict=True):
         n_left -= len(paths[0])
-        total = (totals[:, None] + own[None]).reshape(-1)
-        cost = (spent[:, None] + budget.costs_of(paths)[None]).reshape(len(total), -1)
+        costs = budget.costs_of(paths)
+        useful = np.argsort(own, kind="stable")
+        useful = useful[_first_of_each(costs[useful], n)]
+        begun = slice(max(1, MOST_AT_ONCE // len(useful)))
+        total = (totals[begun, None] + own[None, useful]).reshape(-1)
+        cost = (spent[begun, None] + costs[None, useful]).reshape(len(total), -1)
         possible = np.flatnonzero(budget.can_end(cost, n_left))
         order = possible[np.argsort(total[possible], kind="stable")]
         order = order[_first_of_each(cost[order], n)][:MOST]
-        rows, chosen = np.divmod(order, len(paths))
+        rows, chosen = np.divmod(order, len(useful))
         totals, spent = total[order], cost[order]
-        ways = np.concatenate([ways[rows], chosen[:, None]], axis=1)
+        ways = np.concatenate([ways[rows], useful[chosen][:, None]], axis=1)
     return [(float(total), tuple(way)) for total, way in zip(totals[:n], ways[:n].tolist(), strict=True)]
 
 

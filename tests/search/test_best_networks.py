@@ -63,6 +63,20 @@ def test_the_best_of_a_large_space_is_found_where_the_budget_forbids_what_scores
             assert total >= score - 1e-9 or not budget.fits(tuple(changed))
 
 
+def test_the_best_of_blocks_of_many_paths_are_those_that_trying_all_finds() -> None:
+    draw = np.random.default_rng(1)
+    blocks = [[tuple(path) for path in draw.integers(3, size=(1024, 8)).tolist()] for _ in range(2)]
+    table = CostTable(("transformer_h2", "tcn_d1_2", "skip"), draw.random((3, 3)) + 1, np.zeros(3), "cpu")
+    limits = {"parameters": 24.0, "latency_ms": 27.0}
+    budget = Budget(3, 16, table, limits)
+    scores = [draw.normal(size=1024) for _ in blocks]
+    found = list(itertools.islice(best_networks(blocks, scores, budget), 5))
+    assert 0 < budget.can_end(budget.costs_of(blocks[0]), 8).mean() < 1
+    every = scores[0][:, None] + scores[1][None]
+    fits = budget.can_end(budget.costs_of(blocks[0])[:, None] + budget.costs_of(blocks[1])[None], 0)
+    assert [score for score, _ in found] == pytest.approx(np.sort(every[fits])[:5].tolist())
+
+
 def test_the_first_of_very_many_is_found_as_soon_with_a_budget_as_without() -> None:
     parts, scores, budget = deep(16 * 2.5)
     free = Budget(4, 16)
