@@ -31,7 +31,7 @@ from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.space import Path as Layers
-from recbole_nasr.space.strata import RANDOM
+from recbole_nasr.space.strata import RANDOM, function_of
 from recbole_nasr.trainer.candidates import Trained, Trainings
 from recbole_nasr.trainer.contest import Contest
 from recbole_nasr.trainer.strategies import STRATEGIES, BesidePure, Predicted, Strategy
@@ -76,12 +76,12 @@ class OfSample(Budget):
     def __init__(self, recorded: Recorded) -> None:
         space = recorded.space
         super().__init__(len(space.operations), space.n_layers)
-        self._known = set(map(recorded.indices, recorded.runs))
+        self.networks = {*map(recorded.indices, recorded.runs)}
         self._drawn = sorted(map(recorded.indices, recorded.drawn))
 
     def fits(self, layers: Layers) -> bool:
         """Return whether a whole network is in the sample."""
-        return tuple(layers) in self._known
+        return tuple(layers) in self.networks
 
     def draw(self, rng: random.Random) -> Layers:
         """Draw one of the random networks of the sample."""
@@ -123,10 +123,14 @@ class Replayed(Trainings):
 
 
 class PredictedOfSample(Predicted):
-    """Takes the best prediction among the networks of the sample."""
+    """Takes the best prediction among the networks of the sample, whatever the place of their empty layers."""
+
+    budget: OfSample
 
     def _ordered(self, values: Values) -> Iterator[Architecture]:
-        return filter(self._fits, super()._ordered(values))
+        own = {function_of(network): network for network in map(self._cut, self.budget.networks)}
+        found = (function_of(network) for network in super()._ordered(values))
+        return (own[function] for function in found if function in own)
 
 
 class Pure(BesidePure):

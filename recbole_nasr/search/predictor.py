@@ -4,10 +4,14 @@ Choosing what to train next by such a prediction is predictor-based search (Wen 
 Architecture Search, ECCV 2020; White et al., How Powerful are Performance Predictors in NAS?, NeurIPS 2021). The
 features here are as few as a dozen trainings can bear: how many layers are of a family, which family each layer is of,
 and how many layers have an operation. The paper has nothing of the kind.
+
+Networks that differ in where their empty layers stand alone compute the same, so that there is one prediction for them:
+that for the network which has them at the end.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,7 +20,7 @@ import numpy.typing as npt
 from recbole_nasr.search.best_networks import best_networks
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.space import Path
-from recbole_nasr.space.strata import family_of
+from recbole_nasr.space.strata import EMPTY, family_of
 
 Values = npt.NDArray[np.float64]
 
@@ -28,13 +32,20 @@ NOISE = 3.0
 """Variance of one training's score, in the unit of the priors: the penalty of the ridge regression."""
 
 
+def empty_last(layers: Sequence[str]) -> tuple[str, ...]:
+    """Return the operations of ``layers`` with the empty ones behind all others."""
+    full = tuple(name for name in layers if name != EMPTY)
+    return (*full, *(EMPTY,) * (len(layers) - len(full)))
+
+
 def layer_values(networks: Sequence[Path], scores: Sequence[float], operations: Sequence[str]) -> Values:
     """Return what each operation is worth in each layer, ``(layers, operations)``, by ridge regression.
 
     The predicted score of a network is the sum of its layers' values, and a constant that is the same for all.
 
     Args:
-        networks: Operations by layer of networks that were trained, as indices; all of one depth; one at least.
+        networks: Operations by layer of networks that were trained, as indices, empty layers last; all of one depth;
+            one at least.
         scores: What they validated at, higher is better.
         operations: Names of the operations.
     """
@@ -59,13 +70,33 @@ def _features(n_layers: int, operations: Sequence[str]) -> Values:
     return np.concatenate([repeated, FAMILY_IN_LAYER * here], axis=2)
 
 
-def best_predicted(values: Values, budget: Budget) -> Iterator[Path]:
-    """Yield networks within the budget, the best prediction first.
+def best_predicted(values: Values, operations: Sequence[str], budget: Budget) -> Iterator[Path]:
+    """Yield networks within the budget, empty layers last, the best prediction first.
 
     Args:
         values: Of each operation in each layer, higher is better.
+        operations: Names of the operations.
         budget: What a network may cost.
     """
-    n_layers, n_operations = values.shape
-    layers = [[(operation,) for operation in range(n_operations)]] * n_layers
-    yield from (network for _, network in best_networks(layers, list(-values), budget))
+    n_layers = len(values)
+    if EMPTY not in operations:
+        of_depths = [_of_depth(n_layers, -values, None, budget)]
+    else:
+        empty = list(operations).index(EMPTY)
+        of_depths = [_of_depth(depth, -values, empty, budget) for depth in range(n_layers + 1)]
+    yield from (network for _, network in heapq.merge(*of_depths))
+
+
+def _of_depth(depth: int, scores: Values, empty: int | None, budget: Budget) -> Iterator[tuple[float, Path]]:
+    """Yield networks of which the first ``depth`` layers are not ``empty`` and the others are, lowest score first."""
+    full = [operation for operation in range(scores.shape[1]) if operation != empty]
+    if depth and not full:
+        return
+    parts: list[list[Path]] = [[(operation,) for operation in full]] * depth
+    of_parts = [scores[layer, full] for layer in range(depth)]
+    rest = () if empty is None else (empty,) * (len(scores) - depth)
+    if rest:
+        parts.append([rest])
+        of_parts.append(scores[depth:, empty].sum(keepdims=True))
+    for score, chosen in best_networks(parts, of_parts, budget):
+        yield score, (*(full[index] for index in chosen[:depth]), *rest)

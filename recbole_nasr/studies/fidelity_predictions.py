@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from recbole_nasr.search.predictor import layer_values
+from recbole_nasr.search.predictor import empty_last, layer_values
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.fidelity_statistics import Array, Measure, interval, tau
 
@@ -35,7 +35,7 @@ def prediction_tau(
         seed: Of the draws.
     """
     operations = sorted({name for network in networks for name in network.layers})
-    paths = [tuple(operations.index(name) for name in network.layers) for network in networks]
+    paths = [tuple(operations.index(name) for name in empty_last(network.layers)) for network in networks]
     layers = np.arange(len(paths[0]))
     shuffled = [np.random.default_rng((seed, draw)).permutation(len(paths)) for draw in range(N_DRAWS)]
 

@@ -14,7 +14,7 @@ from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable
-from recbole_nasr.search.predictor import Values, best_predicted, layer_values
+from recbole_nasr.search.predictor import Values, best_predicted, empty_last, layer_values
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.shortlist import Candidate, indices_of, merged, shortlist
 from recbole_nasr.space import Architecture, SearchSpace
@@ -193,7 +193,10 @@ class Predicted(BesidePure):
         usable = [one for one in trained if not math.isnan(one.score)]
         functions = {function_of(candidate.architecture) for candidate in known}
         if usable:
-            networks = [indices_of(one.candidate.architecture, self.space) for one in usable]
+            numbers = {name: number for number, name in enumerate(self.space.operations)}
+            networks = [
+                tuple(numbers[name] for name in empty_last(one.candidate.architecture.layers)) for one in usable
+            ]
             scores = [one.score if self.bigger else -one.score for one in usable]
             # Processes that share a training take the first's values: a last digit may turn an order round.
             values = from_first(layer_values(networks, scores, self.space.operations))
@@ -204,7 +207,7 @@ class Predicted(BesidePure):
 
     def _ordered(self, values: Values) -> Iterator[Architecture]:
         """Yield networks within the budget, the best prediction first."""
-        return map(self._cut, best_predicted(values, self.budget))
+        return map(self._cut, best_predicted(values, self.space.operations, self.budget))
 
 
 STRATEGIES: dict[str, type[Strategy]] = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recbole_nasr.search.budget import Budget
-from recbole_nasr.search.predictor import best_predicted, layer_values
+from recbole_nasr.search.predictor import best_predicted, empty_last, layer_values
 
 from .test_budget import TABLE
 
@@ -60,11 +60,27 @@ def test_a_family_that_helps_is_worth_more_in_every_layer_even_where_it_was_neve
     assert (values[:, 1] > values[:, 2]).all()  # the other member of the family was not trained at all
 
 
-def test_networks_come_by_their_prediction_and_within_the_budget() -> None:
+@pytest.mark.parametrize("with_empty", [True, False])
+def test_networks_come_by_their_prediction_and_within_the_budget_empty_layers_last(with_empty: bool) -> None:
     values = np.random.default_rng(2).normal(size=(3, 3))
+    operations = TABLE.operations if with_empty else ("transformer_h2", "tcn_d1_2", "ffn")
     budget = Budget(3, 3, TABLE, {"parameters": 120})
-    listed = list(best_predicted(values, budget))
+    listed = list(best_predicted(values, operations, budget))
     scores = [predicted(values, network) for network in listed]
     assert scores == sorted(scores, reverse=True)
-    assert set(listed) == {network for network in itertools.product(range(3), repeat=3) if budget.fits(network)}
-    assert len(listed) < 27
+    names = [tuple(operations[op] for op in network) for network in listed]
+    assert len(names) == len(set(names))
+    assert set(names) == {
+        empty_last([operations[op] for op in network])
+        for network in itertools.product(range(3), repeat=3)
+        if budget.fits(network)
+    }
+    assert len(names) < (15 if with_empty else 27)
+
+
+def test_a_space_of_empty_layers_has_one_network() -> None:
+    assert list(best_predicted(np.zeros((3, 1)), ["skip"], Budget(1, 3))) == [(0, 0, 0)]
+
+
+def test_empty_layers_go_behind_the_others_which_keep_their_order() -> None:
+    assert empty_last(["skip", "b", "skip", "a"]) == ("b", "a", "skip", "skip")
