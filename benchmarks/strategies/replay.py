@@ -56,10 +56,6 @@ class Recorded:
     runs: dict[tuple[str, ...], dict[int, dict[str, Any]]]
     drawn: list[tuple[str, ...]]
 
-    def indices(self, layers: tuple[str, ...]) -> Layers:
-        """Return the operations of a network by their numbers."""
-        return tuple(map(self.space.operations.index, layers))
-
     @property
     def seeds(self) -> list[int]:
         """Seeds of the trainings."""
@@ -76,8 +72,8 @@ class OfSample(Budget):
     def __init__(self, recorded: Recorded) -> None:
         space = recorded.space
         super().__init__(len(space.operations), space.n_layers)
-        self.networks = {*map(recorded.indices, recorded.runs)}
-        self._drawn = sorted(map(recorded.indices, recorded.drawn))
+        self.networks = {*map(space.path_of, recorded.runs)}
+        self._drawn = sorted(map(space.path_of, recorded.drawn))
 
     def fits(self, layers: Layers) -> bool:
         """Return whether a whole network is in the sample."""

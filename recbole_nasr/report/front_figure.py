@@ -8,6 +8,7 @@ from typing import Any
 from recbole_nasr.candidate_files import Fronts
 from recbole_nasr.search.costs import COSTS
 from recbole_nasr.trainer.candidates import Trained
+from recbole_nasr.trainer.strategies import HAND_MADE, PREDICTED, RANDOM
 from recbole_nasr.trainer.verification import Verification
 
 _AXES = {  # title and unit
@@ -21,9 +22,9 @@ _MARKERS = {  # of the first origin; shapes, so that no colour is needed
     "beam": ("o", "white"),
     "next by score": ("D", "white"),
     "tied": ("^", "white"),
-    "pure": ("s", "#999999"),
-    "random": ("x", "black"),
-    "predicted": ("*", "black"),
+    HAND_MADE: ("s", "#999999"),
+    RANDOM: ("x", "black"),
+    PREDICTED: ("*", "black"),
 }
 
 

@@ -81,7 +81,7 @@ def _paths_of(architecture: Architecture, space: SearchSpace) -> Prefix:
             f"{list(space.layers_per_block)} layers, but got {architecture}."
         )
         raise ArchitectureError(msg)
-    return tuple(tuple(space.operations.index(name) for name in block) for block in architecture.blocks)
+    return tuple(space.path_of(block) for block in architecture.blocks)
 
 
 def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], keeper: Keeper, *, trained: bool) -> GivenScores:
@@ -109,12 +109,9 @@ def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], keeper: Kee
 
 def _ranked_blocks(problem: SearchProblem, keeper: Keeper) -> tuple[str, list[BlockScores]]:
     rankings = BlockwiseSearch(problem, keeper).run().blocks
-    index = problem.space.operations.index
+    path_of = problem.space.path_of
     blocks = [
-        {
-            tuple(index(name) for name in path): float(score)
-            for path, score in zip(block.paths, block.scores, strict=True)
-        }
+        {path_of(path): float(score) for path, score in zip(block.paths, block.scores, strict=True)}
         for block in rankings
     ]
     return rankings[0].metric, blocks

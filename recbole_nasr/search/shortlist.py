@@ -51,8 +51,7 @@ def whole_networks(
     Each block was ranked with the others as chosen, or behind those before it. So what two changes do together is
     taken to be the sum of what each does, as it is where scores add up over blocks.
     """
-    number = {name: index for index, name in enumerate(space.operations)}
-    paths = [[tuple(number[name] for name in path) for path in block.paths] for block in blocks]
+    paths = [[space.path_of(path) for path in block.paths] for block in blocks]
     return best_networks(paths, [block.scores - block.scores[block.selected] for block in blocks], budget)
 
 
@@ -97,7 +96,7 @@ def shortlist(
 
 def indices_of(architecture: Architecture, space: SearchSpace) -> Path:
     """Return the operation of every layer by its number in ``space``."""
-    return tuple(space.operations.index(name) for name in architecture.layers)
+    return space.path_of(architecture.layers)
 
 
 def _tied(found: SearchResult, seed: int) -> Iterator[tuple[int, ...]]:

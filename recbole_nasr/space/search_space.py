@@ -129,6 +129,14 @@ class SearchSpace:
             path.append(op)
         return tuple(reversed(path))
 
+    def path_of(self, names: Sequence[str]) -> Path:
+        """Return the numbers of operations that are given by name.
+
+        Raises:
+            ValueError: If one is not in the space.
+        """
+        return tuple(map(self.operations.index, names))
+
     def path_names(self, path: Path) -> tuple[str, ...]:
         """Return the operation names of ``path``."""
         return tuple(self.operations[op] for op in path)

@@ -61,12 +61,11 @@ class Contest:
         self._started = time.perf_counter()
         with keeper.part("contest", self._progress):
             self._go_on(keeper.take("contest"))
-            numbers = (expected, 0) if expected is not None else None
+            self._numbers = None if expected is None else (expected, 0)
             if isinstance(candidates, list):
                 candidates = sorted(candidates, key=lambda candidate: not self._is_kept(candidate))  # stable
                 n_kept = sum(map(self._is_kept, candidates))
-                numbers = (n_kept, len(candidates) - n_kept)
-            self._numbers = numbers
+                self._numbers = (n_kept, len(candidates) - n_kept)
             self._study = self._open_study()
             self._remember(list(self.trained))
             for candidate in itertools.islice(candidates, len(self.trained), None):
@@ -136,8 +135,11 @@ class Contest:
             f", the others compared after epochs {rungs}" if rungs and n_others else "",
         )
         try:
-            each = from_first(self.trainings.seconds_per_epoch(first))
+            measured = self.trainings.seconds_per_epoch(first)
         except NumericalError:  # the training of this candidate will say so; the others may do
+            measured = math.nan
+        each = from_first(measured)  # whatever came: one process may see a loss that others do not
+        if math.isnan(each):
             _LOG.info("candidates: %d epochs, if no training ends early; most do", planned)
             return planned, 0.0
         _LOG.info(

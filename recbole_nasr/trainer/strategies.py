@@ -193,10 +193,7 @@ class Predicted(BesidePure):
         usable = [one for one in trained if not math.isnan(one.score)]
         functions = {function_of(candidate.architecture) for candidate in known}
         if usable:
-            numbers = {name: number for number, name in enumerate(self.space.operations)}
-            networks = [
-                tuple(numbers[name] for name in empty_last(one.candidate.architecture.layers)) for one in usable
-            ]
+            networks = [self.space.path_of(empty_last(one.candidate.architecture.layers)) for one in usable]
             scores = [one.score if self.bigger else -one.score for one in usable]
             # Processes that share a training take the first's values: a last digit may turn an order round.
             values = from_first(layer_values(networks, scores, self.space.operations))
