@@ -7,6 +7,7 @@ they were given.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -85,6 +86,7 @@ def _watch_the_others(init_method: str, lost_after: float) -> None:
         _heartbeat = Heartbeat(connect(host, port), number, identities, lost_after, end)
     from_all(None)  # all have counted once before the first looks
     _heartbeat.start()
+    atexit.register(stop_watching)
 
 
 def stop_watching() -> None:

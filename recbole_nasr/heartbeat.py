@@ -29,6 +29,7 @@ LOST = 2
 """Exit code of a process that ends because another one is lost."""
 
 _BEATS = 10
+_PARTING_S = 5.0
 _SHORTEST_S, _LONGEST_S = 1, 86_400
 _GONE = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
@@ -161,17 +162,27 @@ class Heartbeat:
         self._watch = Watch(number, [identity.visible() for identity in identities])
         self._interval = lost_after / _BEATS
         self._over = threading.Event()
+        # Two threads: one waits for an answer of the store, which may be what is lost, and the other counts meanwhile.
+        self._threads = [
+            threading.Thread(target=target, name="recbole-nasr-heartbeat", daemon=True)
+            for target in (self._talk, self._look)
+        ]
         self._beat(0)
 
     def start(self) -> None:
         """Begin, once every process has made its own."""
-        # Two threads: one waits for an answer of the store, which may be what is lost, and the other counts meanwhile.
-        for target in (self._talk, self._look):
-            threading.Thread(target=target, name="recbole-nasr-heartbeat", daemon=True).start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Watch no longer."""
+        """Watch no longer, and wait until both threads have ended, but not long for a store that does not answer.
+
+        Python ends a thread that is still in a call of torch by unwinding its C++ frames, which aborts the process.
+        """
         self._over.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_PARTING_S)
 
     def _beat(self, count: int) -> None:
         self._store.set(self._keys[self._number], str(count))

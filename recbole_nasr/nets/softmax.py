@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Protocol
 
 import torch
@@ -62,6 +63,29 @@ def softmax_in_parts(
     return loss
 
 
+class _Kept(threading.local):
+    """The largest place for logits that this thread has needed on a CPU."""
+
+    place = torch.empty(0)
+
+
+_kept = _Kept()
+
+
+def _place_for(like: Tensor, n_rows: int, n_items: int) -> Tensor:
+    """Return a place ``(n_rows, n_items)`` for the logits of one part after the other, on the device of ``like``.
+
+    On CPUs it is kept for the next step: the heap of glibc 2.36 does not reuse a freed block for an aligned one of its
+    size once a small one lies in its rim, so that a process that keeps freed memory came to hold up to six of them.
+    """
+    if like.device.type != "cpu":
+        return like.new_empty(n_rows, n_items, dtype=torch.float32)
+    if _kept.place.numel() < n_rows * n_items:
+        _kept.place = torch.empty(0)  # before the larger one is taken
+        _kept.place = torch.empty(n_rows * n_items, dtype=torch.float32)
+    return _kept.place[: n_rows * n_items].view(n_rows, n_items)
+
+
 def _linear_into(place: Tensor, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Write the logits of ``rows`` into ``place``, computed in bf16 where autocasting says so."""
     if torch.is_autocast_enabled(rows.device.type) or rows.dtype != torch.float32:
@@ -76,9 +100,7 @@ class _InParts(torch.autograd.Function):
         grad_hidden, grad_weight, grad_bias = (
             torch.zeros_like(part, dtype=torch.float32) for part in (hidden, weight, bias)
         )
-        # All parts in one place: the heap of glibc 2.36 does not reuse a freed block for an aligned one of its size, so
-        # that parts with blocks of their own took five times the memory of one.
-        place = hidden.new_empty(min(size, hidden.size(0)), weight.size(0), dtype=torch.float32)
+        place = _place_for(hidden, min(size, hidden.size(0)), weight.size(0))
         for start in range(0, hidden.size(0), size):
             rows, wanted = hidden[start : start + size], targets[start : start + size].unsqueeze(1)
             real, column = wanted > 0, (wanted - 1).clamp_min(0)

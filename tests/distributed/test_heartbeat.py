@@ -7,6 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from recbole.config import Config
 
 from recbole_nasr import distributed, launch, workers
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.heartbeat import LOST, Identity, Watch
+from recbole_nasr.heartbeat import LOST, Heartbeat, Identity, Watch
 from recbole_nasr.quick_start import run
 from recbole_nasr.request import build_request
 
@@ -90,6 +93,34 @@ def test_a_process_finds_itself_by_what_it_says_of_itself_and_no_other_in_its_pl
     assert Identity(own.host + "-2", own.pid, own.started).visible() is None
     assert Identity(own.host, own.pid, own.started - 100).visible() is None  # the number was given out again
     assert Identity(own.host, 2**22 + 1, own.started).visible() is None
+
+
+class SlowStore:
+    """A store whose answers take a while, as those of torch do, in a call that Python cannot end."""
+
+    def __init__(self) -> None:
+        self.asked, self.inside = threading.Event(), False
+
+    def set(self, key: str, value: str) -> None:
+        """Take it."""
+
+    def multi_get(self, keys: list[str]) -> Sequence[bytes]:
+        """Answer late."""
+        self.inside = True
+        self.asked.set()
+        time.sleep(0.2)
+        self.inside = False
+        return [b""] * len(keys)
+
+
+def test_once_stopped_no_thread_is_in_a_call_of_the_store_that_would_abort_the_process_at_its_end() -> None:
+    store = SlowStore()
+    heartbeat = Heartbeat(store, 0, [Identity.of_this_process()], lost_after=0.1, on_loss=lambda _lost: None)
+    heartbeat.start()
+    assert store.asked.wait(BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S)
+    heartbeat.stop()
+    assert not store.inside
+    assert not any(thread.name == "recbole-nasr-heartbeat" for thread in threading.enumerate())
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no process")
