@@ -124,7 +124,7 @@ class PredictedOfSample(Predicted):
     budget: OfSample
 
     def _ordered(self, values: Values) -> Iterator[Architecture]:
-        own = {function_of(network): network for network in map(self._cut, self.budget.networks)}
+        own = {function_of(network): network for network in map(self.space.network, self.budget.networks)}
         found = (function_of(network) for network in super()._ordered(values))
         return (own[function] for function in found if function in own)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from recbole_nasr.candidate_files import Fronts
 from recbole_nasr.search.costs import COSTS
+from recbole_nasr.search.shortlist import CHOSEN, KEPT_OPEN, NEXT, TIED
 from recbole_nasr.trainer.candidates import Trained
 from recbole_nasr.trainer.strategies import HAND_MADE, PREDICTED, RANDOM
 from recbole_nasr.trainer.verification import Verification
@@ -18,10 +19,10 @@ _AXES = {  # title and unit
 }
 _RING = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "color": "black", "linestyle": "none"}
 _MARKERS = {  # of the first origin; shapes, so that no colour is needed
-    "search": ("o", "black"),
-    "beam": ("o", "white"),
-    "next by score": ("D", "white"),
-    "tied": ("^", "white"),
+    CHOSEN: ("o", "black"),
+    KEPT_OPEN: ("o", "white"),
+    NEXT: ("D", "white"),
+    TIED: ("^", "white"),
     HAND_MADE: ("s", "#999999"),
     RANDOM: ("x", "black"),
     PREDICTED: ("*", "black"),

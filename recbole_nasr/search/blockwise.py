@@ -12,7 +12,6 @@ import numpy as np
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.progress import open_progress
 from recbole_nasr.rng import derive_seed
-from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.objective import Prefix
 from recbole_nasr.search.path_scores import PathScores
@@ -20,7 +19,6 @@ from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.search.selection import Matrix
 from recbole_nasr.search.state import SearchState
-from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import Path
 
 OnBlock = Callable[[int, BlockRanking], None]
@@ -59,7 +57,7 @@ class BlockwiseSearch:
 
     def __init__(self, problem: SearchProblem, keeper: Keeper | None = None) -> None:
         self.problem, self.space, self.settings = problem, problem.space, problem.settings
-        self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
+        self.budget = problem.budget_in_force
         self.keeper = keeper or Keeper()
         self.state = SearchState.begin(problem, self.space)
         self.choices = [Choice((), np.zeros(()), ())]
@@ -86,14 +84,11 @@ class BlockwiseSearch:
     def next_block(self) -> BlockRanking:
         """Train and rank the next block, choose, and return the ranking that the best choice comes from."""
         prefixes = [choice.prefix for choice in self.choices]
-        index, n_blocks, settings, state = len(prefixes[0]), self.space.n_blocks, self.settings, self.state
-        trainer = BlockTrainer(state.supernet, prefixes, self.space, settings, self.problem.seed, state.objective)
-        with self.keeper.part("block", trainer.state):
-            trainer.restore(self.keeper.take("block"))
-            losses = trainer.train(state.train, f"search: train block {index + 1}/{n_blocks}", self.keeper)
-            trainer.release()
+        index, n_blocks, state = len(prefixes[0]), self.space.n_blocks, self.state
+        label = f"search: train block {index + 1}/{n_blocks}"
+        with state.trained_block(prefixes, label, self.keeper) as losses:
             rng = random.Random(derive_seed(self.problem.seed, f"search/candidates/{index}"))
-            paths = self.space.candidate_paths(index, settings.max_enumerated_paths, rng)
+            paths = self.space.candidate_paths(index, self.settings.max_enumerated_paths, rng)
             for prefix in prefixes:
                 paths = self.budget.with_way_on(paths, tuple(op for path in prefix for op in path))
             n_paths = len(prefixes) * len(paths)

@@ -19,8 +19,8 @@ from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.state import SearchState
-from recbole_nasr.search.training import BlockTrainer
-from recbole_nasr.space import Path, SearchSpace
+from recbole_nasr.search.whole import TRAINING
+from recbole_nasr.space import Path
 
 _TRIES = 100  # of a mutation within the budget, before the parent is taken as it is
 
@@ -91,33 +91,25 @@ class EvolutionSearch:
     def __init__(self, problem: SearchProblem, keeper: Keeper | None = None) -> None:
         self.keeper = keeper or Keeper()
         self.space, self.settings = problem.space, problem.settings
-        self.problem = replace(problem, space=SearchSpace(problem.space.operations, (problem.space.n_layers,)))
-        self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
+        self.problem = replace(problem, space=self.space.in_one_block())
+        self.budget = problem.budget_in_force
         self.state = SearchState.begin(self.problem, self.problem.space)
 
     def run(self, on_block: OnBlock | None = None) -> SearchResult:
         """Train, evolve, and rank what came up; ``on_block`` is called with that ranking as block 0."""
-        trainer = BlockTrainer(
-            self.state.supernet, [()], self.problem.space, self.settings, self.problem.seed, self.state.objective
-        )
-        with self.keeper.part("search", self.state.progress), self.keeper.part("block", trainer.state):
+        with self.keeper.part("search", self.state.progress):
             self.state.go_on(self.keeper.take("search"))
-            trainer.restore(self.keeper.take("block"))
-            losses = trainer.train(self.state.train, "search: train the supernet", self.keeper)
-            trainer.release()
-            self.keeper.stage("search: evolve")
-            networks, scores = self._evolve()
+            with self.state.trained_block([()], TRAINING, self.keeper) as losses:
+                self.keeper.stage("search: evolve")
+                networks, scores = self._evolve()
         ranking = self.state.assessor.ranking(0, networks, scores, losses=losses)
         if on_block is not None:
             on_block(0, ranking)
-        chosen = iter(networks[ranking.selected])
-        paths = [tuple(next(chosen) for _ in range(n)) for n in self.space.layers_per_block]
-        return SearchResult(self.space.architecture(paths), (ranking,))
+        return SearchResult(self.space.network(networks[ranking.selected]), (ranking,))
 
     def _evolve(self) -> tuple[list[Path], PathScores]:
         settings, objective, scored = self.settings, self.state.objective, {}
         rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))
-
         best = math.inf
 
         def score(network: Path) -> float:

@@ -18,7 +18,7 @@ from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.run import own_randomness
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.search.state import SearchState
-from recbole_nasr.search.training import BlockTrainer
+from recbole_nasr.search.whole import TRAINING
 from recbole_nasr.space import Architecture, Path, SearchSpace
 
 UNTRAINED_GATE = 0.1
@@ -85,24 +85,20 @@ def _paths_of(architecture: Architecture, space: SearchSpace) -> Prefix:
 
 
 def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], keeper: Keeper, *, trained: bool) -> GivenScores:
-    one_block = SearchSpace(problem.space.operations, (problem.space.n_layers,))
-    state = SearchState.begin(problem, one_block)
+    state = SearchState.begin(problem, problem.space.in_one_block())
     joined = [tuple(op for path in network for op in path) for network in networks]
     distinct = sorted(set(joined))
     label = f"search: score {len(distinct)} given networks"
     if trained:
-        trainer = BlockTrainer(state.supernet, [()], one_block, problem.settings, problem.seed, state.objective)
-        with keeper.part("search", state.progress), keeper.part("block", trainer.state):
+        with keeper.part("search", state.progress):
             state.go_on(keeper.take("search"))
-            trainer.restore(keeper.take("block"))
-            trainer.train(state.train, "search: train the supernet", keeper)
-            trainer.release()
-            keeper.stage(label)  # the scoring draws nothing, so one that is interrupted starts over and gives the same
+            with state.trained_block([()], TRAINING, keeper):
+                keeper.stage(label)  # the scoring draws nothing, so one that is interrupted gives the same
     else:
         _open_gates(state.supernet)
         state.objective.start(0)
     with open_progress(state.objective.work(len(distinct)), label, unit="path") as progress:
-        means = state.objective.score([()], distinct, progress).values[0].mean(dim=1).tolist()
+        means = state.objective.score_within_memory([()], distinct, progress).values[0].mean(dim=1).tolist()
     found = dict(zip(distinct, means, strict=True))
     return GivenScores(state.objective.metric, tuple(found[network] for network in joined))
 
@@ -126,7 +122,7 @@ def _untrained_blocks(problem: SearchProblem) -> tuple[str, list[BlockScores]]:
     for index in range(problem.space.n_blocks):
         paths = list(problem.space.paths(index))
         state.objective.start(index)
-        values = state.objective.score([prefix], paths, Progress()).values[0]
+        values = state.objective.score_within_memory([prefix], paths, Progress()).values[0]
         blocks.append(dict(zip(paths, values.mean(dim=1).tolist(), strict=True)))
         prefix = (*prefix, paths[state.assessor.select(values.numpy(), paths).selected])
     return state.objective.metric, blocks

@@ -32,12 +32,6 @@ NOISE = 3.0
 """Variance of one training's score, in the unit of the priors: the penalty of the ridge regression."""
 
 
-def empty_last(layers: Sequence[str]) -> tuple[str, ...]:
-    """Return the operations of ``layers`` with the empty ones behind all others."""
-    full = tuple(name for name in layers if name != EMPTY)
-    return (*full, *(EMPTY,) * (len(layers) - len(full)))
-
-
 def layer_values(networks: Sequence[Path], scores: Sequence[float], operations: Sequence[str]) -> Values:
     """Return what each operation is worth in each layer, ``(layers, operations)``, by ridge regression.
 

@@ -43,6 +43,11 @@ class SearchProblem:
     acceleration: Acceleration = field(default_factory=Acceleration)
 
     @property
+    def budget_in_force(self) -> Budget:
+        """The budget; one without limits if none was given."""
+        return self.budget or Budget(len(self.space.operations), self.space.n_layers)
+
+    @property
     def max_length(self) -> int:
         """Longest sequence."""
         return self.sequences.item_seq.size(1)

@@ -33,7 +33,7 @@ def search(problem: SearchProblem, on_block: OnBlock | None = None, keeper: Keep
     if problem.settings.scope == "whole":
         kind = EvolutionSearch if problem.settings.choice == "evolution" else WholeSearch
     with own_randomness(problem.seed), problem.acceleration.products():
-        return kind(problem, keeper or Keeper()).run(on_block)
+        return kind(problem, keeper).run(on_block)
 
 
 @contextmanager

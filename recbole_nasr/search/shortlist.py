@@ -11,8 +11,11 @@ from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.best_networks import best_networks
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.result import BlockRanking, SearchResult
-from recbole_nasr.space import Architecture, Path, SearchSpace
+from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.space.strata import function_of
+
+CHOSEN, KEPT_OPEN, NEXT, TIED = "search", "beam", "next by score", "tied"
+"""Origins of networks: what the search takes, what its beam kept open, what is next by score, and the rest of a tie."""
 
 _TRIES = 1000  # draws from a tie before what was found is taken
 
@@ -57,8 +60,7 @@ def whole_networks(
 
 def network_of(blocks: Sequence[BlockRanking], indices: Sequence[int], space: SearchSpace) -> Architecture:
     """Return the network that has the path with each of ``indices`` in its block, cut into the blocks of ``space``."""
-    names = iter(name for block, index in zip(blocks, indices, strict=True) for name in block.paths[index])
-    return Architecture(tuple(tuple(islice(names, n)) for n in space.layers_per_block))
+    return space.cut([name for block, index in zip(blocks, indices, strict=True) for name in block.paths[index]])
 
 
 def shortlist(
@@ -76,27 +78,22 @@ def shortlist(
             of the rest of the tie.
         seed: Of the random draws.
     """
-    best = [Candidate(found.architecture, ("search",)), *(Candidate(other, ("beam",)) for other in found.kept)]
-    best = best[:n_best]
+    kept = (Candidate(other, (KEPT_OPEN,)) for other in found.kept)
+    best = merged([Candidate(found.architecture, (CHOSEN,)), *kept])[:n_best]
     known = {function_of(candidate.architecture) for candidate in best}
 
     def new(indices: Sequence[int]) -> Architecture | None:
         network = network_of(found.blocks, indices, space)
-        if function_of(network) in known or not budget.fits(indices_of(network, space)):
+        if function_of(network) in known or not budget.fits(space.path_of(network.layers)):
             return None
         known.add(function_of(network))
         return network
 
     ranked = (new(indices) for _, indices in whole_networks(found.blocks, space, budget))
     following = islice((network for network in ranked if network is not None), n_best - len(best))
-    best += [Candidate(network, ("next by score",)) for network in following]
+    best += [Candidate(network, (NEXT,)) for network in following]
     tied = islice((network for indices in _tied(found, seed) if (network := new(indices)) is not None), n_tied)
-    return [*best, *(Candidate(network, ("tied",)) for network in tied)]
-
-
-def indices_of(architecture: Architecture, space: SearchSpace) -> Path:
-    """Return the operation of every layer by its number in ``space``."""
-    return space.path_of(architecture.layers)
+    return [*best, *(Candidate(network, (TIED,)) for network in tied)]
 
 
 def _tied(found: SearchResult, seed: int) -> Iterator[tuple[int, ...]]:

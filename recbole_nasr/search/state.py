@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from recbole_nasr import distributed
-from recbole_nasr.keeping import random_state, set_random_state
+from recbole_nasr.keeping import Keeper, random_state, set_random_state
 from recbole_nasr.nets import Supernet
 from recbole_nasr.search.assessment import Assessor
 from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.next_item import NextItem
-from recbole_nasr.search.objective import Objective
+from recbole_nasr.search.objective import Objective, Prefix
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.sequences import SearchSequences, hold_out
+from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import SearchSpace
 
 OBJECTIVES: dict[str, type[Objective]] = {"contrastive": Contrastive, "next_item": NextItem}
@@ -24,12 +27,16 @@ class SearchState:
     """The parts of a search in progress.
 
     Args:
+        problem: What is searched.
+        space: Its space, or the same layers cut otherwise.
         train: Sequences to train on.
         supernet: What is trained.
         objective: How it is trained and scored; it has the held-out sequences.
         assessor: Turns scores into rankings.
     """
 
+    problem: SearchProblem
+    space: SearchSpace
     train: SearchSequences
     supernet: Supernet
     objective: Objective
@@ -61,7 +68,7 @@ class SearchState:
         objective = OBJECTIVES[settings.objective](supernet, settings, problem.seed)
         objective.acceleration = problem.acceleration
         objective.hold(held_out)
-        return cls(train, supernet, objective, Assessor(problem, supernet, objective))
+        return cls(problem, space, train, supernet, objective, Assessor(problem, supernet, objective))
 
     def progress(self) -> dict[str, Any]:
         """Return what the search has learned and drawn so far: weights, and the random state of dropout."""
@@ -74,3 +81,26 @@ class SearchState:
         self.supernet.load_state_dict(saved["supernet"])
         if not distributed.rank():  # the others begin a stream of their own with each step
             set_random_state(saved["random"])
+
+    @contextmanager
+    def trained_block(self, prefixes: Sequence[Prefix], label: str, keeper: Keeper) -> Iterator[tuple[float, ...]]:
+        """Train the block after ``prefixes``, or what is left of it; yield the mean loss of each epoch.
+
+        The state of the training is kept for the length of the ``with`` block: what follows in it, such as a ranking,
+        starts over after an interruption, and the training does not.
+
+        Args:
+            prefixes: The chosen paths of the earlier blocks, one of several after the other.
+            label: What the training is called on the screen.
+            keeper: Saves the state after every step, and has the one to go on from.
+
+        Raises:
+            NumericalError: If a loss was not finite.
+        """
+        settings, seed = self.problem.settings, self.problem.seed
+        trainer = BlockTrainer(self.supernet, prefixes, self.space, settings, seed, self.objective)
+        with keeper.part("block", trainer.state):
+            trainer.restore(keeper.take("block"))
+            losses = trainer.train(self.train, label, keeper)
+            trainer.release()
+            yield losses

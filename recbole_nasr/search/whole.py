@@ -9,14 +9,15 @@ from recbole_nasr.keeping import Keeper
 from recbole_nasr.progress import open_progress
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import OnBlock
-from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.problem import SearchProblem
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.search.state import SearchState
-from recbole_nasr.search.training import BlockTrainer
-from recbole_nasr.space import Path, SearchSpace
+from recbole_nasr.space import Path
+
+TRAINING = "search: train the supernet"
+"""The training of all layers at once, on the screen."""
 
 START_NETWORKS = 32
 """Random networks, the best of which is where the choice starts."""
@@ -42,8 +43,8 @@ class WholeSearch:
     def __init__(self, problem: SearchProblem, keeper: Keeper | None = None) -> None:
         self.problem, self.space, self.settings = problem, problem.space, problem.settings
         self.keeper = keeper or Keeper()
-        self.one_block = SearchSpace(self.space.operations, (self.space.n_layers,))
-        self.budget = problem.budget or Budget(len(self.space.operations), self.space.n_layers)
+        self.one_block = self.space.in_one_block()
+        self.budget = problem.budget_in_force
         self.state = SearchState.begin(problem, self.one_block)
         self.losses: tuple[float, ...] = ()
         self.network: Path = ()
@@ -63,18 +64,11 @@ class WholeSearch:
         for block, ranking in self.rankings.items():
             if on_block is not None:
                 on_block(block, ranking)
-        return SearchResult(
-            self.space.architecture([self.network[part] for part in self._parts()]), tuple(self.rankings.values())
-        )
+        return SearchResult(self.space.network(self.network), tuple(self.rankings.values()))
 
     def _train(self) -> None:
-        trainer = BlockTrainer(
-            self.state.supernet, [()], self.one_block, self.settings, self.problem.seed, self.state.objective
-        )
-        with self.keeper.part("block", trainer.state):
-            trainer.restore(self.keeper.take("block"))
-            self.losses = trainer.train(self.state.train, "search: train the supernet", self.keeper)
-            trainer.release()
+        with self.state.trained_block([()], TRAINING, self.keeper) as losses:
+            self.losses = losses
             self.keeper.stage("search: rank random networks")
             self.network = self._start()
         self.keeper.stage("search: sweep 1, rank block 1")

@@ -129,6 +129,10 @@ class SearchSpace:
             path.append(op)
         return tuple(reversed(path))
 
+    def in_one_block(self) -> SearchSpace:
+        """Return the same space with all layers in a single block, so that a path is a whole network."""
+        return SearchSpace(self.operations, (self.n_layers,))
+
     def path_of(self, names: Sequence[str]) -> Path:
         """Return the numbers of operations that are given by name.
 
@@ -160,6 +164,10 @@ class SearchSpace:
         """Return an architecture of ``layers``, first to last, cut into this space's blocks."""
         left = iter(layers)
         return Architecture(tuple(tuple(itertools.islice(left, size)) for size in self.layers_per_block))
+
+    def network(self, path: Path) -> Architecture:
+        """Return the network with the operations of ``path``, which has all layers, cut into this space's blocks."""
+        return self.cut(self.path_names(path))
 
     def random_architecture(self, rng: random.Random) -> Architecture:
         """Draw every layer independently and uniformly."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from recbole_nasr.errors import ArchitectureError
@@ -50,7 +50,22 @@ def family_of(operation: str) -> str:
 
 def function_of(architecture: Architecture) -> tuple[str, ...]:
     """Return what is alike for networks that compute the same: their layers without the empty ones."""
-    return tuple(name for name in architecture.layers if name != EMPTY)
+    return _full(architecture.layers)
+
+
+def empty_last(layers: Sequence[str]) -> tuple[str, ...]:
+    """Return the operations of ``layers`` with the empty ones behind all others: one form of all that compute the same.
+
+    Example:
+        >>> empty_last(["skip", "gru", "skip", "ffn"])
+        ('gru', 'ffn', 'skip', 'skip')
+    """
+    full = _full(layers)
+    return (*full, *(EMPTY,) * (len(layers) - len(full)))
+
+
+def _full(layers: Sequence[str]) -> tuple[str, ...]:
+    return tuple(name for name in layers if name != EMPTY)
 
 
 def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from recbole_nasr.search.predictor import empty_last, layer_values
+from recbole_nasr.search.predictor import layer_values
 from recbole_nasr.space import Architecture
+from recbole_nasr.space.strata import empty_last
 from recbole_nasr.studies.fidelity_statistics import Array, Measure, interval, tau
 
 SIZES = (4, 8, 16, 32)

@@ -60,8 +60,8 @@ def began_at(trial: FrozenTrial) -> str:
 
 
 def choice(value: Any) -> Any:
-    """Return a value of a grid as Optuna can keep it."""
-    return "+".join(value) if isinstance(value, list) else value
+    """Return a value of a grid as Optuna can keep it: a list as text."""
+    return "+".join(map(str, value)) if isinstance(value, list) else value
 
 
 def cell_of(trial: FrozenTrial) -> str:

@@ -34,7 +34,7 @@ class Trained:
     Args:
         candidate: The network.
         score: Its best validation score; ``nan`` if it could not be trained.
-        best_epoch: Epoch of that score, from 1; 0 if there is none.
+        best_epoch: Last epoch with that score, whose weights RecBole keeps, from 1; 0 if there is none.
         epochs: Epochs trained.
         scores: Validation score by epoch.
         stopped: Whether it fell behind.
@@ -138,7 +138,7 @@ class Trainings:
         return Trained(
             candidate=candidate,
             score=float(best),
-            best_epoch=next((epoch for epoch, score in scores.items() if score == best), 0),
+            best_epoch=max((epoch for epoch, score in scores.items() if score == best), default=0),
             epochs=len(trainer.train_loss_dict),
             scores=scores,
             stopped=stopped,

@@ -14,11 +14,11 @@ from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable
-from recbole_nasr.search.predictor import Values, best_predicted, empty_last, layer_values
+from recbole_nasr.search.predictor import Values, best_predicted, layer_values
 from recbole_nasr.search.result import SearchResult
-from recbole_nasr.search.shortlist import Candidate, indices_of, merged, shortlist
+from recbole_nasr.search.shortlist import Candidate, merged, shortlist
 from recbole_nasr.space import Architecture, SearchSpace
-from recbole_nasr.space.strata import function_of
+from recbole_nasr.space.strata import empty_last, function_of
 from recbole_nasr.trainer.candidates import Trained
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -89,23 +89,19 @@ class Strategy(ABC):
         return self.table.of(architecture.layers)["flops"]
 
     def _fits(self, architecture: Architecture) -> bool:
-        return self.budget.fits(indices_of(architecture, self.space))
+        return self.budget.fits(self.space.path_of(architecture.layers))
 
     def _drawn(self, known: Iterable[Candidate] = ()) -> Iterator[Candidate]:
         """Yield random networks within the budget that compute what no ``known`` one does, until there are none."""
         rng = random.Random(derive_seed(self.seed, "candidates/random"))
         functions = {function_of(candidate.architecture) for candidate in known}
         while True:
-            draws = (self._cut(self.budget.draw(rng)) for _ in range(_TRIES))
+            draws = (self.space.network(self.budget.draw(rng)) for _ in range(_TRIES))
             network = next((network for network in draws if function_of(network) not in functions), None)
             if network is None:
                 return
             functions.add(function_of(network))
             yield Candidate(network, (RANDOM,))
-
-    def _cut(self, layers: tuple[int, ...]) -> Architecture:
-        names = iter(self.space.path_names(layers))
-        return Architecture(tuple(tuple(itertools.islice(names, n)) for n in self.space.layers_per_block))
 
 
 class BesidePure(Strategy):
@@ -204,7 +200,7 @@ class Predicted(BesidePure):
 
     def _ordered(self, values: Values) -> Iterator[Architecture]:
         """Yield networks within the budget, the best prediction first."""
-        return map(self._cut, best_predicted(values, self.space.operations, self.budget))
+        return map(self.space.network, best_predicted(values, self.space.operations, self.budget))
 
 
 STRATEGIES: dict[str, type[Strategy]] = {

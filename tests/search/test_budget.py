@@ -18,7 +18,6 @@ from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, 
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable, measure_costs, n_parameters
 from recbole_nasr.search.selection import select_path
-from recbole_nasr.search.shortlist import indices_of
 from recbole_nasr.space import Architecture, SearchSpace
 
 from .conftest import N_ITEMS
@@ -126,7 +125,7 @@ def test_every_search_stays_within_the_budget(
     )
     found = search(problem)
     for architecture in (found.architecture, *found.kept):
-        assert budget.fits(indices_of(architecture, space))
+        assert budget.fits(space.path_of(architecture.layers))
     before: tuple[int, ...] = ()
     for block in found.blocks:
         path = tuple(space.operations.index(name) for name in block.paths[block.selected])

@@ -1,16 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from recbole_nasr.errors import ArchitectureError
+from recbole_nasr.nets.supernet import SupernetBlock
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, score_architectures, search
+from recbole_nasr.search import (
+    SearchProblem,
+    SearchSequences,
+    SearchSettings,
+    next_item_scores,
+    ranking,
+    score_architectures,
+    search,
+)
 from recbole_nasr.search.state import SearchState
-from recbole_nasr.space import Architecture, SearchSpace
+from recbole_nasr.space import Architecture, Path, SearchSpace
 
 from .conftest import N_ITEMS
 
@@ -90,3 +100,25 @@ def test_networks_that_cannot_be_scored_are_refused(problem: Callable[..., Searc
         score_architectures(problem(), [Architecture.parse("tcn_d1_4,tcn_d1_2/tcn_d1_2")])
     with pytest.raises(ArchitectureError, match="block 1 has 4 and `max_enumerated_paths` is 3"):
         score_architectures(problem(max_enumerated_paths=3), NETWORKS)
+
+
+@pytest.mark.parametrize("settings", [{}, {"objective": "next_item", "scope": "whole"}])
+@pytest.mark.parametrize("trained", [True, False])
+def test_a_scoring_that_does_not_fit_into_memory_takes_smaller_batches(
+    problem: Callable[..., SearchProblem],
+    settings: dict[str, object],
+    trained: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = score_architectures(problem(**settings), NETWORKS, trained=trained)
+    run_paths = ranking.run_paths
+
+    def limited(block: SupernetBlock, hidden: Tensor, paths: Sequence[Path]) -> Iterator[tuple[int, Tensor]]:
+        if hidden.size(0) > 2:
+            raise torch.cuda.OutOfMemoryError
+        return run_paths(block, hidden, paths)
+
+    monkeypatch.setattr(ranking, "run_paths", limited)
+    monkeypatch.setattr(next_item_scores, "run_paths", limited)
+    found = score_architectures(problem(**settings), NETWORKS, trained=trained)
+    assert found.scores == pytest.approx(expected.scores, abs=1e-6)

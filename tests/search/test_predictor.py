@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from recbole_nasr.search.budget import Budget
-from recbole_nasr.search.predictor import best_predicted, empty_last, layer_values
+from recbole_nasr.search.predictor import best_predicted, layer_values
+from recbole_nasr.space.strata import empty_last
 
 from .test_budget import TABLE
 

@@ -12,7 +12,7 @@ from recbole_nasr.ops import LayerSettings
 from recbole_nasr.search import SearchProblem, SearchResult, SearchSequences, SearchSettings, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable
-from recbole_nasr.search.shortlist import Candidate, indices_of, merged, shortlist, whole_networks
+from recbole_nasr.search.shortlist import Candidate, merged, shortlist, whole_networks
 from recbole_nasr.space import Architecture, SearchSpace
 
 from .conftest import N_ITEMS
@@ -99,7 +99,7 @@ def test_no_network_over_budget_is_proposed(scored: Callable[..., SearchResult])
     result = scored([0.3, 0.2, 0.25, 0.1], [0.5, 0.45], ties=((0, 1, 2, 3), (0, 1)))
     proposed = shortlist(result, SPACE, budget, n_best=100, n_tied=9, seed=1)
     assert len(proposed) == 4  # at most one transformer in three layers
-    assert all(budget.fits(indices_of(candidate.architecture, SPACE)) for candidate in proposed)
+    assert all(budget.fits(SPACE.path_of(candidate.architecture.layers)) for candidate in proposed)
 
 
 def test_what_a_beam_kept_open_is_proposed_after_the_choice() -> None:
@@ -127,3 +127,14 @@ def test_a_network_with_several_origins_is_one_candidate() -> None:
     a, b = (Architecture.parse(text) for text in ("tcn_d1_2", "tcn_d1_4"))
     given: list[Any] = [Candidate(a, ("search",)), Candidate(b, ("tied",)), Candidate(a, ("hand-made",))]
     assert merged(given) == [Candidate(a, ("search", "hand-made")), Candidate(b, ("tied",))]
+
+
+def test_what_a_beam_kept_open_is_proposed_once_where_it_computes_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(f"{__name__}.SPACE", SearchSpace(("skip", "tcn_d1_2"), (2, 1)))
+    texts = ("skip,tcn_d1_2/skip", "tcn_d1_2,skip/skip", "tcn_d1_2,tcn_d1_2/skip")
+    choice, copy, other = (Architecture.parse(text) for text in texts)
+    result = replace(_search(1), architecture=choice, kept=(copy, other))
+    proposed = shortlist(result, SPACE, Budget(2, 3), n_best=2, n_tied=0, seed=1)
+    assert [candidate.architecture for candidate in proposed] == [choice, other]

@@ -14,6 +14,7 @@ from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import explained_faults, mend_journal, open_study
+from recbole_nasr.studies.trials import choice
 
 from .conftest import Worker
 
@@ -63,3 +64,12 @@ def test_a_locked_database_is_one_line_that_says_what_to_do(
 def test_a_storage_that_fails_while_a_study_runs_is_one_line(ask: Callable[..., StudyRequest]) -> None:
     with pytest.raises(ConfigError, match="disk I/O error"), explained_faults(ask("table2")):
         raise StorageInternalError from OSError("disk I/O error")
+
+
+def test_a_grid_may_vary_a_list_of_numbers(ask: Callable[..., StudyRequest], tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "title: T\npaper: P\nclaim: C\nruns: {A: {model: NASR}}\ngrid: {layers_per_block: [[1, 2], [2, 1]]}\n"
+    )
+    asked = ask("mine.yaml")
+    assert open_study(asked).user_attrs["settings"]["grid"] == {"layers_per_block": [[1, 2], [2, 1]]}
+    assert [choice(value) for value in asked.definition.varied["layers_per_block"]] == ["1+2", "2+1"]

@@ -288,3 +288,19 @@ def test_a_loss_that_is_not_finite_ends_one_candidate_alone(
     one = trainings.train(Candidate(Architecture.parse("tcn_d1_2"), ("random",)), lambda *_: True)
     assert one.failure == "not finite"
     assert math.isnan(one.score)
+
+
+def test_of_equal_scores_the_best_epoch_is_the_last_whose_weights_are_kept(
+    assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = assemble("NASR", toy, epochs=3, eval_step=1)
+    scores = iter([0.2, 0.5, 0.5])
+
+    def valid_epoch(*_: Any, **__: Any) -> tuple[float, dict[str, float]]:
+        score = next(scores)
+        return score, {"ndcg@5": score}
+
+    monkeypatch.setattr("recbole_nasr.trainer.candidates.NASRTrainer._valid_epoch", valid_epoch)
+    trainings = Trainings(run.config, run.train, run.valid, lambda _: 0.0)
+    one = trainings.train(Candidate(Architecture.parse("tcn_d1_2"), ("random",)), lambda *_: True)
+    assert (one.score, one.best_epoch) == (0.5, 3)
