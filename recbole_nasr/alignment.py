@@ -1,4 +1,4 @@
-"""Tables of plain text."""
+"""Tables as text: columns for the screen, Markdown for pages."""
 
 from __future__ import annotations
 
@@ -30,3 +30,21 @@ def aligned(lines: Sequence[Sequence[str]], *, left: Collection[int] = (0,), rul
     if rule:
         shown.insert(1, "-" * max(map(len, shown)))
     return "\n".join(shown)
+
+
+def as_markdown(lines: Sequence[Sequence[str]], *, left: Collection[int] = (0,)) -> str:
+    """Return rows of cells as a Markdown table.
+
+    Args:
+        lines: Rows with equally many cells; the first is the header.
+        left: Columns that are aligned to the left; the others are aligned to the right.
+
+    Example:
+        >>> print(as_markdown([["item", "score"], ["Fargo", "4.2"]]))
+        | item | score |
+        | --- | ---: |
+        | Fargo | 4.2 |
+    """
+    header, *rows = lines
+    rule = ["---" if column in left else "---:" for column in range(len(header))]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.progress import duration
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.result import SearchResult
@@ -16,10 +17,9 @@ _HEADER = ("origin", "validation", "best epoch", "epochs", "parameters", "MFLOPs
 
 def candidates_table(found: Verification) -> str:
     """Return one Markdown row per candidate, best first, with those that could not be trained last."""
-    lines = ["| " + " | ".join(_HEADER) + " |", "| --- |" + " ---: |" * (len(_HEADER) - 2) + " --- |"]
     failed = [one for one in found.trained if one.failure]
-    lines += ["| " + " | ".join(_cells(one, found)) + " |" for one in [*found.ranking, *failed]]
-    return "\n".join(lines)
+    rows = [_cells(one, found) for one in (*found.ranking, *failed)]
+    return as_markdown([_HEADER, *rows], left=(0, len(_HEADER) - 1))
 
 
 def _cells(one: Trained, found: Verification) -> tuple[str, ...]:

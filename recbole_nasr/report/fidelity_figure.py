@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from recbole_nasr.studies.fidelity_tables import CEILING, SEARCH, SHORT, TRIVIAL, FidelityTable, Signal
+from recbole_nasr.studies.fidelity_signals import CEILING, SEARCH, SHORT, TRIVIAL, Signal
+from recbole_nasr.studies.fidelity_tables import FidelityTable
 
 _COLUMNS = 3
 _MARKERS = "osD^vP*X"
@@ -36,7 +37,7 @@ def save_fidelity_figure(table: FidelityTable, folder: Path, title: str) -> list
     with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "font.size": 8.0}):
         figure = Figure(figsize=(8.5, sum(heights) + 0.4), facecolor="white", layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(f"{title}: {len(table.candidates)} networks")
+        figure.suptitle(f"{title}: {len(table.networks)} networks")
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
         if search:
             panels = upper.subplots(n_rows, _COLUMNS, squeeze=False, sharey=True).flatten()
@@ -56,7 +57,7 @@ def _scatter(axes: Any, table: FidelityTable, signal: Signal) -> None:
     metric = table.metrics[0]
     seed, scores = next(iter(signal.scores.items()))
     truth = table.truth("valid", metric)
-    strata = np.array([candidate.sampled.stratum for candidate in table.candidates])
+    strata = np.array([network.sampled.stratum for network in table.networks])
     for number, stratum in enumerate(dict.fromkeys(strata.tolist())):
         own = strata == stratum
         marker = _MARKERS[number % len(_MARKERS)]

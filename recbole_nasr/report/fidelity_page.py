@@ -8,17 +8,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.machine import environment
+from recbole_nasr.report.fidelity_networks import PART_NAMES, networks_section, number_text
 from recbole_nasr.report.study_page import SMOKE_RUN, still_open
 from recbole_nasr.studies.fidelity_predictions import N_DRAWS
-from recbole_nasr.studies.fidelity_statistics import TOP, Measure, between_seeds
-from recbole_nasr.studies.fidelity_tables import CEILING, SEARCH, SHORT, TRIVIAL, Fidelity, FidelityTable
+from recbole_nasr.studies.fidelity_signals import CEILING, PARTS, SEARCH, SHORT, TRIVIAL
+from recbole_nasr.studies.fidelity_statistics import TOP, Measure
+from recbole_nasr.studies.fidelity_tables import Fidelity, FidelityTable
 from recbole_nasr.studies.request import StudyRequest
 
 CLAIM_NETWORKS, CLAIM_SEEDS = 50, 3
 """With fewer networks or search seeds a result is only preliminary."""
 
-_PART_NAMES = {"valid": "validation", "test": "test"}
 _KINDS = {
     SEARCH: "search signals",
     TRIVIAL: "trivial rules",
@@ -48,22 +50,22 @@ def fidelity_page(
     parts = [f"# {asked.definition.title}: {asked.request.dataset}"]
     if asked.request.quick:
         parts.append(SMOKE_RUN)
-    if len(table.candidates) < 2:
-        parts.append(f"{len(table.candidates)} networks have been trained with every seed; a ranking needs two.")
+    if len(table.networks) < 2:
+        parts.append(f"{len(table.networks)} networks have been trained with every seed; a ranking needs two.")
     else:
         parts += [_size(asked, table), verdict(table)]
         parts += [f"![{asked.definition.title}]({name})" for name in figures if name.endswith(".svg")]
-        parts += [_legend(), *(_measures(table, part) for part in ("valid", "test"))]
-        parts += [_predictions(table)] if table.predictions("valid", table.metrics[0]) else []
-        parts += ["## The networks", _spread(table), _strata(table), _networks(table)]
+        parts += [_legend(), *(_measures(table, part) for part in PARTS)]
+        parts += [_predictions(table)] if table.predictions(table.metrics[0]) else []
+        parts += networks_section(table)
     parts += still_open(failures, unfinished)
     parts += ["## How it was run", _machine(table, command)]
     return "\n\n".join(parts) + "\n"
 
 
 def _size(asked: StudyRequest, table: FidelityTable) -> str:
-    n, search_seeds = len(table.candidates), _search_seeds(table)
-    runs = [run for candidate in table.candidates for run in candidate.runs.values()]
+    n, search_seeds = len(table.networks), _search_seeds(table)
+    runs = [run for network in table.networks for run in network.runs.values()]
     whole = sum(run.epochs >= int(run.settings["epochs"]) for run in runs)
     text = (
         f"{n} networks, each trained alone with {len(table.seeds)} seeds; every search signal from {search_seeds} "
@@ -143,100 +145,44 @@ def _legend() -> str:
 def _measures(table: FidelityTable, part: str) -> str:
     metric = table.metrics[0]
     header = ["signal", "τ", "rho", "top quarter", "regret", "over the best rule", "between seeds", "seconds"]
-    lines = [f"## Against {_PART_NAMES[part]} {metric}", ""]
-    lines += ["| " + " | ".join(header) + " |", "| --- |" + " ---: |" * (len(header) - 1)]
+    rows = [header]
     found = [one for one in table.fidelity(metric) if one.part == part]
     for kind, title in _KINDS.items():
         here = [one for one in found if one.signal.kind == kind]
         if here:
-            lines.append(f"| *{title}* |" + " |" * (len(header) - 1))
-        lines += ["| " + " | ".join(_row(one)) + " |" for one in here]
-    lines.append(f"| *a network at random* | | | | {table.random_regret(part, metric):.4f} | | | |")
-    return "\n".join(lines)
+            rows.append([f"*{title}*", *[""] * (len(header) - 1)])
+        rows += map(_row, here)
+    rows.append(["*a network at random*", "", "", "", f"{table.random_regret(part, metric):.4f}", "", "", ""])
+    return f"## Against {PART_NAMES[part]} {metric}\n\n{as_markdown(rows)}"
 
 
 def _row(one: Fidelity) -> list[str]:
     values = one.measures
-    seeds = "" if math.isnan(one.between_seeds) else _number(one.between_seeds)
+    seeds = "" if math.isnan(one.between_seeds) else number_text(one.between_seeds)
     seconds = "" if math.isnan(one.signal.seconds) else f"{one.signal.seconds:.0f}"
-    rank, top = (_number(values[name].value) for name in ("rho", "top tau"))
+    rank, top = (number_text(values[name].value) for name in ("rho", "top tau"))
     excess = "" if one.excess is None else _with_interval(one.excess)
     return [one.signal.name, _text(one), rank, top, f"{values['regret'].value:.4f}", excess, seeds, seconds]
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.2f}"
-
-
 def _predictions(table: FidelityTable) -> str:
     metric = table.metrics[0]
-    by_part = {part: table.predictions(part, metric) for part in _PART_NAMES}
-    lines = [
+    rows = [["networks trained", *(f"τ with {name} {metric}" for name in PART_NAMES.values())]]
+    for size, taus in table.predictions(metric).items():
+        rows.append([str(size), *(_with_interval(taus[part]) for part in PART_NAMES)])
+    parts = [
         "## What trained networks say of the others",
-        "",
         "The search `predictor` fits a linear model of the layers to networks that were trained. Here it is fitted to "
         "the validation of some of the networks with one seed, drawn at random, and predicts the order of the rest, "
         "which is held against their trainings from other seeds. Mean τ and 95 % range over "
         f"{N_DRAWS} draws; all draws share these networks, so the range is no confidence interval.",
-        "",
-        "| networks trained | " + " | ".join(f"τ with {name} {metric}" for name in _PART_NAMES.values()) + " |",
-        "| ---: |" + " ---: |" * len(_PART_NAMES),
+        as_markdown(rows, left=()),
     ]
-    for size in by_part["valid"]:
-        taus = [_with_interval(predicted[size]) for predicted in by_part.values()]
-        lines.append("| " + " | ".join([str(size), *taus]) + " |")
-    return "\n".join(lines)
-
-
-def _spread(table: FidelityTable) -> str:
-    """Return how much networks differ, compared with how much seeds do."""
-    lines = [
-        "Standard deviation of the networks' means over seeds, and what chance alone would make of it: that between "
-        "the seeds of one network, divided by the root of their number. Where the two are alike, nothing is ranked.",
-        "",
-        "| metric | part | mean | over networks | chance | τ between seeds |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for metric in table.metrics:
-        for part, name in _PART_NAMES.items():
-            values = np.array([[getattr(run, part)[metric] for run in c.runs.values()] for c in table.candidates])
-            over = float(values.mean(axis=1).std(ddof=1))
-            numbers = [f"{values.mean():.4f}", f"{over:.4f}", "-", "-"]
-            if values.shape[1] > 1:
-                within = math.sqrt(float(values.var(axis=1, ddof=1).mean()))
-                agreed = between_seeds(dict(enumerate(values.T)))
-                numbers[2:] = [f"{within / math.sqrt(values.shape[1]):.4f}", _number(agreed)]
-            lines.append("| " + " | ".join([metric, name, *numbers]) + " |")
-    return "\n".join(lines)
-
-
-def _strata(table: FidelityTable) -> str:
-    metric = table.metrics[0]
-    lines = [f"| stratum | networks | valid {metric} | test {metric} |", "| --- | ---: | ---: | ---: |"]
-    for stratum in dict.fromkeys(candidate.sampled.stratum for candidate in table.candidates):
-        own = [candidate for candidate in table.candidates if candidate.sampled.stratum == stratum]
-        means = [f"{np.mean([c.mean(part, metric) for c in own]):.4f}" for part in _PART_NAMES]
-        lines.append(f"| {stratum} | {len(own)} | {means[0]} | {means[1]} |")
-    return "\n".join(lines)
-
-
-def _networks(table: FidelityTable) -> str:
-    metric = table.metrics[0]
-    lines = [
-        f"| network | layers | parameters | valid {metric} | test {metric} |",
-        "| --- | --- | ---: | ---: | ---: |",
-    ]
-    for candidate in sorted(table.candidates, key=lambda one: -one.mean("valid", metric)):
-        sampled = candidate.sampled
-        means = [f"{candidate.mean(part, metric):.4f}" for part in _PART_NAMES]
-        lines.append(
-            f"| {sampled.name} | `{sampled.architecture}` | {candidate.parameters:,} | {means[0]} | {means[1]} |"
-        )
-    return "\n".join(lines)
+    return "\n\n".join(parts)
 
 
 def _machine(table: FidelityTable, command: Sequence[str]) -> str:
-    runs = [run for candidate in table.candidates for run in candidate.runs.values()]
+    runs = [run for network in table.networks for run in network.runs.values()]
     signals = [record for records in table.search.values() for record in records]
     names = {run.device_name for run in runs} | {record.device_name for record in signals}
     devices = ", ".join(sorted(names)) or "none yet"

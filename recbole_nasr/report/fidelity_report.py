@@ -11,6 +11,7 @@ from recbole_nasr.report.fidelity_figure import save_fidelity_figure
 from recbole_nasr.report.fidelity_page import fidelity_page, verdict
 from recbole_nasr.report.study_html import study_html
 from recbole_nasr.runs import RunFolder
+from recbole_nasr.studies.fidelity_signals import PARTS
 from recbole_nasr.studies.fidelity_tables import FidelityTable
 from recbole_nasr.studies.request import StudyRequest
 
@@ -40,7 +41,7 @@ class FidelityReport:
             unfinished: How many runs are left.
         """
         figures: list[str] = []
-        enough = len(self.table.candidates) > 1
+        enough = len(self.table.networks) > 1
         if enough:
             folder.write_csv("networks.csv", *networks_table(self.table))
             folder.write_csv("signals.csv", *signals_table(self.table))
@@ -55,13 +56,13 @@ class FidelityReport:
 def networks_table(table: FidelityTable) -> _Table:
     """Return one row per network: its architecture, and its means over seeds."""
     header = ["network", "stratum", "architecture", "parameters", "flops", "seeds"]
-    header += [f"{part}_{metric}" for part in ("valid", "test") for metric in table.metrics]
+    header += [f"{part}_{metric}" for part in PARTS for metric in table.metrics]
     rows = []
-    for candidate in table.candidates:
-        sampled = candidate.sampled
-        row: list[Any] = [sampled.name, sampled.stratum, str(sampled.architecture), candidate.parameters]
-        row += [candidate.flops, len(candidate.runs)]
-        rows.append([*row, *(candidate.mean(part, name) for part in ("valid", "test") for name in table.metrics)])
+    for network in table.networks:
+        sampled = network.sampled
+        row: list[Any] = [sampled.name, sampled.stratum, str(sampled.architecture), network.parameters]
+        row += [network.flops, len(network.runs)]
+        rows.append([*row, *(network.mean(part, name) for part in PARTS for name in table.metrics)])
     return header, rows
 
 
@@ -71,8 +72,8 @@ def signals_table(table: FidelityTable) -> _Table:
     rows: list[list[Any]] = []
     for signal in table.signals():
         for seed, scores in signal.scores.items():
-            for candidate, score in zip(table.candidates, scores.tolist(), strict=True):
-                sampled = candidate.sampled
+            for network, score in zip(table.networks, scores.tolist(), strict=True):
+                sampled = network.sampled
                 rows.append([signal.name, signal.kind, seed, sampled.name, str(sampled.architecture), score])
     return header, rows
 
@@ -88,13 +89,14 @@ def measures_table(table: FidelityTable) -> _Table:
                 if measure is not None:
                     numbers = (measure.value, measure.low, measure.high)
                     shown = ["" if math.isnan(number) else number for number in numbers]
-                    rows.append([*own, name, *shown, len(table.candidates)])
+                    rows.append([*own, name, *shown, len(table.networks)])
             if not math.isnan(one.between_seeds):
-                rows.append([*own, "tau between seeds", one.between_seeds, "", "", len(table.candidates)])
-        for part in ("valid", "test"):
+                rows.append([*own, "tau between seeds", one.between_seeds, "", "", len(table.networks)])
+        for part in PARTS:
             value = table.random_regret(part, metric)
-            rows.append(["a network at random", "", "", part, metric, "regret", value, "", "", len(table.candidates)])
-            for size, tau in table.predictions(part, metric).items():
+            rows.append(["a network at random", "", "", part, metric, "regret", value, "", "", len(table.networks)])
+            for size, taus in table.predictions(metric).items():
                 own = [f"predicted from {size} networks", "prediction", len(table.seeds), part, metric, "tau"]
-                rows.append([*own, tau.value, tau.low, tau.high, len(table.candidates) - size])
+                tau = taus[part]
+                rows.append([*own, tau.value, tau.low, tau.high, len(table.networks) - size])
     return header, rows

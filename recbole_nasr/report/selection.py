@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.search.result import BlockRanking, SearchResult
 
 _TRIVIAL = 0.7  # τ from which a rule that looks at no score says almost what the ranking says
@@ -27,7 +28,7 @@ _HEADER = (
 
 def selection_table(search: SearchResult) -> str:
     """Return one Markdown row per block: paths, scores, gap, noise, ties, agreement, trivial rule, effective rank."""
-    lines = ["| " + " | ".join(_HEADER) + " |", "|" + " ---: |" * len(_HEADER)]
+    rows = []
     for number, block in enumerate(search.blocks, start=1):
         evidence = block.evidence
         rule = evidence.strongest_predictor()
@@ -45,8 +46,8 @@ def selection_table(search: SearchResult) -> str:
             f"{rule[0]} ({_tau(rule[1])})" if rule else "-",
             f"{block.effective_rank:.1f}",
         )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return as_markdown([_HEADER, *rows], left=())
 
 
 def _tau(value: float | None) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from optuna.trial import FrozenTrial
 
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.machine import environment
 from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.table import ranking_text
@@ -149,7 +150,7 @@ def _means(rows: Sequence[Row], found: Sequence[Difference]) -> str:
         facts = [_pair(*row.mean_sd("valid", valid)), *epochs, f"{step:.1f} ms", f"{training:.0f} s"]
         facts += [f"{round(mean_sd([record.n_parameters for record in records])[0]):,}"]
         lines.append([row.name, row.dataset, str(len(records)), *cells, *facts])
-    return _markdown(header, lines)
+    return as_markdown([header, *lines], left=(0, 1))
 
 
 def _is_best(row: Row, metric: str, rows: Sequence[Row], found: Sequence[Difference]) -> bool:
@@ -176,7 +177,7 @@ def _published(asked: StudyRequest, rows: Sequence[Row]) -> str:
         "Here / in the paper. The paper's data are larger than those of any release with a fixed name: compare orders, "
         "not values."
     )
-    return f"{note}\n\n{_markdown(header, lines)}"
+    return f"{note}\n\n{as_markdown([header, *lines], left=(0, 1))}"
 
 
 def _papers(asked: StudyRequest) -> list[Mapping[str, float]]:
@@ -201,7 +202,7 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
         count = f"{difference.n_sequences:,}"
         lines.append([difference.other, difference.dataset, difference.metric, shown, *p_values, count])
     header = ["other row", "data", "metric", "difference", "p", "p (Holm)", "cases"]
-    return f"{note}\n\n{_markdown(header, lines)}"
+    return f"{note}\n\n{as_markdown([header, *lines], left=(0, 1))}"
 
 
 def still_open(failures: Sequence[tuple[str, str]], unfinished: int) -> list[str]:
@@ -236,8 +237,3 @@ def _span(values: Sequence[int]) -> str:
 def _pair(mean: float, sd: float, *, bold: bool = False) -> str:
     text = f"{mean:.4f}" if math.isnan(sd) else f"{mean:.4f} ± {sd:.4f}"
     return f"**{text}**" if bold else text
-
-
-def _markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", "---", *["---:"] * (len(header) - 2)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *lines])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from recbole_nasr.alignment import aligned
+from recbole_nasr.alignment import aligned, as_markdown
 from recbole_nasr.results import RunResult, more_is_better
 
 Interval = tuple[float, float]
@@ -75,8 +75,7 @@ def markdown_table(results: Sequence[RunResult], intervals: Sequence[Mapping[str
     for row, own in zip(cells, intervals, strict=False):
         for name, interval in own.items():
             row[header.index(heading(name))] += f" ({_interval(*interval)})"
-    rule = ["---"] + ["---:"] * (len(header) - 1)
-    return "\n".join("| " + " | ".join(row) + " |" for row in [header, rule, *cells])
+    return as_markdown([header, *cells])
 
 
 def _interval(low: float, high: float) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.studies.plan import value_text
 
 _OVER = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
@@ -23,21 +24,18 @@ def trial_table(trials: Sequence[FrozenTrial]) -> str:
     names = list(dict.fromkeys(name for trial in over for name in trial.params))
     counts = Counter(_OVER[trial.state] for trial in over)
     told = ", ".join(f"{counts[what]} {what}" for what in _OVER.values() if counts[what])
-    lines = [
+    note = (
         f"{len(over)} trials: {told}. Validation is the best score up to the epoch a trial came to. The results above "
-        "are those of the finished trial that validated best; the test metrics of the others have no part here.",
-        "",
-        "| trial | " + " | ".join(names) + " | epochs | validation | |",
-        "| ---: |" + " ---: |" * (len(names) + 2) + " --- |",
-    ]
+        "are those of the finished trial that validated best; the test metrics of the others have no part here."
+    )
+    lines = [["trial", *names, "epochs", "validation", ""]]
     for trial in over:
         drawn = [value_text(trial.params.get(name, "")) for name in names]
         reported = trial.intermediate_values
         best = trial.value if trial.state == TrialState.COMPLETE else max(reported.values(), default=None)
         epochs = str(max(reported) + 1) if reported else ""
-        cells = [str(trial.number), *drawn, epochs, "" if best is None else f"{best:.4f}", _OVER[trial.state]]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append([str(trial.number), *drawn, epochs, "" if best is None else f"{best:.4f}", _OVER[trial.state]])
+    return f"{note}\n\n{as_markdown(lines, left=(len(names) + 3,))}"
 
 
 def _failed(trial: FrozenTrial) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import recbole_nasr
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.errors import NASRError
 from recbole_nasr.machine import program
 from recbole_nasr.report.drawing import architecture_text
@@ -149,17 +150,13 @@ def _results(loaded: LoadedRun) -> str:
         if ranks is not None and is_metric_per_case(name):
             low, high = mean_and_interval(metric_per_case(ranks, name), SEED)[1]
             interval = f"{low:.4f} to {high:.4f}"
-        rows.append(f"| {name} | {value:.4f} | {interval} |")
+        rows.append([name, f"{value:.4f}", interval])
     how = how_ranked(
         str(loaded.config["eval_args"]["mode"]["test"]), masks=bool(loaded.run.metrics.get("mask_history"))
     )
     by_bootstrap = "" if ranks is None else "; intervals by bootstrap over the test cases"
-    head = f"| metric | test | {CONFIDENCE:.0%} interval |\n| --- | ---: | ---: |\n"
-    return (
-        head
-        + "\n".join(rows)
-        + f"\n\n{how}{by_bootstrap}. One training run (seed {loaded.run.facts.get('seed', 'unknown')})."
-    )
+    table = as_markdown([["metric", "test", f"{CONFIDENCE:.0%} interval"], *rows])
+    return f"{table}\n\n{how}{by_bootstrap}. One training run (seed {loaded.run.facts.get('seed', 'unknown')})."
 
 
 def how_ranked(mode: str, *, masks: bool) -> str:

@@ -20,10 +20,14 @@ N_DRAWS = 200
 _DIGITS = 12
 
 
-def prediction_tau(
-    networks: Sequence[Architecture], scores: Mapping[int, Array], truths: Mapping[int, Array], n: int, seed: int = 0
-) -> Measure:
-    """Return Kendall's τ between prediction and truth of the networks that a prediction from ``n`` others is for.
+def prediction_taus(
+    networks: Sequence[Architecture],
+    scores: Mapping[int, Array],
+    truths: Mapping[str, Mapping[int, Array]],
+    n: int,
+    seed: int = 0,
+) -> dict[str, Measure]:
+    """Return Kendall's τ between prediction and each truth of the networks that a prediction from ``n`` others is for.
 
     The value is the mean over training seeds and ``N_DRAWS`` draws of ``n`` networks; the range holds 95 % of the
     draws. It is no confidence interval: all draws share the same networks.
@@ -31,7 +35,7 @@ def prediction_tau(
     Args:
         networks: All of one depth.
         scores: What they validated at, higher is better, by training seed: what the prediction is made from.
-        truths: What the prediction is held against, by the same seeds.
+        truths: What the prediction is held against, by name, and for each by the same seeds.
         n: How many networks a prediction is made from.
         seed: Of the draws.
     """
@@ -47,6 +51,14 @@ def prediction_tau(
             yield np.array([round(float(values[layers, list(paths[i])].sum()), _DIGITS) for i in order[n:]])
 
     left = np.stack([order[n:] for order in shuffled])
-    taus = [tau(np.stack(list(predictions(scores[s]))), truths[s][left]) for s in scores]
+    predicted = {training: np.stack(list(predictions(known))) for training, known in scores.items()}
+    return {
+        name: _over_draws([tau(predicted[training], truth[training][left]) for training in scores])
+        for name, truth in truths.items()
+    }
+
+
+def _over_draws(taus: Sequence[Array]) -> Measure:
+    """Return the mean of ``taus``, one ``(draws,)`` for each training seed, and the range over the draws."""
     of_draws = np.nanmean(np.stack(taus), axis=0)
     return Measure(float(np.nanmean(of_draws)), *interval(of_draws))

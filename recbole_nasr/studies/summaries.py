@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.tables import FinishedRun
@@ -53,12 +54,9 @@ def architectures_found(runs: Sequence[FinishedRun]) -> list[str]:
             f"networks drawn at random from the {n_operations} operations that occur would in {1 / n_operations:.0%}"
         )
     lines += ["", "Share of the searches that chose an operation, layer by layer:", ""]
-    depth = len(found[0].layers)
-    lines.append("| operation | " + " | ".join(str(layer + 1) for layer in range(depth)) + " |")
-    lines.append("| --- |" + " ---: |" * depth)
-    for name, shares in shares_by_depth(found).items():
-        lines.append(f"| {name} | " + " | ".join(f"{share:.2f}" for share in shares) + " |")
-    return lines
+    header = ["operation", *(str(layer + 1) for layer in range(len(found[0].layers)))]
+    rows = [[name, *(f"{share:.2f}" for share in shares)] for name, shares in shares_by_depth(found).items()]
+    return [*lines, as_markdown([header, *rows])]
 
 
 def cost(runs: Sequence[FinishedRun]) -> list[str]:
@@ -100,18 +98,16 @@ def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> l
 
 def ablation(runs: Sequence[FinishedRun]) -> list[str]:
     """Say of every row how decided its searches were, and whether they found the same with other seeds."""
-    lines = ["| row | searches | paths tied with the best | equal layers, other seed | search, s |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: |")
+    lines = [["row", "searches", "paths tied with the best", "equal layers, other seed", "search, s"]]
     for label in dict.fromkeys(run.label for run in runs):
         records = [run.record for run in runs if run.label == label]
         tied = [block["tied"] / block["ranked"] for record in records for block in record.search]
         found = [Architecture.parse(record.architecture) for record in records]
         equal = [agreement(*pair) for pair in itertools.combinations(found, 2)]
         seconds = float(np.mean([record.seconds.get("search", 0.0) for record in records]))
-        cells = (_share(tied), _share(equal), f"{seconds:.1f}")
-        lines.append(f"| {label} | {len(records)} | " + " | ".join(cells) + " |")
+        lines.append([label, str(len(records)), _share(tied), _share(equal), f"{seconds:.1f}"])
     return [
-        *lines,
+        as_markdown(lines),
         "",
         "Few ties and equal layers with another seed say that a search is sure, not that it is right: that is in the "
         "test results. Seeds also draw other weights, so equal layers beyond chance are no matter of one supernet.",

@@ -21,7 +21,8 @@ from recbole_nasr.space import SearchSpace
 from recbole_nasr.space.strata import stratified_sample
 from recbole_nasr.studies import signals
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
-from recbole_nasr.studies.fidelity_tables import FidelityTable, Signal, build_table
+from recbole_nasr.studies.fidelity_signals import Signal
+from recbole_nasr.studies.fidelity_tables import FidelityTable, build_table
 from recbole_nasr.studies.plan import Cell, base_settings, identity
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest, build_study_request
@@ -83,7 +84,7 @@ def signal(table: FidelityTable, name: str) -> Signal:
 
 
 def test_networks_without_a_training_from_every_seed_are_left_out(table: FidelityTable) -> None:
-    assert [candidate.sampled for candidate in table.candidates] == SAMPLE[:3]
+    assert [network.sampled for network in table.networks] == SAMPLE[:3]
 
 
 def test_a_signal_is_held_against_the_mean_over_training_seeds(table: FidelityTable) -> None:

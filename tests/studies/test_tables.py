@@ -151,7 +151,7 @@ def test_the_ablation_tells_ties_and_agreement_between_seeds_of_every_row(run: C
             one("improved", 1, "tcn_d1_2,tcn_d1_2", [1, 1]),
         ]
     )
-    assert lines[2:4] == ["| paper | 2 | 50% | 50% | 2.0 |", "| improved | 1 | 10% | - | 2.0 |"]
+    assert lines[0].splitlines()[2:] == ["| paper | 2 | 50% | 50% | 2.0 |", "| improved | 1 | 10% | - | 2.0 |"]
 
 
 def test_agreement_and_shares_by_depth() -> None:
