@@ -78,6 +78,11 @@ class StrategySettings:
             raise ConfigError(msg)
 
     @property
+    def searches(self) -> bool:
+        """Whether a supernet proposes networks."""
+        return self.strategy in SEARCHING
+
+    @property
     def trains(self) -> bool:
         """Whether several networks are trained before one is chosen."""
         return self.verify > 0 or self.strategy in TRAINING

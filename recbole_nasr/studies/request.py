@@ -87,7 +87,7 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
     name = definition.name
     _check_own(name, own)
     if name == "tune":
-        definition = _tuned(definition, str(given.pop("model", "NASR")), own.get("space"))
+        definition = _tuned(definition, str(given.pop("model", TRAINED)), own.get("space"))
     elif "model" in given:
         msg = f"`--model` is for --study=tune; {name} has its own rows: {', '.join(_labels(definition))}."
         raise ConfigError(msg)
@@ -151,7 +151,7 @@ def _tuned(definition: StudyDefinition, model: str, space: Any) -> StudyDefiniti
     return replace(
         definition,
         runs=(replace(run, label=model, model=model),),
-        settings=definition.settings if model == "NASR" else {},
+        settings=definition.settings if model == TRAINED else {},
         space=space or definition.space,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from recbole_nasr.studies.request import SEARCHED, StudyRequest
+from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
 from recbole_nasr.studies.tables import FinishedRun, rows_of
 
 REQUIREMENTS: dict[str, str] = {
@@ -74,7 +74,7 @@ def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
     if asked.definition.space:
         trials = asked.n_trials or asked.definition.n_trials
         return "" if trials >= _TRIALS else f"{trials} trials"
-    foreign = {run.label for run in runs if run.record.model not in ("NASR", "NASRSearch")}
+    foreign = {run.label for run in runs if run.record.model not in (SEARCHED, TRAINED)}
     rows = "1 row is" if len(foreign) == 1 else f"{len(foreign)} rows are"
     other = f"{rows} RecBole's own networks with their own defaults; " if foreign else ""
     return other + "no baseline was tuned (--study=tune does)"

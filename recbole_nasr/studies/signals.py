@@ -24,8 +24,9 @@ from recbole_nasr.space import Architecture
 from recbole_nasr.stages import StageClock
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import data_checksum, is_number, result_key
+from recbole_nasr.studies.request import SEARCHED
 from recbole_nasr.studies.running import OpenedRun
-from recbole_nasr.trainer.searching import search_problem
+from recbole_nasr.trainer.search_problem import search_problem
 
 SCHEMA = "recbole-nasr/signal"
 SCHEMA_VERSION = 1
@@ -66,7 +67,7 @@ class SignalRecord:
     @property
     def model(self) -> str:
         """Name of the model that searches."""
-        return "NASRSearch"
+        return SEARCHED
 
     @property
     def architecture(self) -> str:
@@ -93,7 +94,7 @@ class SignalRecord:
 
 def signal_key(dataset: str, effective: Mapping[str, Any], *, untrained: bool) -> str:
     """Return the hash under which the scores of equal searches are kept, whatever their seed."""
-    return signal_key_of(result_key("NASRSearch", dataset, effective), untrained=untrained)
+    return signal_key_of(result_key(SEARCHED, dataset, effective), untrained=untrained)
 
 
 def signal_key_of(key: str, *, untrained: bool) -> str:

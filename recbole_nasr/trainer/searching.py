@@ -19,23 +19,21 @@ from recbole_nasr.model.settings import (
     switch,
     tied_embeddings,
 )
-from recbole_nasr.model.strategies import SEARCHING
-from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.footprint import layer_weights
-from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, search
+from recbole_nasr.search import BlockRanking, SearchResult, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable, measure_costs, network_latency_ms
 from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.stages import StageClock
-from recbole_nasr.trainer.batches import search_sequences
 from recbole_nasr.trainer.block_lines import BlockLines
 from recbole_nasr.trainer.candidates import Trained, Trainings
 from recbole_nasr.trainer.contest import Contest
 from recbole_nasr.trainer.memory import Shape, search_need
 from recbole_nasr.trainer.retraining import NASRTrainer
-from recbole_nasr.trainer.strategies import STRATEGIES
+from recbole_nasr.trainer.search_problem import search_problem
+from recbole_nasr.trainer.strategies import STRATEGIES, Strategy
 from recbole_nasr.trainer.verification import Verification
 
 CHOICE_CLASSES = (
@@ -84,37 +82,40 @@ class NASRSearchTrainer(NASRTrainer):
         return super().fit(train_data, valid_data, *args, **kwargs)
 
     def _choose(self, train_data: Any, valid_data: Any, *, show_progress: bool) -> Architecture:
-        """Search, train candidates, or both, as ``search_strategy`` and ``search_verify`` say."""
+        """Search, train candidates, or both, as ``search_strategy`` and ``search_verify`` say.
+
+        Raises:
+            ConfigError: If no network of the space is within the budget, or networks are to be compared without
+                validation cases.
+        """
         with self.keeper.part("choosing", self.chosen):
             self._know(self.keeper.take("choosing", CHOICE_CLASSES))
             plan, space = strategy_settings(self.config), search_space(self.config)
-            self._announce_both(train_data, space, searches=plan.strategy in SEARCHING)
-            if self.costs is None:
-                self.costs = from_first(self._measured(space))
-            strategy = STRATEGIES[plan.strategy](
-                plan,
-                space,
-                self.costs,
-                cost_limits(self.config),
-                self.config["seed"],
-                bigger=bool(self.config["valid_metric_bigger"]),
-            )
             if plan.trains and not valid_data:
                 msg = "`search_verify` and `search_strategy` compare networks on validation cases, but there are none."
                 raise ConfigError(msg)
-            searches = plan.strategy in SEARCHING
-            if searches and self.search_result is None:
+            self._announce_both(train_data, space, searches=plan.searches)
+            if self.costs is None:
+                self.costs = from_first(self._measured(space))
+            limits, bigger = cost_limits(self.config), bool(self.config["valid_metric_bigger"])
+            strategy = STRATEGIES[plan.strategy](plan, space, self.costs, limits, self.config["seed"], bigger=bigger)
+            if plan.searches and self.search_result is None:
                 self.search_result = self._search(train_data, space, strategy.budget)
             if self.search_result is not None and not plan.trains:
                 return self.search_result.architecture
-            with self._clock.stage("verification" if searches else "search"):
-                trainings = Trainings(
-                    self.config, train_data, valid_data, strategy.flops, show_progress, keeper=self.keeper
-                )
-                contest = Contest(plan, trainings, strategy.kept, strategy.left_out, self.trained)
-                candidates = strategy.candidates(self.search_result, self.trained)
-                self.verification = from_first(contest.run(candidates, strategy.expected))
-            return self.verification.winner.candidate.architecture
+            trainings = Trainings(
+                self.config, train_data, valid_data, strategy.flops, show_progress, keeper=self.keeper
+            )
+            return self._best_trained(strategy, trainings)
+
+    def _best_trained(self, strategy: Strategy, trainings: Trainings) -> Architecture:
+        """Train the candidates of ``strategy``, or what is left of them; return the one that validates best."""
+        plan = strategy.plan
+        with self._clock.stage("verification" if plan.searches else "search"):
+            contest = Contest(plan, trainings, strategy.kept, strategy.left_out, self.trained)
+            candidates = strategy.candidates(self.search_result, self.trained)
+            self.verification = from_first(contest.run(candidates, strategy.expected))
+        return self.verification.winner.candidate.architecture
 
     def _announce_both(self, train_data: Any, space: SearchSpace, *, searches: bool) -> None:
         """Announce the memory that search and training will need, the latter for the largest network of the space."""
@@ -214,37 +215,6 @@ class NASRSearchTrainer(NASRTrainer):
         """Resume training from a checkpoint, which holds the architecture that was found."""
         self._become_network_of(str(resume_file))
         super().resume_checkpoint(resume_file)
-
-
-def search_problem(
-    config: Any,
-    train_data: Any,
-    space: SearchSpace,
-    budget: Budget | None = None,
-    acceleration: Acceleration | None = None,
-) -> SearchProblem:
-    """Return what a search is given: the training part alone, and the settings of ``config``.
-
-    Args:
-        config: RecBole's configuration of `NASRSearch`.
-        train_data: RecBole's training loader over our data set.
-        space: What is searched.
-        budget: What a network may cost.
-        acceleration: How to compute; plain torch if not given.
-    """
-    dataset = train_data._dataset  # noqa: SLF001 - as RecBole's own trainer and samplers read it
-    return SearchProblem(
-        sequences=search_sequences(dataset.training_chunks(), config["MAX_ITEM_LIST_LENGTH"]),
-        space=space,
-        n_items=dataset.item_num,
-        layer_settings=layer_settings(config),
-        settings=search_settings(config),
-        seed=config["seed"],
-        tie_embeddings=tied_embeddings(config),
-        device=config["device"],
-        budget=budget,
-        acceleration=acceleration or Acceleration(),
-    )
 
 
 def _agreed(found: SearchResult) -> SearchResult:
