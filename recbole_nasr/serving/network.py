@@ -26,7 +26,6 @@ Runner = Callable[[Column, Column], tuple[Column, Column]]
 
 _NAMES: dict[str, Any] = {"input_names": ["item_seq", "item_seq_len"], "output_names": ["ids", "scores"]}
 _TRACED_BATCH = 2  # of one row, torch would take the batch for a constant
-_OLD_EXPORTER = "external_data" not in inspect.signature(torch.onnx.export).parameters  # torch 2.4
 _LARGEST_FILE = 1_500_000_000  # bytes; ONNX keeps at most 2 GB in one file
 
 
@@ -83,7 +82,7 @@ def write_network(network: TopKNetwork, name: str, max_length: int, folder: Path
         if name == "torch":
             # Not strict is the default of later releases; torch 2.4 loses its way in tied weights otherwise.
             torch.export.save(torch.export.export(network, example, dynamic_shapes=free, strict=False), path)
-        elif _OLD_EXPORTER or any(isinstance(module, nn.RNNBase) for module in network.modules()):
+        elif _old_exporter() or any(isinstance(module, nn.RNNBase) for module in network.modules()):
             # The current exporter unrolls a recurrence over all positions, which takes minutes; the older one has an
             # operator for it.
             torch.onnx.export(network, example, path, **_NAMES, dynamic_axes=_free_batches(), dynamo=False)
@@ -94,6 +93,11 @@ def write_network(network: TopKNetwork, name: str, max_length: int, folder: Path
                 network, example, path, **_NAMES, **large, dynamic_shapes=free, dynamo=True, verbose=False
             )
     return path
+
+
+def _old_exporter() -> bool:
+    """Return whether this is torch 2.4; asked late, since torch imports its exporters when they are first named."""
+    return "external_data" not in inspect.signature(torch.onnx.export).parameters
 
 
 def _free_batches() -> dict[str, dict[int, str]]:

@@ -71,8 +71,8 @@ def base_settings(asked: StudyRequest, dataset: str) -> dict[str, dict[str, Any]
     """Return what every model of the study is given on ``dataset`` before its rows add to it.
 
     Raises:
-        NASRError: If the user's keys, or the data set, cannot be used, or a smaller ``valid_metric`` is better: what
-            a study takes by validation, and Optuna's samplers, go by the largest.
+        NASRError: If the user's keys, or the data set, cannot be used, or runs are not validated by a metric of which
+            more is better: what a study takes by validation, and Optuna's samplers, go by the largest.
     """
     definition, request = asked.definition, asked.request
     # `--quick` would outrank the study's own settings in a file, so they stand beside it.
@@ -82,13 +82,25 @@ def base_settings(asked: StudyRequest, dataset: str) -> dict[str, dict[str, Any]
     known = replace(request, dataset=dataset, file_settings={}, line_settings=line)
     base = preflight.check_request(known)
     for settings in base.values():
-        if not more_is_better(settings["valid_metric"]):
-            msg = (
-                "A study chooses by validation, so `valid_metric` must be a metric of which more is better, such as "
-                f"NDCG@20, but is {settings['valid_metric']}."
-            )
-            raise ConfigError(msg)
+        _check_validation(settings)
     return base
+
+
+def _check_validation(settings: Mapping[str, Any]) -> None:
+    """Refuse runs that cannot be compared by their validation, the largest score being the best.
+
+    Raises:
+        ConfigError: If they are never validated, or by a metric of which less is better.
+    """
+    if not more_is_better(settings["valid_metric"]):
+        msg = (
+            "A study chooses by validation, so `valid_metric` must be a metric of which more is better, such as "
+            f"NDCG@20, but is {settings['valid_metric']}."
+        )
+        raise ConfigError(msg)
+    if settings.get("eval_step", 1) < 1:
+        msg = f"A study chooses by validation, so `eval_step` must be at least 1, but is {settings['eval_step']}."
+        raise ConfigError(msg)
 
 
 def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[Cell]:
@@ -110,7 +122,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
             defaults = {key: value for key, value in run.defaults.items() if key not in given}
             for point in definition.points():
                 settings = {**base[dataset][run.model], **defaults, **run.settings, **point}
-                run_checks.check_run(run.model, dataset, settings, checked)
+                _check_validation(run_checks.check_run(run.model, dataset, settings, checked))
                 seeds = definition.seeds_of(run, asked.seeds)
                 row = [
                     Cell(run.label, run.model, dataset, settings, seed, point, _need(asked, run, dataset, seed))

@@ -65,6 +65,15 @@ def test_a_grid_with_an_unknown_key_is_refused_before_anything_runs(
         build_plan(asked, {"toy": base_settings(asked, "toy")})
 
 
+def test_a_row_that_is_never_validated_is_refused_before_anything_runs(
+    toy: Path, ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(OWN.replace("sasrec-1}", "sasrec-1, eval_step: 0}"))
+    asked = ask("mine.yaml", "--data_path=data", "--device=cpu")
+    with pytest.raises(ConfigError, match="`eval_step` must be at least 1, but is 0"):
+        build_plan(asked, {"toy": base_settings(asked, "toy")})
+
+
 def test_the_user_may_change_what_is_only_a_default_of_a_row(toy: Path, ask: Callable[..., StudyRequest]) -> None:
     def epochs(*words: str) -> dict[str, int]:
         asked = ask("table2", "--quick", "--data_path=data", "--device=cpu", *words)

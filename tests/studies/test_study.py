@@ -118,6 +118,7 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
         (["--study=tune", "--space={'learning_rate': 1}"], "a list of values"),
         (["--study=tune", "--space=3"], "must be a table"),
         (["--study=tune", "--metrics=['GiniIndex']"], "of which more is better"),
+        (["--study=tune", "--eval_step=0"], "`eval_step` must be at least 1, but is 0"),
         (["--study=table2", "--results=nowhere"], "no folder nowhere"),
         (["--study=table2", "--retry_failed=no"], "`retry_failed` must be True or False, but is 'no'"),
         (["--study=table2", "--storage=nodb://x"], "cannot be used"),
