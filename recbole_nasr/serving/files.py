@@ -14,7 +14,7 @@ import pandas as pd
 
 from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import DataError
-from recbole_nasr.serving.histories import Histories, find_column
+from recbole_nasr.serving.histories import MANY, Histories, find_column
 from recbole_nasr.serving.output import pyarrow
 
 ROWS_AT_ONCE = 200_000
@@ -172,6 +172,9 @@ def _plain(batch: Any) -> pd.DataFrame:
 
 
 def _split(cell: Any) -> list[Any]:
-    if not isinstance(cell, str):
-        return [] if cell is None else list(cell)
-    return [name.strip("'\"") for name in _BETWEEN_ITEMS.split(cell.strip("[]() ")) if name]
+    """Return the items of a history: those of a list or of a text, or the only one of a Parquet column of numbers."""
+    if isinstance(cell, str):
+        return [name.strip("'\"") for name in _BETWEEN_ITEMS.split(cell.strip("[]() ")) if name]
+    if isinstance(cell, MANY):
+        return list(cell)
+    return [] if pd.isna(cell) else [cell]

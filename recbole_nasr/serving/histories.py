@@ -16,7 +16,8 @@ from recbole_nasr.errors import DataError, did_you_mean
 
 _KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], "items", "item_ids", "item_id_list", "history", "histories")}
 
-_MANY = (list, tuple, np.ndarray, pd.Series)
+MANY = (list, tuple, np.ndarray, pd.Series)
+"""What a history may be."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Histories:
         Raises:
             DataError: If an element is not a list.
         """
-        wrong = next((row for row in lists if not isinstance(row, _MANY)), None)
+        wrong = next((row for row in lists if not isinstance(row, MANY)), None)
         if wrong is not None or isinstance(lists, str):
             msg = (
                 "Histories are a list with one list of item ids for each user, such as [['318', '858']], but one is "
@@ -139,7 +140,7 @@ def _text(value: Any) -> str:
 
 def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None]) -> Histories:
     item = find_column("item", list(frame), chosen.get("item"))
-    lists = frame[item].map(lambda cell: isinstance(cell, _MANY))
+    lists = frame[item].map(lambda cell: isinstance(cell, MANY))
     user = find_column("user", list(frame), chosen.get("user"), needed=not lists.any())
     if lists.any():
         return Histories.of_lists(frame[item].tolist(), frame.index if user is None else frame[user])

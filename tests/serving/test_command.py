@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from recbole_nasr import load
 from recbole_nasr.arguments import join_compared
 from recbole_nasr.cli import main
+from recbole_nasr.serving.files import HistoryFile
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -95,6 +97,16 @@ def test_parquet_in_and_out(trained: SimpleNamespace) -> None:
     assert recommend_file(trained, "in.parquet", output="top.parquet") == 0
     expected = load(trained.nasr, "cpu").recommend(pd.Series(lists, index=[10, 20]), k=2)
     pd.testing.assert_frame_equal(pd.read_parquet("top.parquet"), expected, check_dtype=False)
+
+
+def test_a_parquet_file_of_single_items_has_a_history_in_every_row(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"item_id": [318, 858]}).to_parquet(tmp_path / "items.parquet")
+    pd.DataFrame({"item_id": [318, None]}).to_parquet(tmp_path / "gaps.parquet")
+    for name, expected in (("items", [["318"], ["858"]]), ("gaps", [["318"], []])):
+        ((histories, _),) = HistoryFile(tmp_path / f"{name}.parquet", {}).pieces()
+        ends = histories.start.tolist()
+        assert [histories.items[a:b].tolist() for a, b in pairwise(ends)] == expected
 
 
 def test_columns_of_other_names_can_be_named(trained: SimpleNamespace) -> None:
