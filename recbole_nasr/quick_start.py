@@ -7,8 +7,10 @@ repaired as `recbole_nasr.workers` says. Checkpoints are read as `recbole_nasr.c
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from recbole.config import Config
@@ -71,11 +73,11 @@ def run(
     with restored_visible_devices():
         config = Config(model, dataset, config_file_list, dict(settings))
     check_gpus(str(config["gpu_id"]) if "gpu_id" in config.external_config_dict else own_gpus(), nproc)
-    if world_size in (-1, nproc) and str(port) == _RECBOLES_PORT:
-        port = _free_port()
-    return _recbole_run(
-        model, dataset, config_file_list, settings, saved, nproc, world_size, ip, str(port), group_offset
-    )
+    any_port = world_size in (-1, nproc) and str(port) == _RECBOLES_PORT
+    with held_port() if any_port else nullcontext(port) as meeting:
+        return _recbole_run(
+            model, dataset, config_file_list, settings, saved, nproc, world_size, ip, str(meeting), group_offset
+        )
 
 
 def _check_numbers(nproc: int, world_size: int, group_offset: int) -> None:
@@ -91,10 +93,19 @@ def _check_numbers(nproc: int, world_size: int, group_offset: int) -> None:
         raise ConfigError(msg)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def held_port() -> Iterator[int]:
+    """Yield a port of this machine that the system gives to nobody else within the block, at which torch can listen.
+
+    Processes take seconds to start, in which any connection of any program might get a port that is merely free.
+    """
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # torch sets it too, so both may have the port
+        holder.bind(("localhost", 0))
+        port = int(holder.getsockname()[1])
+        if os.name != "posix":  # there nobody could listen while it is held
+            holder.close()
+        yield port
 
 
 def run_recboles(rank: int, *args: Any) -> Any:

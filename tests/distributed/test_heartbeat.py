@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ from recbole.config import Config
 from recbole_nasr import distributed, launch, workers
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.heartbeat import LOST, Heartbeat, Identity, Watch
-from recbole_nasr.quick_start import run
+from recbole_nasr.quick_start import held_port, run
 from recbole_nasr.request import build_request
 
 JOB = Path(__file__).with_name("hanging.py")
@@ -126,33 +125,31 @@ def test_once_stopped_no_thread_is_in_a_call_of_the_store_that_would_abort_the_p
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no process")
 @pytest.mark.parametrize("stopped", [0, 1])
 def test_a_process_that_is_stopped_ends_the_other_with_a_message_and_one_that_computes_does_not(stopped: int) -> None:
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
     told, tell = os.pipe()
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(JOB), str(number), str(stopped), str(pipe)],
-            env={**os.environ, **paths, **place},
-            pass_fds=[pipe],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for number, pipe in enumerate((tell, told))
-    ]
     other = 1 - stopped
-    try:
-        out, err = processes[other].communicate(timeout=BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S)
-        assert processes[stopped].wait(timeout=BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S) == -signal.SIGKILL
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-        os.close(told)
-        os.close(tell)
+    with held_port() as port:
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        processes = [
+            subprocess.Popen(
+                [sys.executable, str(JOB), str(number), str(stopped), str(pipe)],
+                env={**os.environ, **paths, **place},
+                pass_fds=[pipe],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for number, pipe in enumerate((tell, told))
+        ]
+        try:
+            out, err = processes[other].communicate(timeout=BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S)
+            assert processes[stopped].wait(timeout=BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S) == -signal.SIGKILL
+        finally:
+            for process in processes:
+                process.kill()
+                process.communicate()
+            os.close(told)
+            os.close(tell)
     assert (out, processes[other].returncode) == ("after a long computation\n", LOST), err
     assert f"but process {stopped} of 2 gave no sign of life for 0.5 s" in err
     assert err.count("error: ") == 1

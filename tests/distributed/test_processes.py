@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -163,8 +164,9 @@ def test_a_lost_process_ends_the_others_with_a_message(
 
 
 def test_the_same_command_goes_on_with_what_a_lost_process_has_ended_and_gives_the_same_to_the_last_bit(
-    place: Path, two: subprocess.CompletedProcess[str]
+    place: Path, two: subprocess.CompletedProcess[str], tmp_path: Path
 ) -> None:
+    place = shutil.copytree(place, tmp_path / "place")  # other tests look at what was lost
     second, third = torchrun(place, "training"), torchrun(place, "nowhere")
     assert (second.returncode, third.returncode) == (1, 0), second.stderr + third.stderr
     for again, stage in ((second, "search: train block 2/2"), (third, "training")):

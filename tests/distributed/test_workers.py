@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from recbole.config import Config
+from torch.distributed import TCPStore
 
 from recbole_nasr import distributed, launch, workers
 from recbole_nasr.cli import USER_ERROR, main
@@ -118,12 +120,24 @@ def test_more_processes_than_gpus_are_refused(
     assert main(["--model=NASR", "--dataset=toy", f"--data_path={toy}"]) == USER_ERROR
 
 
-def test_two_runs_at_once_meet_at_different_ports(toy: Path, no_processes: list[Any]) -> None:
-    for _ in range(4):  # none holds its port here, so that two may by chance get the same; not all four
-        run("NASR", "toy", config_dict={"data_path": str(toy), "gpu_id": ""}, nproc=2)
-    ports = {arguments["args"][-1]["config_dict"]["port"] for _, arguments in no_processes}
-    assert len(ports) > 1
-    assert "5678" not in ports
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody can listen where another has a port")
+def test_the_port_of_a_run_is_given_to_nobody_else_while_it_lasts_and_its_processes_meet_there(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports: list[int] = []
+
+    def spawn(*_: Any, args: Any, **__: Any) -> None:
+        ports.append(int(args[-1]["config_dict"]["port"]))
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("localhost", ports[-1]))
+        first = TCPStore("localhost", ports[-1], is_master=True, wait_for_workers=False)
+        TCPStore("localhost", ports[-1], is_master=False).set("met", "")
+        assert first.get("met") == b""
+
+    monkeypatch.setattr(torch.multiprocessing, "spawn", spawn)
+    run("NASR", "toy", config_dict={"data_path": str(toy), "gpu_id": ""}, nproc=2)
+    assert ports
+    assert ports != [5678]
 
 
 def test_each_process_has_a_gpu_of_its_own_and_nccl_connects_them(
