@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import torch
@@ -14,11 +15,29 @@ HOST_SHARE = 1 << 30
 
 _REFUSALS = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 
-_CONTAINER = (
-    ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-    ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+
+class Container(NamedTuple):
+    """Files in which Linux gives the memory of a container.
+
+    Args:
+        limit: Bytes that it may take, or a word.
+        used: Bytes that it takes, with files of which the system keeps a copy in memory.
+        parts: What they are for, a name and a number of bytes a line.
+        files: Name of those copies that the system drops when the memory is needed.
+    """
+
+    limit: str
+    used: str
+    parts: str
+    files: str
+
+
+_V2, _V1 = "/sys/fs/cgroup/memory.", "/sys/fs/cgroup/memory/memory."
+_CONTAINERS = (
+    Container(f"{_V2}max", f"{_V2}current", f"{_V2}stat", "inactive_file"),
+    Container(f"{_V1}limit_in_bytes", f"{_V1}usage_in_bytes", f"{_V1}stat", "total_inactive_file"),
 )
-"""Files in which Linux gives the memory limit and usage of a container, for cgroups v2 and v1."""
+"""Of cgroups v2 and v1."""
 
 
 def memory_share(device: torch.device) -> int:
@@ -35,12 +54,21 @@ def device_memory(device: torch.device) -> tuple[int, int]:
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), all_of_it
     memory = psutil.virtual_memory()
     free, all_of_it = int(memory.available), int(memory.total)
-    for limit, used in _CONTAINER:
+    for container in _CONTAINERS:
         with suppress(OSError, ValueError):  # not in such a container, or "max"
-            most = int(Path(limit).read_text(encoding="ascii"))
+            most = int(Path(container.limit).read_text(encoding="ascii"))
             all_of_it = min(all_of_it, most)
-            free = min(free, most - int(Path(used).read_text(encoding="ascii")))
+            used = int(Path(container.used).read_text(encoding="ascii"))
+            free = min(free, most - used + _files_in_memory(container))
     return max(free, 0), all_of_it
+
+
+def _files_in_memory(container: Container) -> int:
+    """Return the bytes that the system drops when they are needed: an installation alone can fill a container."""
+    with suppress(OSError, ValueError):
+        parts = dict(line.split() for line in Path(container.parts).read_text(encoding="ascii").splitlines())
+        return int(parts.get(container.files, 0))
+    return 0
 
 
 def size_text(n_bytes: float) -> str:

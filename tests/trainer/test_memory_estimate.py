@@ -204,14 +204,24 @@ def test_a_run_says_before_its_search_what_search_and_training_need(
     assert set(run.trainer.needs) == {"search", "training"}
 
 
-def test_a_container_may_have_less_than_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
+def test_a_container_may_have_less_than_its_machine_and_its_files_in_memory_are_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit, used, parts = (tmp_path / name for name in ("memory.max", "memory.current", "memory.stat"))
     limit.write_text(f"{GIB}\n")
-    used.write_text(f"{GIB // 4}\n")
-    monkeypatch.setattr(memory, "_CONTAINER", [(str(limit), str(used)), (str(tmp_path / "none"), "none")])
+    used.write_text(f"{GIB // 2}\n")
+    parts.write_text(f"anon {GIB // 8}\ninactive_file {GIB // 4}\nactive_file {GIB // 8}\n")
+    here = memory.Container(str(limit), str(used), str(parts), "inactive_file")
+    monkeypatch.setattr(memory, "_CONTAINERS", [here, memory.Container("none", "none", "none", "none")])
+    machine = SimpleNamespace(available=4 * GIB, total=8 * GIB)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: machine)
     assert device_memory(CPU) == (GIB - GIB // 4, GIB)
+    parts.unlink()
+    assert device_memory(CPU) == (GIB // 2, GIB)
+    machine.available = GIB // 8
+    assert device_memory(CPU) == (GIB // 8, GIB)
     limit.write_text("max\n")
-    assert device_memory(CPU)[1] > GIB
+    assert device_memory(CPU) == (GIB // 8, 8 * GIB)
 
 
 @pytest.mark.parametrize(
