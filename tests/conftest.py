@@ -24,6 +24,7 @@ torch.set_num_threads(1)  # tests are tiny: more threads only wait for each othe
 hypothesis.settings.register_profile(
     "recbole_nasr",
     deadline=None,  # two shared cores: a time limit would make tests fail by chance
+    derandomize="CI" in os.environ,  # elsewhere every run tries other cases, and keeps those that fail
     suppress_health_check=[
         hypothesis.HealthCheck.function_scoped_fixture,
         hypothesis.HealthCheck.too_slow,
