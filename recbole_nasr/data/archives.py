@@ -14,6 +14,8 @@ from recbole_nasr.errors import DataError
 from recbole_nasr.unpacking import DAMAGE, bounded
 
 _TAR = (".tar.gz", ".tgz", ".tar")
+ENDINGS = (".zip", *_TAR)
+"""Of the names of archives."""
 
 
 @contextmanager

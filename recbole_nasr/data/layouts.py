@@ -133,11 +133,12 @@ def choose_columns(where: str, columns: list[str], chosen: Mapping[str, str | No
 
 
 def _recognise(columns: list[str], names: tuple[str, ...]) -> int:
-    bare = [_bare(column) for column in columns]
-    return next((bare.index(_bare(name)) for name in names if _bare(name) in bare), -1)
+    bare = [bare_name(column) for column in columns]
+    return next((bare.index(bare_name(name)) for name in names if bare_name(name) in bare), -1)
 
 
-def _bare(name: str) -> str:
+def bare_name(name: str) -> str:
+    """Return what the name of a column is recognised by: its letters, in lower case, and digits."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 

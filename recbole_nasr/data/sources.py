@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from recbole_nasr.data import download
+from recbole_nasr.data.archives import ENDINGS
 from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 
@@ -18,7 +19,6 @@ PUBLISHED_SETS = ("ml", "lastfm")
 
 _LASTFM_FILE = "userid-timestamp-artid-artname-traid-traname.tsv"
 _COMPRESSED = ("", ".gz")
-_ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def given_source(path: Path, dataset: str) -> Path:
         msg = f"source={path} does not exist; correct the path."
         raise DataError(msg)
     wanted = (*wanted_files(dataset), *(("*.parquet",) if dataset not in PUBLISHED_SETS else ()))
-    patterns = [f"{name}{ending}" for name in wanted for ending in _COMPRESSED] + [f"*{ending}" for ending in _ARCHIVES]
+    patterns = [f"{name}{ending}" for name in wanted for ending in _COMPRESSED] + [f"*{ending}" for ending in ENDINGS]
     found = next((file for pattern in patterns for file in sorted(path.glob(pattern)) if file.is_file()), None)
     if found is None:
         msg = f"source={path} is a folder without {', '.join(wanted)} or an archive; name the file itself."

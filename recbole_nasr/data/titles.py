@@ -8,14 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_nasr.data.archives import open_member
+from recbole_nasr.data.archives import ENDINGS, open_member
 from recbole_nasr.data.table import Column
 from recbole_nasr.errors import DataError
 
 TITLE_FIELD = "movie_title"
 """Name of the field in the ``.item`` file."""
-
-_ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def movie_titles(source: Path) -> dict[str, str]:
     Returns:
         Titles; empty if there is no file of movies or it cannot be read: missing titles are no error.
     """
-    places = [source] if source.name.endswith(_ARCHIVES) else [source.with_name(name) for name in _FILES]
+    places = [source] if source.name.endswith(ENDINGS) else [source.with_name(name) for name in _FILES]
     return next(filter(None, map(_titles_in, places)), {})
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recbole_nasr.nets.embedding import SequenceEmbedding, initialise
+from recbole_nasr.nets.next_item import last_real
 from recbole_nasr.nets.output import softmax_layer
 from recbole_nasr.nets.softmax import ExactSoftmax, SoftmaxLoss
 from recbole_nasr.ops import LayerSettings, build_operation
@@ -66,9 +67,7 @@ class HybridNet(nn.Module):
 
     def encode_last(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Return the vector of the last real item, ``(B, D)``."""
-        hidden = self(item_seq, item_seq_len)
-        rows = torch.arange(hidden.size(0), device=hidden.device)
-        return hidden[rows, (item_seq_len - 1).clamp_min(0)]
+        return last_real(self(item_seq, item_seq_len), item_seq_len)
 
     def loss(self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor, n_targets: Tensor | None = None) -> Tensor:
         """Return the mean cross-entropy of the next item over all real positions (§2.1, §2.2.3).

@@ -119,6 +119,14 @@ class GatedResidual(nn.Module):
         return hidden + branch if self.scale is None else hidden + self.scale * branch
 
 
+@torch.no_grad()
+def open_gates(module: nn.Module, scale: float) -> None:
+    """Set every trainable λ within ``module`` to ``scale``: at 0, where they start, branches change nothing."""
+    for part in module.modules():
+        if isinstance(part, GatedResidual) and part.scale is not None:
+            part.scale.fill_(scale)
+
+
 class GatedBranch(nn.Module):
     """``H + λ · dropout(body(LN(H)))``: the pre-norm form in which the operations beyond the paper are gated.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from recbole_nasr.errors import ArchitectureError
-from recbole_nasr.ops.base import GatedResidual, LayerSettings
+from recbole_nasr.ops.base import LayerSettings, open_gates
 from recbole_nasr.ops.registry import build_operation, operation_flops
 
 _BATCH, _LENGTH, _CHANGED = 2, 9, 6
@@ -26,9 +26,7 @@ def check_contract(name: str, settings: LayerSettings) -> None:
         raise ArchitectureError(msg)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         operation = build_operation(name, settings).eval()
-        for module in operation.modules():
-            if isinstance(module, GatedResidual) and module.scale is not None:
-                module.scale.fill_(1.0)
+        open_gates(operation, 1.0)
         hidden = torch.randn(_BATCH, _LENGTH, settings.hidden_size)
         other = hidden.clone()
         other[:, _CHANGED:] = torch.randn(_BATCH, _LENGTH - _CHANGED, settings.hidden_size)

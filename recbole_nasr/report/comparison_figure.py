@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.report.table import Interval, heading
 from recbole_nasr.results import RunResult
 
@@ -24,17 +25,11 @@ def save_comparison_figure(
     Returns:
         The two files; none if the runs have no metric.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     metrics = list(dict.fromkeys(name for result in results for name in result.test))[:_MOST_PANELS]
     if not metrics:
         return []
-    with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "font.size": 8.5}):
-        height = 0.9 + _ROW_HEIGHT * len(results)
-        figure = Figure(figsize=(1.2 + _PANEL_WIDTH * len(metrics), height), layout="constrained", facecolor="white")
-        FigureCanvasAgg(figure)
+    width, height = 1.2 + _PANEL_WIDTH * len(metrics), 0.9 + _ROW_HEIGHT * len(results)
+    with drawing(width, height, font_size=8.5) as figure:
         panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
         for axes, metric in zip(panels, metrics, strict=True):
             for row, (result, own) in enumerate(zip(results, intervals, strict=True)):
@@ -49,7 +44,4 @@ def save_comparison_figure(
             axes.tick_params(axis="y", length=0)
         panels[0].set_yticks(range(len(results)), [result.name for result in results])
         panels[0].set_ylim(len(results) - 0.5, -0.5)
-        files = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-        figure.savefig(files[0], metadata={"Date": None})
-        figure.savefig(files[1], dpi=160, metadata={"Software": None})
-    return files
+        return save_both(figure, stem)

@@ -6,11 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
+from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.studies.fidelity_signals import CEILING, SEARCH, SHORT, TRIVIAL, Signal
 from recbole_nasr.studies.fidelity_tables import FidelityTable
 
@@ -34,9 +32,7 @@ def save_fidelity_figure(table: FidelityTable, folder: Path, title: str) -> list
     n_rows = -(-len(search) // _COLUMNS)
     n_bars = len([one for one in table.fidelity(table.metrics[0]) if one.part == "valid"])
     heights = [max(2.3 * n_rows, 0.1), 0.8 + 0.27 * n_bars]
-    with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "font.size": 8.0}):
-        figure = Figure(figsize=(8.5, sum(heights) + 0.4), facecolor="white", layout="constrained")
-        FigureCanvasAgg(figure)
+    with drawing(8.5, sum(heights) + 0.4, font_size=8.0) as figure:
         figure.suptitle(f"{title}: {len(table.networks)} networks")
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
         if search:
@@ -47,9 +43,7 @@ def save_fidelity_figure(table: FidelityTable, folder: Path, title: str) -> list
                 panel.set_axis_off()
             panels[0].legend(fontsize=6, loc="best")
         _bars(lower.subplots(), table)
-        figure.savefig(folder / "figure.svg", metadata={"Date": None})
-        figure.savefig(folder / "figure.png", dpi=150, metadata={"Software": None})
-    return ["figure.svg", "figure.png"]
+        return [file.name for file in save_both(figure, folder / "figure", dpi=150)]
 
 
 def _scatter(axes: Any, table: FidelityTable, signal: Signal) -> None:

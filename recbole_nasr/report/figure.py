@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.space.architecture import Architecture
 
 LAYERS_PER_ROW = 8
@@ -85,25 +86,17 @@ def save_figure(architecture: Architecture, stem: Path, title: str) -> list[Path
     Returns:
         The two files.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(LAYERS_PER_ROW, max(len(block) for block in architecture.blocks))
     width = max(_LABEL + columns * _BOX_WIDTH + (columns - 1) * _GAP + _PAD + 0.1, 7.0)
     height = _total_height(architecture, width)
-    with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "hatch.linewidth": 0.6, "font.size": 8.5}):
-        figure = Figure(figsize=(width * _INCH, height * _INCH), facecolor="white")
-        FigureCanvasAgg(figure)
+    style = {"hatch.linewidth": 0.6}
+    with drawing(width * _INCH, height * _INCH, font_size=8.5, layout=None, style=style) as figure:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_xlim(0, width)
         axes.set_ylim(-height, 0)
         axes.set_axis_off()
         _Drawing(axes, width).draw(architecture, title)
-        files = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-        figure.savefig(files[0], metadata={"Date": None})
-        figure.savefig(files[1], dpi=160, metadata={"Software": None})
-    return files
+        return save_both(figure, stem)
 
 
 def _rows(block: tuple[str, ...]) -> list[tuple[str, ...]]:

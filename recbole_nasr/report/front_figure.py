@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.candidate_files import Fronts
+from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.search.costs import COSTS
 from recbole_nasr.search.shortlist import CHOSEN, KEPT_OPEN, NEXT, TIED
 from recbole_nasr.trainer.candidates import Trained
@@ -41,16 +42,10 @@ def save_front_figure(found: Fronts, verification: Verification | None, stem: Pa
     Returns:
         The two files; none if there is nothing to draw.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     n_rows = bool(found.searched) + (verification is not None)
     if not n_rows:
         return []
-    with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "font.size": 8.0}):
-        figure = Figure(figsize=(9.0, 0.6 + 2.5 * n_rows), facecolor="white", layout="constrained")
-        FigureCanvasAgg(figure)
+    with drawing(9.0, 0.6 + 2.5 * n_rows, font_size=8.0) as figure:
         figure.suptitle(title)
         panels = figure.subplots(n_rows, len(COSTS), squeeze=False)
         for column, cost in enumerate(COSTS):
@@ -64,10 +59,7 @@ def save_front_figure(found: Fronts, verification: Verification | None, stem: Pa
             panels[0, 0].set_ylabel("score of the search, above\nthat of its choice (circle)")
         if verification is not None:
             figure.legend(*panels[-1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-        files = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-        figure.savefig(files[0], metadata={"Date": None})
-        figure.savefig(files[1], dpi=160, metadata={"Software": None})
-    return files
+        return save_both(figure, stem)
 
 
 def _draw_searched(axes: Any, found: Fronts, cost: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.search.result import BlockRanking, SearchResult
 
 _COLUMNS = 4
@@ -48,19 +49,13 @@ def save_selection_figure(search: SearchResult, stem: Path, title: str) -> list[
     Returns:
         The two files.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     n_blocks = len(search.blocks)
     columns, rows = min(_COLUMNS, n_blocks), -(-n_blocks // _COLUMNS)
     operations = tuple(dict.fromkeys(name for block in search.blocks for path in block.paths for name in path))
     n_layers = sum(len(block.paths[0]) for block in search.blocks)
     width = max(columns * _PANEL[0], 2.6 + 0.36 * n_layers, 6.0)
     heights = [rows * _PANEL[1], 1.0 + 0.3 * len(operations)]
-    with mpl.rc_context({"svg.hashsalt": "recbole-nasr", "font.size": 8.0}):
-        figure = Figure(figsize=(width, sum(heights) + 0.5), facecolor="white", layout="constrained")
-        FigureCanvasAgg(figure)
+    with drawing(width, sum(heights) + 0.5, font_size=8.0) as figure:
         figure.suptitle(f"{title}: {search.blocks[0].metric}, lower is better")
         upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
         panels = upper.subplots(rows, columns, squeeze=False).flatten()
@@ -69,10 +64,7 @@ def save_selection_figure(search: SearchResult, stem: Path, title: str) -> list[
         for panel in panels[n_blocks:]:
             panel.set_axis_off()
         _draw_operations(lower, search, operations)
-        files = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-        figure.savefig(files[0], metadata={"Date": None})
-        figure.savefig(files[1], dpi=160, metadata={"Software": None})
-    return files
+        return save_both(figure, stem)
 
 
 def _draw_scores(axes: Any, block: BlockRanking, number: int) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from recbole_nasr.nets import Supernet
 from recbole_nasr.ops.registry import operation_flops
+from recbole_nasr.search.costs import n_parameters
 from recbole_nasr.search.evidence import (
     Evidence,
     agreement,
@@ -37,7 +38,7 @@ class Assessor:
     def __init__(self, problem: SearchProblem, supernet: Supernet, objective: Objective) -> None:
         self.space, self.settings, self.objective = problem.space, problem.settings, objective
         layer = supernet.block(0).layers[0]
-        self._parameters = [sum(weight.numel() for weight in part.parameters()) for part in layer.children()]
+        self._parameters = [n_parameters(part) for part in layer.children()]
         self._flops = [
             operation_flops(name, problem.layer_settings, problem.max_length) for name in problem.space.operations
         ]

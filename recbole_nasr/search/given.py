@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
 from recbole_nasr.errors import ArchitectureError
 from recbole_nasr.keeping import Keeper
-from recbole_nasr.ops.base import GatedResidual
+from recbole_nasr.ops.base import open_gates
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.objective import Prefix
@@ -95,7 +92,7 @@ def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], keeper: Kee
             with state.trained_block([()], TRAINING, keeper):
                 keeper.stage(label)  # the scoring draws nothing, so one that is interrupted gives the same
     else:
-        _open_gates(state.supernet)
+        open_gates(state.supernet, UNTRAINED_GATE)
         state.objective.start(0)
     with open_progress(state.objective.work(len(distinct)), label, unit="path") as progress:
         means = state.objective.score_within_memory([()], distinct, progress).values[0].mean(dim=1).tolist()
@@ -116,7 +113,7 @@ def _ranked_blocks(problem: SearchProblem, keeper: Keeper) -> tuple[str, list[Bl
 def _untrained_blocks(problem: SearchProblem) -> tuple[str, list[BlockScores]]:
     """Rank the blocks of a fresh supernet, each behind the best paths before it."""
     state = SearchState.begin(problem, problem.space)
-    _open_gates(state.supernet)
+    open_gates(state.supernet, UNTRAINED_GATE)
     prefix: Prefix = ()
     blocks: list[BlockScores] = []
     for index in range(problem.space.n_blocks):
@@ -126,13 +123,6 @@ def _untrained_blocks(problem: SearchProblem) -> tuple[str, list[BlockScores]]:
         blocks.append(dict(zip(paths, values.mean(dim=1).tolist(), strict=True)))
         prefix = (*prefix, paths[state.assessor.select(values.numpy(), paths).selected])
     return state.objective.metric, blocks
-
-
-def _open_gates(supernet: nn.Module) -> None:
-    with torch.no_grad():
-        for module in supernet.modules():
-            if isinstance(module, GatedResidual) and module.scale is not None:
-                nn.init.constant_(module.scale, UNTRAINED_GATE)
 
 
 def check_all_ranked(space: SearchSpace, settings: SearchSettings) -> None:

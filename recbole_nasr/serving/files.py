@@ -14,7 +14,7 @@ import pandas as pd
 
 from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import DataError
-from recbole_nasr.serving.histories import MANY, Histories, find_column
+from recbole_nasr.serving.histories import LIST_NAMES, MANY, Histories, find_column
 from recbole_nasr.serving.output import pyarrow
 
 ROWS_AT_ONCE = 200_000
@@ -24,15 +24,14 @@ HISTORIES_AT_ONCE = 20_000
 """Rows of the file in memory, where each is a whole history."""
 
 _BETWEEN_ITEMS = re.compile(r"[\s,;|]+")
-_LISTS = ("items", "item_ids", "history", "histories", "item_id_list")
 
 
 class HistoryFile:
     """A file of histories: one row per interaction (user, item and, unless sorted, time), or one row per history.
 
-    With one row per interaction the rows of a user stand together. A row is a history where the item column is called
-    ``items``, ``item_ids``, ``history`` or ``item_id_list``, holds lists, or there is no user column. In text the items
-    of a history are separated by spaces or by one of ``, ; |``.
+    With one row per interaction the rows of a user stand together. A row is a history where the item column has one of
+    :data:`~recbole_nasr.serving.histories.LIST_NAMES`, holds lists, or there is no user column. In text the items of a
+    history are separated by spaces or by one of ``, ; |``.
 
     Args:
         path: ``.csv``, ``.tsv``, ``.inter`` or ``.parquet``.
@@ -58,7 +57,7 @@ class HistoryFile:
         self._item = find_column("item", names, columns.get("item"))
         self._time = find_column("time", names, columns.get("time"), needed=False)
         self._user = find_column("user", names, columns.get("user"), needed=False)
-        plural = str(self._item).partition(":")[0] in _LISTS
+        plural = str(self._item).partition(":")[0] in LIST_NAMES
         self._lists = plural or self._user is None or not isinstance(first[self._item], (str, int, float, np.number))
         self.item_column = str(self._item)
         self._at_once = HISTORIES_AT_ONCE if self._lists else ROWS_AT_ONCE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_nasr.data.layouts import KNOWN_NAMES
+from recbole_nasr.data.layouts import KNOWN_NAMES, bare_name
 from recbole_nasr.data.table import Column
 from recbole_nasr.errors import DataError, did_you_mean
 
-_KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], "items", "item_ids", "item_id_list", "history", "histories")}
+LIST_NAMES = ("items", "item_ids", "item_id_list", "history", "histories")
+"""Names of a column with a whole history in each row."""
+
+_KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], *LIST_NAMES)}
 
 MANY = (list, tuple, np.ndarray, pd.Series)
 """What a history may be."""
@@ -110,8 +112,8 @@ def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: 
             )
             raise DataError(msg)
         return plain[chosen]
-    bare = {_bare(name): original for name, original in plain.items()}
-    found = next((bare[_bare(name)] for name in _KNOWN[role] if _bare(name) in bare), None)
+    bare = {bare_name(name): original for name, original in plain.items()}
+    found = next((bare[bare_name(name)] for name in _KNOWN[role] if bare_name(name) in bare), None)
     if found is None and needed:
         msg = (
             f"A column with the {role} is needed ({', '.join(_KNOWN[role][:3])}, ...), there are {', '.join(plain)}; "
@@ -147,7 +149,3 @@ def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None]) -> Histories:
     time = find_column("time", list(frame), chosen.get("time"), needed=False)
     assert user is not None and item is not None  # noqa: S101, PT018 - for the type checker
     return Histories.of_rows(frame, user, item, time)
-
-
-def _bare(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
