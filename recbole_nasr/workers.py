@@ -90,12 +90,11 @@ def _keep_batch_norm(original: Function) -> Function:
 
 
 def _share_file_name(original: Function) -> Function:
-    """Let all processes mean the same checkpoint (trainer/trainer.py:122): each takes its own clock's second."""
+    """Let all processes mean the same checkpoint (trainer/trainer.py:132): each would name one of its own."""
 
     def initialise(self: Any, config: Any, model: Any) -> None:
         original(self, config, model)
-        path = Path(self.saved_model_file)
-        self.saved_model_file = str(distributed.from_first(path.with_name(f"{path.stem}-{os.getpid()}{path.suffix}")))
+        self.saved_model_file = distributed.from_first(self.saved_model_file)
 
     return initialise
 

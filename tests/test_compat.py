@@ -27,6 +27,7 @@ from recbole.trainer import hyper_tuning
 from recbole.utils import get_model
 
 from recbole_nasr import compat, patching
+from recbole_nasr.checkpoint import load_checkpoint
 
 
 def test_a_function_is_wrapped_once_however_often_it_is_asked_for() -> None:
@@ -265,6 +266,19 @@ def test_the_exhaustive_search_draws_as_hyperopt_does(monkeypatch: pytest.Monkey
         assert hasattr(drawn, "integers") is applied  # hyperopt calls it, from 0.2.6
     assert not hasattr(np.random.RandomState(2020), "integers")
     assert hyper_tuning.np.prod([2, 3]) == 6
+
+
+def test_trainings_that_begin_in_one_second_have_checkpoints_of_their_own_in_one_process_and_in_several(
+    toy: Path, assemble: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole.trainer.trainer.get_local_time", lambda: "now")
+    rates = (0.1, 0.01)
+    runs = [assemble("SASRec", toy, learning_rate=rate) for rate in rates]
+    for run in runs:
+        run.trainer.fit(run.train, run.valid)
+    kept = [Path(run.trainer.saved_model_file) for run in runs]
+    assert tuple(load_checkpoint(path)["config"]["learning_rate"] for path in kept) == rates
+    assert all(path.name.startswith(f"SASRec-now-{os.getpid()}-") for path in kept)
 
 
 @pytest.fixture

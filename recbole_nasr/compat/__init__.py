@@ -19,6 +19,7 @@ from recbole_nasr.compat.evaluation import (
 )
 from recbole_nasr.compat.files import (
     keep_generators_of_loaders,
+    name_checkpoints_apart,
     restrict_cache_load,
     restrict_torch_load,
     save_checkpoints_whole,
@@ -46,6 +47,7 @@ __all__ = [
     "keep_ksr_in_single_precision",
     "keep_visible_devices",
     "modernise_exhaustive_search",
+    "name_checkpoints_apart",
     "read_config_files_as_data",
     "read_embeddings_as_numbers",
     "read_search_space_as_data",
@@ -70,6 +72,7 @@ REPAIRS = (
     keep_counts_in_collector,
     restrict_torch_load,
     save_checkpoints_whole,
+    name_checkpoints_apart,
     restrict_cache_load,
     keep_generators_of_loaders,
     read_values_as_data,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import itertools
+import os
 import pickle
 import re
 import shutil
@@ -98,6 +100,30 @@ def _save_whole(save: Callable[..., None], value: Any, path: str, **options: Any
         if isinstance(error, RuntimeError) and not _FAILED_WRITE.search(str(error)):
             raise
         raise WriteError.of(path, error) from error
+
+
+@repair(
+    "trainer/trainer.py",
+    132,
+    'saved_model_file = "{}-{}.pth".format(self.config["model"], get_local_time())',
+    why="Trainings of a model that begin in one second share a checkpoint: one may test the weights of the other.",
+)
+def name_checkpoints_apart() -> bool:
+    """Give the checkpoint of every trainer a name of its own: its process and number there follow the second."""
+    from recbole.trainer import Trainer
+
+    numbers = itertools.count(1)
+
+    def make(original: Callable[..., Any]) -> Callable[..., Any]:
+        def initialise(self: Any, *args: Any, **kwargs: Any) -> None:
+            original(self, *args, **kwargs)
+            path = Path(self.saved_model_file)
+            self.saved_model_file = str(path.with_name(f"{path.stem}-{os.getpid()}-{next(numbers)}{path.suffix}"))
+
+        return initialise
+
+    wrap(Trainer, "__init__", make)
+    return True
 
 
 @repair(
