@@ -40,11 +40,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """RecBole reads sys.argv, sets CUDA_VISIBLE_DEVICES and all seeds, and writes to the current folder."""
+    """RecBole reads sys.argv, sets CUDA_VISIBLE_DEVICES and all seeds, and writes to the current folder.
+
+    Random numbers are the same in a test whatever ran before in its process, such as a fixture of a whole module.
+    """
     monkeypatch.setattr(sys, "argv", ["pytest"])
     monkeypatch.chdir(tmp_path)
     devices = os.environ.get("CUDA_VISIBLE_DEVICES")
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    for seed in (random.seed, np.random.seed, torch.manual_seed):
+        seed(0)
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     deterministic = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
@@ -56,9 +60,6 @@ def isolation(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]
             handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
-    random.setstate(states[0])
-    np.random.set_state(states[1])  # noqa: NPY002
-    torch.set_rng_state(states[2])
     if devices is None:
         os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     else:
