@@ -16,7 +16,7 @@ import psutil
 import pytest
 from recbole.config import Config
 
-from recbole_nasr import distributed, launch, workers
+from recbole_nasr import distributed, heartbeat, launch, workers
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.heartbeat import LOST, Heartbeat, Identity, Watch
 from recbole_nasr.quick_start import held_port, run
@@ -112,12 +112,15 @@ class SlowStore:
         return [b""] * len(keys)
 
 
-def test_once_stopped_no_thread_is_in_a_call_of_the_store_that_would_abort_the_process_at_its_end() -> None:
+def test_once_stopped_no_thread_is_in_a_call_of_the_store_that_would_abort_the_process_at_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heartbeat, "_PARTING_S", BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S)
     store = SlowStore()
-    heartbeat = Heartbeat(store, 0, [Identity.of_this_process()], lost_after=0.1, on_loss=lambda _lost: None)
-    heartbeat.start()
+    signs = Heartbeat(store, 0, [Identity.of_this_process()], lost_after=0.1, on_loss=lambda _lost: None)
+    signs.start()
     assert store.asked.wait(BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S)
-    heartbeat.stop()
+    signs.stop()
     assert not store.inside
     assert not any(thread.name == "recbole-nasr-heartbeat" for thread in threading.enumerate())
 

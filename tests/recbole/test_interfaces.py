@@ -12,6 +12,7 @@ import pytest
 import recbole
 import recbole.data.dataset.dataset as recbole_dataset
 import recbole.data.utils as recbole_data_utils
+import recbole.trainer.trainer as recbole_trainer
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
@@ -137,8 +138,13 @@ def test_a_general_model_keeps_its_matrices_in_the_checkpoint(run: Run) -> None:
 
 
 @both
-def test_losses_and_scores_go_to_tensorboard(model: str, run: Run) -> None:
+def test_losses_and_scores_go_to_tensorboard(model: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    writers: list[Any] = []
+    opened = recbole_trainer.get_tensorboard
+    monkeypatch.setattr(recbole_trainer, "get_tensorboard", lambda log: writers.append(opened(log)) or writers[-1])
     run(model)
+    for writer in writers:
+        writer.flush()  # a thread writes, and RecBole never waits for it
     written = b"".join(file.read_bytes() for file in Path("log_tensorboard").rglob("events.out.tfevents*"))
     assert b"Loss/Train" in written
     assert b"Vaild_score" in written  # RecBole's spelling
