@@ -77,10 +77,18 @@ _NAMES = re.compile(rf"\[\s*{_NAME}(?:\s*,\s*{_NAME})*\s*\]")
 _NUMBER_WITH_UNDERSCORES = re.compile(r"[\d_.eE+-]*\d_\d[\d_.eE+-]*")
 
 
+class _Spelled(ast.NodeTransformer):
+    """Reads true and false within lists and tables too, as they are written in YAML."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Return the value of ``true`` or ``false``; any other name as it is."""
+        return ast.Constant(node.id == "true") if node.id in ("true", "false") else node
+
+
 def parse_value(text: str) -> Any:
     """Turn the text of a value into what it means.
 
-    Names in brackets need no quotes, which a shell takes away.
+    Names in brackets need no quotes, which a shell takes away; ``true`` and ``false`` are no names.
 
     Example:
         >>> parse_value("1e-3"), parse_value("[10, 20]"), parse_value("true"), parse_value("1-4")
@@ -93,7 +101,7 @@ def parse_value(text: str) -> Any:
     if _NUMBER_WITH_UNDERSCORES.fullmatch(text):
         return text
     try:
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(_Spelled().visit(ast.parse(text.lstrip(" \t"), mode="eval")))
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return re.split(r"\s*,\s*", text[1:-1].strip()) if _NAMES.fullmatch(text) else text
     if isinstance(value, tuple):
@@ -145,7 +153,7 @@ def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
         value = (text if split_key(key)[1] in TEXT_KEYS else parse_value(text)) if equals else True
         if isinstance(value, str) and value[:1] + value[-1:] == "{}" and key not in TEXT_KEYS:
             msg = (
-                f"`--{key}` must be a table such as {{'inter': ['user_id']}}, but is {value}. "
+                f"`--{key}` must be a table such as {{'name': [1, 0.5, 'text', true]}}, but is {value}. "
                 f'A shell takes quotes away: write --{key}="{{...}}", with double quotes around it all.'
             )
             raise ConfigError(msg)

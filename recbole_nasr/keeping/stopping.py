@@ -47,6 +47,21 @@ def within_steps() -> Iterator[None]:
     stop_if_asked()
 
 
+@contextmanager
+def outside_steps() -> Iterator[None]:
+    """Let signals stop at once what is done here, though a caller lets them wait.
+
+    Raises:
+        KeyboardInterrupt: If one has waited.
+    """
+    before, _Asked.within_steps = _Asked.within_steps, 0
+    try:
+        stop_if_asked()
+        yield
+    finally:
+        _Asked.within_steps = before
+
+
 def _on_signal(number: int, _frame: FrameType | None) -> None:
     first = _Asked.by is None
     _Asked.by = number

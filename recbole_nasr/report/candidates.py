@@ -38,9 +38,10 @@ def _cells(one: Trained, found: Verification) -> tuple[str, ...]:
 def candidates_verdict(found: Verification, search: SearchResult | None) -> list[str]:
     """Return the outcome of the trainings, in sentences."""
     winner, metric = found.winner, found.metric
+    n, epochs = len(found.trained), found.epochs
     lines = [
-        f"{len(found.trained)} networks were trained for {found.epochs:,} epochs in {duration(found.seconds)}; taken "
-        f"was {_name(winner)}, {metric} {winner.score:.4f} on the validation cases."
+        f"{n} network{' was' if n == 1 else 's were'} trained for {epochs:,} epoch{'' if epochs == 1 else 's'} in "
+        f"{duration(found.seconds)}; taken was {_name(winner)}, {metric} {winner.score:.4f} on the validation cases."
     ]
     pure = [one for one in found.ranking if HAND_MADE in one.candidate.origins]
     if pure:

@@ -16,6 +16,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import Trial
 
 from recbole_nasr.errors import NASRError, StoppedError
+from recbole_nasr.keeping.stopping import outside_steps, within_steps
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.queue import TrialQueue
 from recbole_nasr.studies.storage import study_lock
@@ -105,7 +106,7 @@ class Engine:
                 retry = False
                 if not self.queue.anything_left():
                     return
-                with warnings.catch_warnings():
+                with warnings.catch_warnings(), within_steps():  # of Optuna, which must not be left half done
                     warnings.simplefilter("ignore", ExperimentalWarning)
                     self.queue.study.optimize(self._objective, n_trials=1, catch=(Exception,))
             finally:
@@ -138,7 +139,8 @@ class Engine:
         """Return what the run leaves; where it leaves nothing, store why."""
         follower = Following(trial, prunes=self.queue.draws)
         try:
-            return self.run_cell(cell, self.queue.needed_architecture(cell), follower)
+            with outside_steps():
+                return self.run_cell(cell, self.queue.needed_architecture(cell), follower)
         except StoppedError as error:
             trial.set_user_attr("stopped", str(error))
             raise optuna.TrialPruned(str(error)) from error

@@ -69,7 +69,8 @@ class TrialQueue:
         """Return the name and the reason of every run that has failed, is not tried again, and has no result."""
         trials = self.study.get_trials(deepcopy=False)
         done = {cell_of(trial) for trial in trials if trial.state in _DONE}
-        return [(cell, reason) for cell, reason in self._given_up(trials).items() if cell not in done]
+        given_up = self._given_up(trials).items()
+        return [(cell or "a point that cannot be drawn", reason) for cell, reason in given_up if cell not in done]
 
     def unfinished(self) -> int:
         """Return how many runs wait, run elsewhere, or have not been queued or drawn yet."""
@@ -156,10 +157,15 @@ class TrialQueue:
         """Return the run of a ``trial`` that was just taken, and set its parameters in Optuna.
 
         Raises:
-            Exception: If the trial is not to be run: another has this run, or it is none of these runs.
+            Exception: If the trial is not to be run: another has this run, it is none of these runs, or its point
+                cannot be drawn.
         """
         if self.draw is not None:
-            cell = self.draw(trial)
+            try:
+                cell = self.draw(trial)
+            except Exception as error:  # without a reason it would count as killed, and be drawn again for ever
+                trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+                raise
             trial.set_user_attr("cell", cell.key)
             return cell
         key = trial.user_attrs.get("cell", "")

@@ -20,6 +20,7 @@ from recbole_nasr.results import RunResult
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.ranges import checked_range
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import trial_sampler
@@ -159,7 +160,7 @@ class Draw:
         if isinstance(values, list):
             return trial.suggest_categorical(key, values)
         suggest = trial.suggest_int if all(isinstance(values[end], int) for end in ("low", "high")) else None
-        return (suggest or trial.suggest_float)(key, values["low"], values["high"], log=values.get("log", False))
+        return (suggest or trial.suggest_float)(key, values["low"], values["high"], log=values["log"])
 
 
 def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]:
@@ -175,14 +176,10 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
     definition = asked.definition
     (run,) = definition.runs
     known = run_checks.check_run(run.model, asked.request.dataset, settings, set())
-    for key, values in definition.space.items():
+    for key in definition.space:
         if asked.own_space and key not in known:
             msg = f"`--space` has {key!r}, which is not a key of {run.model}.{did_you_mean(key, known)}"
             raise ConfigError(msg)
-        if not (isinstance(values, list) and values) and not (
-            isinstance(values, dict) and {"low", "high"} <= {*values}
-        ):
-            msg = f"`--space` has a list of values or {{'low': …, 'high': …}} for each key, but {key!r} has {values!r}."
-            raise ConfigError(msg)
     free = known.keys() - asked.request.settings.keys()
-    return {key: values for key, values in definition.space.items() if key in free}
+    ranges = {key: checked_range(key, values, known.get(key)) for key, values in definition.space.items()}
+    return {key: values for key, values in ranges.items() if key in free}

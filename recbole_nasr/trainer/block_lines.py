@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from recbole_nasr.progress import duration
 from recbole_nasr.search import BlockRanking
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -30,17 +31,14 @@ class BlockLines:
         seconds, self._time = now - self._time, now
         left = seconds * (self._n_blocks - index - 1)
         _LOG.info(
-            "Block %d: %s, score %.5f, gap to the second %.1e ± %.1e, %d of %d paths tied%s%s%s",
+            "Block %d: %s, score %.5f, %s%s%s%s",
             index + 1,
             ",".join(ranking.paths[ranking.selected]),
             ranking.scores[ranking.selected],
-            ranking.gap,
-            ranking.gap_standard_error,
-            len(ranking.ties),
-            len(ranking.paths),
-            f" (a sample of {ranking.n_space_paths})" if ranking.sampled else "",
+            _lead(ranking),
+            f" (a sample of {ranking.n_space_paths:,})" if ranking.sampled else "",
             ", collapsed" if ranking.collapsed else "",
-            f"; about {left:.0f} s of search left" if left >= 1 else "",
+            f"; about {duration(left, 0)} of search left" if left >= 1 else "",
         )
         if ranking.collapsed:
             _LOG.warning(
@@ -51,3 +49,13 @@ class BlockLines:
                 ranking.hidden_size,
             )
         self._then(index, ranking)
+
+
+def _lead(ranking: BlockRanking) -> str:
+    """Return how far the best path is ahead of those that could be chosen too."""
+    within = " within the budget" if ranking.over_budget else ""
+    n_free = len(ranking.paths) - len(ranking.over_budget)
+    if n_free == 1:
+        return f"the only path{within}"
+    gap = f"gap to the second {ranking.gap:.1e} ± {ranking.gap_standard_error:.1e}"
+    return f"{gap}, {len(ranking.ties)} of {n_free} paths{within} tied"

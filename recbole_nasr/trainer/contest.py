@@ -131,7 +131,7 @@ class Contest:
         _LOG.info(
             "candidates: %d networks, %d of them trained to the end%s",
             n_kept + n_others,
-            n_kept,
+            n_kept if rungs else n_kept + n_others,
             f", the others compared after epochs {rungs}" if rungs and n_others else "",
         )
         try:
@@ -214,7 +214,10 @@ class Contest:
         planned = self.plan.planned_epochs(ended[0].epochs, n_kept=n_kept, n_others=n_others)
         seconds = planned * ended[0].seconds / ended[0].epochs
         _LOG.info(
-            "candidates: at %d epochs a training about %d in all, %s", ended[0].epochs, planned, duration(seconds)
+            "candidates: at %s a training about %d in all, %s",
+            f"{ended[0].epochs} epoch{'' if ended[0].epochs == 1 else 's'}",
+            planned,
+            duration(seconds),
         )
 
     def _time_is_up(self) -> bool:

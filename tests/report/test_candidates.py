@@ -87,6 +87,8 @@ def test_the_verdict_holds_the_winner_against_the_best_pure_network(found: Verif
     assert lines[0].startswith("4 networks were trained for 16 epochs in 1 min 30 s; taken was search, ndcg@20 0.2500")
     assert lines[1] == "It validates 25.0% better than the best pure network (tcn_d1_4), ndcg@20 0.2000."
     assert lines[2] == "Over budget and left out: pure skip."
+    alone = candidates_verdict(replace(found, trained=(replace(found.trained[0], epochs=1),)), search)
+    assert alone[0].startswith("1 network was trained for 1 epoch in 1 min 30 s; taken was ")
     worse = replace(found.trained[2], score=0.0)
     pure = replace(found, trained=(*found.trained[:2], worse))
     assert "nothing the search proposed validates better" in candidates_verdict(pure, search)[1]

@@ -12,9 +12,11 @@ from filelock import Timeout
 from optuna.trial import TrialState
 
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.keeping.stopping import Terminated, signals_stop
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.queue import KILLED_OFTEN, TrialQueue
+from recbole_nasr.studies.ranges import checked_range
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.running import Draw
@@ -265,6 +267,46 @@ def test_what_is_left_of_tuning_are_the_trials_that_have_no_result_yet(ask: Call
     assert one.queue.unfinished() == 2
     one.run()
     assert one.queue.unfinished() == 0
+
+
+def test_a_signal_that_comes_while_a_result_is_stored_waits_for_it(
+    engine: Build, cells: list[Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = engine(Worker(), of=cells[:2])
+    storage = one.queue.study._storage
+    store = storage.set_trial_state_values
+
+    def stored(trial_id: int, state: TrialState, values: Any = None) -> bool:
+        if state == TrialState.COMPLETE:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return bool(store(trial_id, state, values))
+
+    monkeypatch.setattr(storage, "set_trial_state_values", stored)
+    with signals_stop(), pytest.raises(Terminated):
+        one.run()
+    assert [trial.state for trial in one.queue.study.trials][:1] == [TrialState.COMPLETE]
+    assert one.queue.unfinished() == 1
+
+
+def test_points_that_cannot_be_drawn_fail_with_their_reason_and_end_the_study(
+    ask: Callable[..., StudyRequest],
+) -> None:
+    asked = ask("tune", "--space={'n_layers': {'low': 4, 'high': 2}}", "--storage=tune.log", "--n_trials=2")
+    draw = Draw(asked, {}, {"n_layers": {"low": 4, "high": 2, "log": False}})
+    worker = Worker()
+    one = Engine(TrialQueue(asked, open_study(asked), [], draw), worker)
+    one.run()
+    assert worker.ran == []
+    assert one.queue.unfinished() == 0
+    ((name, reason),) = one.queue.failures()
+    assert name == "a point that cannot be drawn"
+    assert reason.startswith("ValueError")
+
+
+def test_a_range_of_a_fraction_has_more_than_its_whole_numbers() -> None:
+    assert checked_range("weight_decay", {"low": 0, "high": 1}, current=0.0) == {"low": 0.0, "high": 1.0, "log": False}
+    assert isinstance(checked_range("weight_decay", {"low": 0, "high": 1}, current=0.0)["low"], float)
+    assert isinstance(checked_range("n_layers", {"low": 1, "high": 4}, current=16)["low"], int)
 
 
 def test_a_tuned_point_depends_on_the_number_of_its_trial_alone(ask: Callable[..., StudyRequest]) -> None:

@@ -274,6 +274,14 @@ def test_the_cost_is_said_before_the_first_training_and_again_when_one_has_ended
     assert (found.planned_epochs, found.epoch_seconds) == (15, 1.5)
 
 
+def test_where_no_comparison_comes_before_the_last_epoch_all_are_said_to_be_trained_to_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        compete("dabc", kept="d", plan={"first_epochs": 4})
+    assert caplog.records[0].getMessage() == "candidates: 4 networks, 4 of them trained to the end"
+
+
 def test_a_loss_that_is_not_finite_ends_one_candidate_alone(
     assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
