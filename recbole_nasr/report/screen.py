@@ -58,7 +58,8 @@ def last_screen(
     first = results[0]
     intervals = [metric_intervals(result) for result in results]
     below = f"; below each metric its {CONFIDENCE:.0%} interval over the test cases" if any(intervals) else ""
-    parts = [f"Test results on {first.dataset}, {ranking_text(first.ranked_among)}{below}"]
+    among = ranking_text(first.ranked_among, masks_history=first.masks_history)
+    parts = [f"Test results on {first.dataset}, {among}{below}"]
     parts.append(text_table(results, intervals))
     if len(results) > 1 and (found := differences(results)):
         parts.append(differences_text(found, first.name))
@@ -111,7 +112,7 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, qui
             )
     else:
         commands["search a network for these data, with the default settings"] = f"{run} --model=NASRSearch {data}"
-    if not set(names) - set(MODELS):
+    if not set(names) - set(MODELS) and not any(result.masks_history for result in results):  # as RecBole's cannot
         ours = retrain_words(found or results[0])
         commands["compare it with models of RecBole"] = f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}"
     operations = [word for word in kept if word.startswith("--ops_module=")]

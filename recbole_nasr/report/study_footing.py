@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from recbole_nasr.search.costs import COSTS
 from recbole_nasr.studies.tables import Row
 
 _RECIPE = (
     "train_scheme", "loss_type", "learner", "learning_rate", "train_batch_size", "epochs", "stopping_step",
-    "hidden_size", "embedding_size", "MAX_ITEM_LIST_LENGTH", "split_by", "mask_history", "valid_metric",
+    "hidden_size", "embedding_size", "tie_embeddings", "MAX_ITEM_LIST_LENGTH", "split_by", "mask_history",
+    "valid_metric", *(f"max_{name}" for name in COSTS),
 )  # fmt: skip
 """Keys that a reader needs to judge whether rows are comparable."""
 

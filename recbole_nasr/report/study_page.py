@@ -117,7 +117,9 @@ def ranked_among(rows: Sequence[Row]) -> str:
     given = [run.record.settings.get("eval_args") for row in rows for run in row.runs]
     modes = [args.get("mode") for args in given if isinstance(args, dict)]  # a record may be a stranger's
     sampled = {str(mode.get("test", "full")) for mode in modes if isinstance(mode, dict)} - {"full"}
-    return " or ".join(map(ranking_text, sorted(sampled))) or "ranking all items"
+    masked = {run.record.settings.get("mask_history") for row in rows for run in row.runs}
+    full = "ranking all items" + (" but those of the history" if True in masked else "")
+    return " or ".join(map(ranking_text, sorted(sampled))) or full
 
 
 def _explanation(rows: Sequence[Row], *, bold: bool) -> str:

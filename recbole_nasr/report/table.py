@@ -13,8 +13,12 @@ Interval = tuple[float, float]
 _FACTS = ("epochs", "best epoch", "seconds", "parameters")
 
 
-def ranking_text(mode: str) -> str:
-    """Return what a target was ranked among, from the ``mode`` of RecBole's ``eval_args``.
+def ranking_text(mode: str, *, masks_history: bool = False) -> str:
+    """Return what a target was ranked among.
+
+    Args:
+        mode: That of RecBole's ``eval_args``.
+        masks_history: Whether a full ranking leaves the items of the history out.
 
     Example:
         >>> ranking_text("full"), ranking_text("uni100")
@@ -22,7 +26,8 @@ def ranking_text(mode: str) -> str:
     """
     how = {"uni": "drawn uniformly", "pop": "drawn by popularity"}.get(mode[:3])
     if how is None:
-        return "full ranking over all items" if mode == "full" else f"ranking of mode {mode}"
+        but = " but those of the history" if masks_history else ""
+        return f"full ranking over all items{but}" if mode == "full" else f"ranking of mode {mode}"
     return f"each target ranked among {mode[3:]} items {how}, not among all"
 
 

@@ -87,7 +87,7 @@ def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> l
     found = float(np.mean([record.test[metric] for record in searched]))
     short = "" if affordable <= len(random) else f"; only {len(random)} were trained, so this understates random search"
     return [
-        f"- search (training of the supernet and selection): {search:.1f} s, mean of {len(searched)}",
+        f"- choosing a network (a supernet, trainings of candidates, or both): {search:.1f} s, mean of {len(searched)}",
         f"- training the network it found: {training:.1f} s",
         f"- training one random network: {each:.1f} s, mean of {len(random)}",
         f"- search and training together cost as much as {affordable} random network{'s' * (affordable > 1)}{short}",

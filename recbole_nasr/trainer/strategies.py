@@ -165,7 +165,7 @@ class Predicted(BesidePure):
         n_pure = len(self._pure())
         self.plan.check_predictions(n_pure)
         _LOG.info(
-            "candidates: %d pure networks, %d random ones, the others predicted by those before",
+            "candidates: %d pure, %d random, the others predicted by those before",
             n_pure,
             self.plan.verify_random,
         )

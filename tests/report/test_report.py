@@ -208,6 +208,16 @@ def test_the_last_screen_has_table_architecture_folder_and_next_commands(
         assert part in screen
 
 
+def test_where_the_history_is_masked_the_screen_says_so_and_offers_no_comparison_that_would_be_refused(
+    make_result: Make,
+) -> None:
+    masked, kept = (make_result("NASR", masks_history=masks) for masks in (True, False))
+    assert "full ranking over all items but those of the history" in last_screen([masked])
+    assert "full ranking over all items\n" in last_screen([kept])
+    assert "compare it with models of RecBole" in next_commands([kept])
+    assert "compare it with models of RecBole" not in next_commands([masked])
+
+
 def test_the_next_commands_find_the_same_data(make_result: Make) -> None:
     commands = next_commands([make_result("SASRec")], ["--data_path=my data"])
     command = commands["search a network for these data, with the default settings"]

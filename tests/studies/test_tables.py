@@ -206,6 +206,9 @@ def test_a_page_says_what_the_targets_were_ranked_among() -> None:
         return Row("A", "ml", (FinishedRun("A", "ml", {}, record),))
 
     assert ranked_among([row("full")]) == "ranking all items"
+    masked = row("full")
+    masked.runs[0].record.settings["mask_history"] = True
+    assert ranked_among([masked]) == "ranking all items but those of the history"
     assert (
         ranked_among([row("full"), row("pop9")])
         == "each target ranked among 9 items drawn by popularity, not among all"
@@ -233,3 +236,15 @@ def test_settings_that_differ_are_told_of_a_data_set_or_of_single_rows() -> None
     assert "- `MAX_ITEM_LIST_LENGTH`: 30; 50 (all on lastfm)" in footing(two)
     both = [*one, *two[2:], row("D", "ml", **short)]
     assert "- `MAX_ITEM_LIST_LENGTH`: 30; 50 (C on ml, all on lastfm)" in footing(both)
+
+
+def test_a_budget_and_the_rows_that_it_is_not_for_are_told() -> None:
+    def row(name: str, **settings: object) -> Row:
+        cell = Cell(name, "NASR", "ml", {}, seed=1)
+        return Row(name, "ml", (FinishedRun(name, "ml", {}, record_of(cell, settings=settings)),))
+
+    searched, more = (row(name, max_flops=9, tie_embeddings=True) for name in ("Search", "Predictor"))
+    text = footing([searched, more, row("Random", tie_embeddings=True)])
+    assert "- `max_flops`: 9; not a key (Random)" in text
+    assert "`tie_embeddings=True`" in text
+    assert "max_flops" not in footing([row("Search", max_flops=None)])
