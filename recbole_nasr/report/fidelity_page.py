@@ -13,7 +13,7 @@ from recbole_nasr.machine import environment
 from recbole_nasr.report.fidelity_networks import PART_NAMES, networks_section, number_text
 from recbole_nasr.report.study_page import SMOKE_RUN, still_open
 from recbole_nasr.studies.fidelity_predictions import N_DRAWS
-from recbole_nasr.studies.fidelity_signals import CEILING, PARTS, SEARCH, SHORT, TRIVIAL
+from recbole_nasr.studies.fidelity_signals import CEILING, PARTS, SEARCH, SHORT, TRIVIAL, search_signals
 from recbole_nasr.studies.fidelity_statistics import TOP, Measure
 from recbole_nasr.studies.fidelity_tables import Fidelity, FidelityTable
 from recbole_nasr.studies.request import StudyRequest
@@ -96,8 +96,9 @@ def verdict(table: FidelityTable) -> str:
     found = [one for one in table.fidelity(table.metrics[0]) if one.part == "valid"]
     search = [one for one in found if one.signal.kind == SEARCH and not math.isnan(one.measures["tau"].value)]
     rules = [one for one in found if one.signal.kind == TRIVIAL and not math.isnan(one.measures["tau"].value)]
+    flat = _flat(table)
     if not search:
-        return "No search signal has scored these networks yet."
+        return flat or "No search signal has scored these networks yet."
     best = max(search, key=lambda one: one.measures["tau"].value)
     lines = [f"By validation, {best.signal.name} ranks the networks best of the search signals: τ {_text(best)}."]
     if rules:
@@ -117,7 +118,14 @@ def verdict(table: FidelityTable) -> str:
             f"**Two trainings of the same networks do not agree on their order (τ {_text(ceiling)}): here these "
             "networks cannot be told apart, and what is said of a signal above says little about it.**"
         )
-    return " ".join(lines)
+    return " ".join([*lines, *([flat] if flat else [])])
+
+
+def _flat(table: FidelityTable) -> str:
+    """Return which search signals scored all networks alike, so that they order none; empty if none did."""
+    signals = search_signals(table.networks, table.search)
+    names = [one.name for one in signals if one.scores and not any(np.ptp(own) > 0 for own in one.scores.values())]
+    return f"Not in the tables, as all networks have the same score: {', '.join(names)}." if names else ""
 
 
 def _text(one: Fidelity) -> str:

@@ -137,6 +137,8 @@ def test_the_verdict_names_what_is_better_than_the_rules_and_whether_trainings_a
 def test_a_constant_signal_is_no_signal(table: FidelityTable) -> None:
     table.search["flat"] = [scored(1, 1.0, 1.0, 1.0)]
     assert "flat" not in [one.name for one in table.signals()]
+    assert verdict(table).endswith("Not in the tables, as all networks have the same score: flat.")
+    assert verdict(replace(table, search={"flat": table.search["flat"]}, _found={})).startswith("Not in the tables")
 
 
 def test_a_record_of_a_signal_serves_any_networks_it_has_scored(tmp_path: Path) -> None:
