@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +17,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import Trial
 
-from recbole_nasr.errors import NASRError, StoppedError
+from recbole_nasr.errors import NASRError, NumericalError, StoppedError, is_finite
 from recbole_nasr.keeping.stopping import outside_steps, within_steps
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.queue import TrialQueue
@@ -128,12 +130,10 @@ class Engine:
         finally:
             self._lock.release(force=True)
         _LOG.info("trial %d: %s", trial.number, cell.key)
-        record, reused = self._carried_out(trial, cell)
-        for name in ("key", "seed", "model", "dataset", "architecture", "run"):
-            trial.set_user_attr(name, getattr(record, name))
-        trial.set_user_attr("row", cell.label)
-        trial.set_user_attr("reused", reused)
-        return record.objective
+        with _reason_kept(trial):
+            record, reused = self._carried_out(trial, cell)
+            _store(trial, cell, record, reused=reused)
+            return _score(record)
 
     def _carried_out(self, trial: Trial, cell: Cell) -> tuple[Record, bool]:
         """Return what the run leaves; where it leaves nothing, store why."""
@@ -144,11 +144,40 @@ class Engine:
         except StoppedError as error:
             trial.set_user_attr("stopped", str(error))
             raise optuna.TrialPruned(str(error)) from error
-        except Exception as error:
-            reason = str(error) if isinstance(error, NASRError) else f"{type(error).__name__}: {error}"
-            trial.set_user_attr("error", reason)
-            _LOG.info("trial %d failed: %s", trial.number, " ".join(reason.split()))
-            raise
         except KeyboardInterrupt:
             trial.set_user_attr("interrupted", value=True)
             raise
+
+
+@contextmanager
+def _reason_kept(trial: Trial) -> Iterator[None]:
+    """Store with ``trial`` why it fails: without a reason it would count as killed."""
+    try:
+        yield
+    except optuna.TrialPruned:
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, NASRError) else f"{type(error).__name__}: {error}"
+        trial.set_user_attr("error", reason)
+        _LOG.info("trial %d failed: %s", trial.number, " ".join(reason.split()))
+        raise
+
+
+def _store(trial: Trial, cell: Cell, record: Record, *, reused: bool) -> None:
+    for name in ("key", "seed", "model", "dataset", "architecture", "run"):
+        trial.set_user_attr(name, getattr(record, name))
+    trial.set_user_attr("row", cell.label)
+    trial.set_user_attr("reused", reused)
+
+
+def _score(record: Record) -> float:
+    """Return what the run is compared by; of a trial without a number Optuna keeps no reason.
+
+    Raises:
+        NumericalError: If it is not finite.
+    """
+    score = record.objective
+    if not is_finite(score):
+        msg = f"The validation score of a run must be finite, but is {score}; see its run folder {record.run}."
+        raise NumericalError(msg)
+    return score

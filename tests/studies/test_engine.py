@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -65,6 +66,30 @@ def test_a_failed_run_keeps_its_reason_and_is_tried_again_only_when_asked(engine
     patient.run()
     assert worker.ran == [cell.key for cell in cells if cell.label == "Random"]
     assert patient.queue.failures() == []
+
+
+@pytest.mark.parametrize(
+    ("valid", "why"),
+    [
+        ({}, "KeyError: 'ndcg@2'"),
+        ({"ndcg@2": math.nan}, "The validation score of a run must be finite, but is nan; see its run folder runs/r."),
+        ({"ndcg@2": None}, "The validation score of a run must be finite, but is None; see its run folder runs/r."),
+    ],
+    ids=["missing", "not a number", "not a number, in a file"],
+)
+def test_a_run_whose_result_cannot_be_stored_keeps_the_reason_and_is_not_tried_again(
+    valid: dict[str, Any], why: str, engine: Build, cells: list[Cell]
+) -> None:
+    def made(cell: Cell, *_: object) -> tuple[ResultRecord, bool]:
+        return record_of(cell, valid=valid, run="runs/r"), False
+
+    one = engine(made, of=cells[:1])
+    one.run()
+    assert one.queue.failures() == [(cells[0].key, why)]
+    assert one.queue.unfinished() == 0
+    worker = Worker()
+    engine(worker, of=cells[:1]).run()
+    assert worker.ran == []
 
 
 def _train(asked: StudyRequest, cells: list[Cell], worker: Any) -> None:
