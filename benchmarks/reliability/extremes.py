@@ -83,6 +83,23 @@ TINY: dict[str, Any] = {
     "topk": [1, 5],
 }
 
+_NO_SUPERNET = {name: value for name, value in TINY.items() if not name.startswith("search_")}
+
+READ_BY: dict[str, dict[str, Any]] = {
+    key: line
+    for keys, line in (
+        ("search_time search_networks", {**_NO_SUPERNET, "search_strategy": "random"}),
+        ("halving_epochs halving_factor", {**_NO_SUPERNET, "search_strategy": "halving"}),
+        ("search_verify_ties search_verify_random", {**TINY, "search_verify": 1}),
+        ("evolution_networks evolution_population evolution_tournament", {**TINY, "search_preset": "evolution"}),
+        ("augmentation_ratio search_target_momentum search_view_pairs", {**TINY, "search_preset": "paper"}),
+        ("search_report_view_pairs search_report_sequences", {**TINY, "search_preset": "paper"}),
+        ("search_sweeps", {**TINY, "search_scope": "whole"}),
+    )
+    for key in keys.split()
+}
+"""Keys that `TINY` does not read, and what reads them; a key without effect is refused, whatever its value."""
+
 
 def numeric_keys() -> list[str]:
     """Return the name of every key in our YAML files that may be a number, or a list or table of numbers."""
@@ -109,14 +126,7 @@ def write_data(folder: Path) -> None:
 
 def line_of(key: str, value: Any) -> dict[str, Any]:
     """Return the command line that gives ``key`` its ``value``, and else asks for the least."""
-    line = {**TINY, key: value}
-    if key == "search_time":
-        line["search_strategy"] = "random"
-    if key.startswith("halving"):
-        line["search_strategy"] = "halving"
-    if key.startswith("evolution"):
-        line["search_preset"] = "evolution"
-    return line
+    return {**READ_BY.get(key, TINY), key: value}
 
 
 @contextlib.contextmanager
@@ -130,7 +140,7 @@ def checked_values() -> Iterator[Callable[[str, Any], str]]:
 
         def refused(key: str, value: Any) -> str:
             line = line_of(key, 0)
-            kind = tuple(str(line.get(name)) for name in ("search_strategy", "search_preset"))
+            kind = str(READ_BY.get(key, TINY))
             if kind not in configurations:
                 del line[key]
                 (run,) = preflight.plan(build_request(line))

@@ -26,7 +26,9 @@ from benchmarks.reliability.extremes import (
     write_data,
 )
 from recbole_nasr.configuration_page import FILES
-from recbole_nasr.resources import available
+from recbole_nasr.model.settings import search_settings, strategy_settings
+from recbole_nasr.model.strategy_keys import unread_keys
+from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.trainer.retraining import NASRTrainer
@@ -48,6 +50,17 @@ def test_the_numeric_keys_are_found_in_the_files_of_every_group() -> None:
     assert {"hidden_size", "topk", "clip_grad_norm", "search_n_paths", "max_latency_ms", "time_quantiles"} <= names
     assert {"window_length", "max_end_gap", "evolution_population", "layers_per_block", "search_time"} <= names
     assert not {"learner", "metrics", "mask_history", "search_preset", "load_col"} & names
+
+
+def test_every_numeric_key_is_tried_in_a_search_that_reads_it_and_all_else_on_its_line() -> None:
+    defaults = {**load_yaml("properties/model", "NASR"), **load_yaml("properties/model", "NASRSearch")}
+    for key in numeric_keys():
+        line = line_of(key, defaults.get(key, 8))
+        preset = load_yaml("properties/search", line.get("search_preset", defaults["search_preset"]))
+        # A budget, so that nothing depends on the space.
+        config = {"train_batch_size": 8, **defaults, **preset, **line, "max_flops": 1.0}
+        unread = unread_keys(strategy_settings(config), search_settings(config))
+        assert not unread.keys() & line.keys(), key
 
 
 def test_every_extreme_value_of_every_numeric_key_is_refused_in_one_line_or_can_be_run() -> None:

@@ -116,6 +116,41 @@ def test_only_a_single_quick_search_is_set_beside_others() -> None:
     assert [run.name for run in preflight.plan(build_request(line))] == ["NASRSearch"]
 
 
+def plan(*words: str, models: str = "NASRSearch") -> list[preflight.PlannedRun]:
+    line = parse_line([f"--model={models}", "--dataset=toy", "--data_path=data", "--eval_step=1", *words])
+    return preflight.plan(build_request(line))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--search_networks=20"], "`search_networks` has an effect only with `search_strategy` random, halving or"),
+        (["--search_objective=next_item", "--search_preset=random"], "in force are `search_strategy: random`"),
+        (["--search_preset=predictor", "--search_time=9", "--search_networks=3"], "without `search_time`"),
+        (["--halving_epochs=2"], "`search_verify` of at least 1, or `search_strategy: halving`, but .*leave it out"),
+        (["--halving_epochs=2", "--search_preset=random"], "`halving_epochs` has an effect only with"),
+        (["--search_verify_random=1"], "or `search_strategy: predictor`"),
+        (["--NASRSearch.search_sweeps=1"], "`search_strategy: nasr` with `search_scope: whole`"),
+        (["--search_report_sequences=64"], "with `search_objective: contrastive`"),  # be it the default
+    ],
+)
+@pytest.mark.parametrize("models", ["NASRSearch", "SASRec,NASRSearch"])
+def test_a_key_of_the_command_line_that_the_search_does_not_read_is_refused(
+    words: list[str], message: str, models: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        plan(*words, models=models)
+
+
+def test_a_key_that_the_search_reads_is_taken_and_a_file_may_have_any(tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text("search_networks: 20\nsearch_beam: 2\nhalving_epochs: 2\n")
+    (search,) = plan("--config_files=all.yaml", "--search_preset=halving", "--search_space=extended")
+    assert (search.settings["search_networks"], search.settings["search_beam"]) == (20, 2)
+    plan("--search_networks=20", "--halving_factor=3", "--search_preset=halving")
+    plan("--search_verify=1", "--search_verify_random=0", "--search_sweeps=1", "--search_preset=next_item_whole")
+    plan("--search_verify_random=0", "--search_preset=predictor")
+
+
 def test_an_architecture_reaches_nasr_alone() -> None:
     settings = check("--architecture=nextitnet-1", models="NASR,NASRSearch,SASRec")
     assert settings["NASR"]["architecture"] == "nextitnet-1"

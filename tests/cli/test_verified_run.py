@@ -56,7 +56,8 @@ def test_a_verified_search_end_to_end(toy: Path, capsys: pytest.CaptureFixture[s
     assert dict(result["test_result"]) == metrics["test"]
 
     # Random search for as long as that took, named by its folder.
-    again = [*line[:-3], "--search_preset=random", f"--search_time={folder}", "--run_name=random"]
+    again = [word for word in line if not word.startswith(("--search_", "--halving_"))]
+    again += ["--search_preset=random", f"--search_time={folder}", "--run_name=random"]
     assert cli.main(["--model=NASRSearch", "--dataset=toy", "--device=cpu", *again]) == cli.OK
     (other,) = Path("runs/toy").glob("*random")
     assert {row["origin"] for row in csv.DictReader((other / "candidates.csv").open())} == {"random"}
