@@ -20,7 +20,7 @@ TRAINING = "search: train the supernet"
 """The training of all layers at once, on the screen."""
 
 START_NETWORKS = 32
-"""Random networks, the best of which is where the choice starts."""
+"""Random networks, the best of which is where the choice starts; draws that repeat within a budget count once."""
 
 
 class WholeSearch:
