@@ -42,7 +42,7 @@ def hold_out(sequences: SearchSequences, ratio: float, seed: int) -> tuple[Searc
         Training and held-out sequences, each at least two.
 
     Raises:
-        DataError: If there are too few groups to leave two sequences on either side.
+        DataError: If too few groups, or too large a ratio, do not leave two sequences on either side.
     """
     groups, member = torch.unique(sequences.group.cpu(), return_inverse=True)
     order = torch.randperm(len(groups), generator=generator(seed, "search/holdout"))
@@ -53,9 +53,11 @@ def hold_out(sequences: SearchSequences, ratio: float, seed: int) -> tuple[Searc
     held[order[:n_groups]] = True
     held_rows = held[member]
     if int(held_rows.sum()) < 2 or int((~held_rows).sum()) < 2:
+        fewest = int((sizes.cumsum(0) < 2).sum()) + 1  # groups that must be held out at any ratio
+        advice = "lower it" if len(member) - int(sizes[:fewest].sum()) >= 2 else "use more data"
         msg = (
             f"A search needs at least two sequences to train on and two of other persons to rank with, but there are "
-            f"{len(member)} of {len(groups)} persons at search_holdout_ratio={ratio}; use more data."
+            f"{len(member)} of {len(groups)} persons at search_holdout_ratio={ratio}; {advice}."
         )
         raise DataError(msg)
     device = sequences.item_seq.device

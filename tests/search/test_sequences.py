@@ -46,5 +46,12 @@ def test_who_is_held_out_depends_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize("groups", [[1] * 9, [1, 2, 3], [1]])
 def test_too_few_persons_are_an_error(groups: list[int]) -> None:
-    with pytest.raises(DataError, match="two sequences to train on and two of other persons"):
+    with pytest.raises(DataError, match=r"two sequences to train on and two of other persons.*; use more data\.$"):
         hold_out(sequences_of(groups), 0.05, 0)
+
+
+def test_a_share_held_out_that_leaves_nothing_to_train_on_is_to_be_lowered() -> None:
+    with pytest.raises(DataError, match=r"there are 100 of 100 persons at .*=0\.9999; lower it\.$"):
+        hold_out(sequences_of(list(range(100))), 0.9999, 0)
+    with pytest.raises(DataError, match=r"; lower it\.$"):
+        hold_out(sequences_of([1, 2, 3, 4]), 0.8, 0)
