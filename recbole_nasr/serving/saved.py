@@ -55,6 +55,8 @@ class SavedRun:
         for key in ("test", "valid", "data"):
             if key in metrics:
                 metrics[key] = _numbers(metrics[key])
+        if not isinstance(metrics.get("mask_history", False), bool):
+            del metrics["mask_history"]
         return cls(folder, folder / CHECKPOINT, facts, metrics)
 
 

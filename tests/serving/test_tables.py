@@ -105,6 +105,19 @@ def test_runs_that_cannot_be_compared_are_refused(
         comparison_text([str(run) for run in runs])
 
 
+@pytest.mark.parametrize("damaged", [[False], {}, "no"], ids=["list", "table", "text"])
+def test_a_damaged_word_on_the_history_is_one_line(
+    damaged: Any, write_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [write_run("a", [1, 2]), write_run("b", [1, 2], mask_history=damaged)]
+    assert main(["--compare", *map(str, runs)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith(
+        "error: Runs are compared under the same ranking, but their mask_history differs: [False, None]"
+    )
+    assert "\n" not in said
+
+
 def test_a_run_without_ranks_is_refused(write_run: Callable[..., Path]) -> None:
     runs = [write_run("a", [1]), write_run("b", [1])]
     (runs[1] / "ranks.csv.gz").unlink()
