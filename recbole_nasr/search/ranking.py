@@ -120,9 +120,9 @@ class _Run:
 
     def _of_share(self, modules: Sequence[nn.Sequential], prefix: Prefix, paths: Sequence[Path]) -> Iterator[Tensor]:
         own = distributed.share(paths)
-        if own:
-            yield from self._heads(modules, self._pooled(prefix, own))
+        # At once: who takes one of these for each of its own paths does not come to an end of them.
         self.progress.advance((len(paths) - len(own)) * self.view[0].size(0))
+        return self._heads(modules, self._pooled(prefix, own)) if own else iter(())
 
 
 def _masked_means(outputs: Tensor, lengths: Tensor) -> Tensor:

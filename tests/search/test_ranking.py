@@ -228,16 +228,23 @@ def test_with_closed_gates_256_paths_have_two_scores_by_whether_all_are_convolut
     assert abs(scores[convolutions].mean() - scores[~convolutions].mean()) > 1e-4
 
 
-def test_progress_counts_every_path_and_sequence_of_both_views(make_net: MakeNet, views: tuple[View, View]) -> None:
+@pytest.mark.parametrize("n_own", [16, 5, 0], ids="{} of 16 paths are this process's".format)
+def test_progress_counts_every_path_and_sequence_of_both_views(
+    n_own: int, make_net: MakeNet, views: tuple[View, View], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.distributed.share", lambda values: values[:n_own])
+
     class Counting(Progress):
         total = 0
 
         def advance(self, n: int = 1, **info: object) -> None:
             self.total += n
 
-    progress = Counting()
-    rank_paths(make_net(), [()], views, ALL_16, batch_size=5, progress=progress)
-    assert progress.total == 2 * 16 * 13
+    for leave_one_out in (False, True):
+        progress = Counting()
+        common = {"batch_size": 5, "progress": progress, "leave_one_out": leave_one_out}
+        rank_paths(make_net(), [()], views, ALL_16, **common)
+        assert progress.total == (2 + leave_one_out) * 16 * 13
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])
