@@ -47,7 +47,7 @@ class EpochLines:
         done, self._epochs = epoch_index + 1 - self._epochs, epoch_index + 1
         left = seconds / max(done, 1) * (self._total - self._epochs)  # at most: training may stop before
         _LOG.info(
-            "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%.1f s%s)",
+            "epoch %*d/%d  %s %.4f  best %.4f at epoch %d  (%s%s)",
             len(str(self._total)),
             epoch_index + 1,
             self._total,
@@ -55,7 +55,7 @@ class EpochLines:
             score,
             self._trainer.best_valid_score,
             self.best_epoch,
-            seconds,
+            duration(seconds),
             f", at most {duration(left, 0)} left" if left >= 1 else "",
         )
         if self._then is not None:

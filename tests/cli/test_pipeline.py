@@ -169,6 +169,19 @@ def test_the_first_line_leaves_out_the_search_also_when_every_second_epoch_is_ev
     assert times_of(caplog) == ["40.0 s, at most 40 s left)", "40.0 s)"]
 
 
+def test_a_long_epoch_is_told_in_minutes_like_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock(monkeypatch)
+    trainer = clock.trainer(160.0)
+    lines = clock.lines(trainer)
+    with caplog.at_level("INFO", "recbole_nasr"):
+        for epoch in range(4):
+            trainer._train_epoch()
+            lines(epoch, 0.4)
+    assert times_of(caplog)[2:] == ["2 min 40 s, at most 2 min 40 s left)", "2 min 40 s)"]
+
+
 def test_the_first_line_after_an_interruption_has_the_time_worked_before_it_and_not_the_time_lost(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -190,7 +203,7 @@ def test_the_first_line_after_an_interruption_has_the_time_worked_before_it_and_
         again(2, 0.4)
         second._train_epoch()
         again(3, 0.4)
-    assert times_of(caplog) == ["60.0 s, at most 1 min 0 s left)", "17.0 s, at most 17 s left)", "12.0 s)"]
+    assert times_of(caplog) == ["1 min 0 s, at most 1 min 0 s left)", "17.0 s, at most 17 s left)", "12.0 s)"]
 
 
 def test_a_search_that_went_on_after_an_interruption_does_not_shorten_the_first_line(
