@@ -103,7 +103,8 @@ def _examine_devices(found: Findings) -> None:
     except Exception as error:  # whatever it is, the rest of the report is still of use
         found.problems.append(f"torch cannot be imported ({_line(error)}); run `pip install --force-reinstall torch`.")
         return
-    found.devices.append(f"cpu ({torch.get_num_threads()} threads)")
+    n_threads = torch.get_num_threads()
+    found.devices.append(f"cpu ({n_threads} thread{'s' * (n_threads != 1)})")
     for number in range(torch.cuda.device_count()):
         found.devices.append(f"cuda:{number} ({torch.cuda.get_device_name(number)})")
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES")

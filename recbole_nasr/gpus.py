@@ -32,7 +32,8 @@ def check_gpus(gpu_id: str, n_processes: int) -> None:
     present = min(named, torch.cuda.device_count())
     if n_processes > present:
         msg = (
-            f"Each process needs a GPU of its own, but there are {n_processes} processes and {present} GPUs "
-            f"(gpu_id={gpu_id}); start fewer, name more with gpu_id=0,1,…, or use CPUs with an empty gpu_id."
+            f"Each process needs a GPU of its own, but there are {n_processes} processes and {present} "
+            f"GPU{'s' * (present != 1)} (gpu_id={gpu_id}); start fewer, name more with gpu_id=0,1,…, or use CPUs with "
+            "an empty gpu_id."
         )
         raise ConfigError(msg)

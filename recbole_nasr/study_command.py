@@ -74,7 +74,8 @@ def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
 
 def _introduce(queue: TrialQueue) -> None:
     asked, n_cells = queue.asked, len(queue.cells)
-    what = f"{n_cells} runs" if n_cells else f"{asked.n_trials or asked.definition.n_trials} trials"
+    n, one = (n_cells, "run") if n_cells else (asked.n_trials or asked.definition.n_trials, "trial")
+    what = f"{n} {one}{'s' * (n != 1)}"
     show(f"{asked.definition.title} on {' and '.join(asked.datasets)}: {what}; in the paper: {asked.definition.paper}")
     done = len(queue.finished())
     show(f"storage {default_storage(asked)}" + (f"; {done} finished before" if done else ""))

@@ -100,7 +100,8 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
     found = rows[0].count(layout.separator) + 1
     if known and found != len(layout.columns):
         expected = layout.separator.join(layout.columns)
-        msg = f"{where}, line 1: expected {expected.expandtabs(2)!r}, found {found} columns; check the separator."
+        many = f"{found} column{'s' * (found != 1)}"
+        msg = f"{where}, line 1: expected {expected.expandtabs(2)!r}, found {many}; check the separator."
         raise DataError(msg)
     if layout.header:
         cells = next(csv.reader(rows, delimiter=layout.separator)) if layout.quoted else rows[0].split(layout.separator)

@@ -178,6 +178,7 @@ def _facts(report: DataReport) -> list[tuple[str, str]]:
     raw, cases, unreadable = report.raw, report.split["cases"], report.unreadable
     windows = report.options["sequence_unit"] == "window"
     unit = "histories are cut into windows, RecBole's user is a window" if windows else "a sequence is a whole history"
+    ties, repeats = report.persons_with_tied_end, report.duplicates
     facts = [
         (
             "raw",
@@ -190,12 +191,12 @@ def _facts(report: DataReport) -> list[tuple[str, str]]:
         (
             "ties",
             f"{report.tied_share:.1%} of the interactions have the time of the one before (kept in file order); "
-            f"{report.persons_with_tied_end:,} histories end in a tie",
+            f"{ties:,} {'history ends' if ties == 1 else 'histories end'} in a tie",
         ),
         (
             "repeats",
             f"{report.repeated_share:.1%} of the interactions are with an item the person had before; "
-            f"{report.duplicates:,} rows repeat user, item and time of another (kept)",
+            f"{repeats:,} {'row repeats' if repeats == 1 else 'rows repeat'} user, item and time of another (kept)",
         ),
         (
             "split",
@@ -204,7 +205,9 @@ def _facts(report: DataReport) -> list[tuple[str, str]]:
         ),
     ]
     if any(unreadable.values()):
-        facts.append(("unread", ", ".join(f"{count:,} rows {what}" for what, count in unreadable.items())))
+        facts.append(
+            ("unread", ", ".join(f"{count:,} row{'s' * (count != 1)} {what}" for what, count in unreadable.items()))
+        )
     if report.order_signal:
         facts.append(("order", _order_text(report.order_signal)))
     if windows and report.options["window_stride"] < report.length:

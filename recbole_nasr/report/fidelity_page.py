@@ -51,7 +51,8 @@ def fidelity_page(
     if asked.request.quick:
         parts.append(SMOKE_RUN)
     if len(table.networks) < 2:
-        parts.append(f"{len(table.networks)} networks have been trained with every seed; a ranking needs two.")
+        trained = "1 network has" if table.networks else "0 networks have"
+        parts.append(f"{trained} been trained with every seed; a ranking needs two.")
     else:
         parts += [_size(asked, table), verdict(table)]
         parts += [f"![{asked.definition.title}]({name})" for name in figures if name.endswith(".svg")]
@@ -64,22 +65,24 @@ def fidelity_page(
 
 
 def _size(asked: StudyRequest, table: FidelityTable) -> str:
-    n, search_seeds = len(table.networks), _search_seeds(table)
+    n, seeds, search_seeds = len(table.networks), len(table.seeds), _search_seeds(table)
     runs = [run for network in table.networks for run in network.runs.values()]
     whole = sum(run.epochs >= int(run.settings["epochs"]) for run in runs)
     text = (
-        f"{n} networks, each trained alone with {len(table.seeds)} seeds; every search signal from {search_seeds} "
-        f"seeds. Trainings took {_span([run.epochs for run in runs])} epochs and were best at epoch "
+        f"{n} networks, each trained alone with {seeds} seed{'s' * (seeds != 1)}; every search signal from "
+        f"{search_seeds} seed{'s' * (search_seeds != 1)}. Trainings took "
+        f"{_span([run.epochs for run in runs])} epochs and were best at epoch "
         f"{_span([run.best_epoch for run in runs])}"
     )
     text += f"; {whole} of {len(runs)} used up their epochs before they stopped improving." if whole else "."
-    if n < CLAIM_NETWORKS or search_seeds < CLAIM_SEEDS or len(table.seeds) < 2:
+    if n < CLAIM_NETWORKS or search_seeds < CLAIM_SEEDS or seeds < 2:
         text += (
             f" **This is a look: a claim needs {CLAIM_NETWORKS} networks with two seeds or more, and {CLAIM_SEEDS} "
             "search seeds.**"
         )
     if asked.n_architectures > n:
-        text += f" {asked.n_architectures - n} of the {asked.n_architectures} networks lack a training."
+        lacking = asked.n_architectures - n
+        text += f" {lacking} of the {asked.n_architectures} networks lack{'s' * (lacking == 1)} a training."
     return text
 
 
@@ -195,7 +198,8 @@ def _machine(table: FidelityTable, command: Sequence[str]) -> str:
     names = {run.device_name for run in runs} | {record.device_name for record in signals}
     devices = ", ".join(sorted(names)) or "none yet"
     packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
-    lines = [f"```\n{shlex.join(command)}\n```", f"- {len(runs)} trainings, {len(signals)} searches"]
+    made = f"{len(runs)} training{'s' * (len(runs) != 1)}, {len(signals)} search{'es' * (len(signals) != 1)}"
+    lines = [f"```\n{shlex.join(command)}\n```", f"- {made}"]
     if runs:
         lines[-1] += f"; a training took {np.mean([run.seconds['training'] for run in runs]):.0f} s on average"
     lines += [

@@ -136,9 +136,10 @@ def _run(result: RunResult, command: Sequence[str]) -> str:
     facts = environment()
     packages = ", ".join(f"{name} {version}" for name, version in facts["packages"].items())
     seconds = ", ".join(f"{stage} {value:.1f} s" for stage, value in result.seconds.items())
+    threads, cores = facts["torch_threads"], facts["cpu_count"]
     return (
         f"```\n{shlex.join(command)}\n```\n\n"
         f"Seed {result.seed}; {seconds}; peak memory of the process {peak_memory() / 2**30:.2f} GiB; "
-        f"{facts['torch_threads']} torch threads on {facts['cpu_count']} cores.\n\n"
+        f"{threads} torch thread{'s' * (threads != 1)} on {cores} core{'s' * (cores != 1)}.\n\n"
         f"Python {facts['python']}, {packages}. The configuration in force is in `config.yaml`."
     )

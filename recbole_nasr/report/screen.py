@@ -65,7 +65,8 @@ def last_screen(
         parts.append(differences_text(found, first.name))
     for result in results:
         if result.architecture is not None and result.label == "":  # those set beside a search are known by their names
-            parts.append(f"{result.name}: {len(result.architecture.layers)} layers")
+            n_layers = len(result.architecture.layers)
+            parts.append(f"{result.name}: {n_layers} layer{'s' * (n_layers != 1)}")
             parts.append(_indented(architecture_drawing(result.architecture)))
         if result.search is not None:
             parts.append(_indented("\n".join(selection_verdicts(result.search))))

@@ -193,7 +193,8 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
     note = (
         f"{first} minus {other}, on the same test cases, each averaged over its runs: mean with its 95 % bootstrap "
         "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "
-        f"{len(found)} comparisons. Cases are resampled, seeds are not: what those change is in ± above."
+        f"{len(found)} comparison{'s' * (len(found) != 1)}. Cases are resampled, seeds are not: what those change is "
+        "in ± above."
     )
     lines = []
     for difference in found:

@@ -25,8 +25,9 @@ def trial_table(trials: Sequence[FrozenTrial]) -> str:
     counts = Counter(_OVER[trial.state] for trial in over)
     told = ", ".join(f"{counts[what]} {what}" for what in _OVER.values() if counts[what])
     note = (
-        f"{len(over)} trials: {told}. Validation is the best score up to the epoch a trial came to. The results above "
-        "are those of the finished trial that validated best; the test metrics of the others have no part here."
+        f"{len(over)} trial{'s' * (len(over) != 1)}: {told}. Validation is the best score up to the epoch a trial "
+        "came to. The results above are those of the finished trial that validated best; the test metrics of the "
+        "others have no part here."
     )
     lines = [["trial", *names, "epochs", "validation", ""]]
     for trial in over:

@@ -85,7 +85,7 @@ def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], keeper: Kee
     state = SearchState.begin(problem, problem.space.in_one_block())
     joined = [tuple(op for path in network for op in path) for network in networks]
     distinct = sorted(set(joined))
-    label = f"search: score {len(distinct)} given networks"
+    label = f"search: score {len(distinct)} given network{'s' * (len(distinct) != 1)}"
     if trained:
         with keeper.part("search", state.progress):
             state.go_on(keeper.take("search"))

@@ -118,7 +118,8 @@ class WholeSearch:
         networks = self.one_block.candidate_paths(0, START_NETWORKS, rng)
         if self.budget.limited:
             networks = sorted({self.budget.draw(rng) for _ in range(START_NETWORKS)})
-        values = self._score(networks, f"search: rank {len(networks)} random networks").values[0].numpy()
+        label = f"search: rank {len(networks)} random network{'s' * (len(networks) != 1)}"
+        values = self._score(networks, label).values[0].numpy()
         return networks[self.state.assessor.select(values, networks).selected]
 
     def _candidates(self, network: Path, block: int) -> list[Path]:
@@ -133,7 +134,8 @@ class WholeSearch:
     ) -> tuple[Path, BlockRanking]:
         part, paths = self._parts()[block], self._candidates(network, block)
         networks = [(*network[: part.start], *path, *network[part.stop :]) for path in paths]
-        label = f"search: sweep {sweep + 1}, rank block {block + 1}/{self.space.n_blocks} ({len(paths)} paths)"
+        many = f"{len(paths)} path{'s' * (len(paths) != 1)}"
+        label = f"search: sweep {sweep + 1}, rank block {block + 1}/{self.space.n_blocks} ({many})"
         scores = self._score(networks, label)
         allowed = [self.budget.fits(network) for network in networks]
         ranking = self.state.assessor.ranking(block, paths, scores, losses=losses, allowed=allowed)

@@ -133,7 +133,9 @@ def _recommend_file(line: Mapping[str, Any]) -> None:
         _check_known(unknown, recommender, f"the column {source.item_column!r} of {source.path}")
     if unknown.text():
         show(unknown.text() + ".")
-    show(f"{n_rows:,} recommendations for {unknown.histories - unknown.empty:,} histories written to {output}")
+    n_served = unknown.histories - unknown.empty
+    served = f"{n_served:,} histor{'y' if n_served == 1 else 'ies'}"
+    show(f"{n_rows:,} recommendation{'s' * (n_rows != 1)} for {served} written to {output}")
 
 
 def _history_text(items: list[str], recommender: Recommender) -> str:

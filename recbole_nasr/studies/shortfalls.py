@@ -125,7 +125,7 @@ def _depth(runs: Sequence[FinishedRun]) -> str:
 
 def _kept(runs: Sequence[FinishedRun]) -> str:
     missing = sum(run.record.ranks() is None for run in runs)
-    return f"ranks of {missing} runs are not on this machine" if missing else ""
+    return f"ranks of {missing} run{'s' * (missing != 1)} are not on this machine" if missing else ""
 
 
 def _labelled(runs: Sequence[FinishedRun], label: str) -> bool:

@@ -50,7 +50,8 @@ def architectures_found(runs: Sequence[FinishedRun]) -> list[str]:
         n_operations = len({name for architecture in found for name in architecture.layers})
         mean = float(np.mean([agreement(*pair) for pair in pairs]))
         lines.append(
-            f"- two searches have the same operation in {mean:.0%} of the layers, on average over {len(pairs)} pairs; "
+            f"- two searches have the same operation in {mean:.0%} of the layers, on average over {len(pairs)} "
+            f"pair{'s' * (len(pairs) != 1)}; "
             f"networks drawn at random from the {n_operations} operations that occur would in {1 / n_operations:.0%}"
         )
     lines += ["", "Share of the searches that chose an operation, layer by layer:", ""]

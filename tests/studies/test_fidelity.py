@@ -202,6 +202,7 @@ def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
         assert all(len(one["curve"]) == one["epochs"] for one in own)
     page = (folder / "report.md").read_text()
     assert "This is a look" in page
+    assert "each trained alone with 2 seeds; every search signal from 1 seed. Trainings took" in page
     assert "## Against test ndcg@5" in page
     assert (folder / "figure.svg").stat().st_size > 0
     monkeypatch.setattr(pipeline, "_run", None)  # from here on nothing may be trained
