@@ -157,7 +157,7 @@ def test_a_scoring_that_is_killed_starts_over_from_the_trained_supernet(
         with pytest.raises(Killed):
             score_architectures(given, networks, keeper=Keeper(tmp_path, 1e9))
     keeper = Keeper(tmp_path, 1e9)
-    assert keeper.load() == "search: score 1 given networks"
+    assert keeper.load() == "search: score 1 given network"
     with monkeypatch.context() as patch:
         patch.setattr(BlockTrainer, "step", killed)  # nothing is trained again
         assert score_architectures(given, networks, keeper=keeper) == expected

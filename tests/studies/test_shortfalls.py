@@ -76,7 +76,7 @@ def test_both_splits_and_four_data_sets_meet_the_demand(short: Callable[..., dic
 
 
 def test_ranks_that_are_gone_are_missed(short: Callable[..., dict[str, str]]) -> None:
-    assert short("table2", [run()])["E14"] == "ranks of 1 runs are not on this machine"
+    assert short("table2", [run()])["E14"] == "ranks of 1 run are not on this machine"
 
 
 def test_a_run_that_was_best_at_its_last_allowed_epoch_was_not_trained_to_its_end() -> None:
