@@ -154,32 +154,33 @@ def times_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage().rpartition("(")[2] for record in caplog.records]
 
 
-def test_the_first_line_leaves_out_the_search_also_when_every_second_epoch_is_evaluated(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def times_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, epoch_seconds: float, eval_step: int
+) -> list[str]:
+    """Return the times on the lines of four epochs, which begin after a search."""
     clock = Clock(monkeypatch)
-    trainer = clock.trainer(20.0)
+    trainer = clock.trainer(epoch_seconds)
     lines = clock.lines(trainer)
     clock.now += 110  # the search
     with caplog.at_level("INFO", "recbole_nasr"):
         for epoch in range(4):
             trainer._train_epoch()
-            if epoch % 2:
+            if (epoch + 1) % eval_step == 0:
                 lines(epoch, 0.4)
-    assert times_of(caplog) == ["40.0 s, at most 40 s left)", "40.0 s)"]
+    return times_of(caplog)
+
+
+def test_the_first_line_leaves_out_the_search_also_when_every_second_epoch_is_evaluated(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert times_told(monkeypatch, caplog, 20.0, eval_step=2) == ["40.0 s, at most 40 s left)", "40.0 s)"]
 
 
 def test_a_long_epoch_is_told_in_minutes_like_the_time_left(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    clock = Clock(monkeypatch)
-    trainer = clock.trainer(160.0)
-    lines = clock.lines(trainer)
-    with caplog.at_level("INFO", "recbole_nasr"):
-        for epoch in range(4):
-            trainer._train_epoch()
-            lines(epoch, 0.4)
-    assert times_of(caplog)[2:] == ["2 min 40 s, at most 2 min 40 s left)", "2 min 40 s)"]
+    told = times_told(monkeypatch, caplog, 160.0, eval_step=1)
+    assert told[2:] == ["2 min 40 s, at most 2 min 40 s left)", "2 min 40 s)"]
 
 
 def test_the_first_line_after_an_interruption_has_the_time_worked_before_it_and_not_the_time_lost(
