@@ -8,6 +8,7 @@ import torch
 
 from recbole_nasr.compat.devices import VISIBLE
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.progress import plural
 
 
 def own_gpus() -> str:
@@ -33,7 +34,7 @@ def check_gpus(gpu_id: str, n_processes: int) -> None:
     if n_processes > present:
         msg = (
             f"Each process needs a GPU of its own, but there are {n_processes} processes and {present} "
-            f"GPU{'s' * (present != 1)} (gpu_id={gpu_id}); start fewer, name more with gpu_id=0,1,…, or use CPUs with "
+            f"{plural(present, 'GPU')} (gpu_id={gpu_id}); start fewer, name more with gpu_id=0,1,…, or use CPUs with "
             "an empty gpu_id."
         )
         raise ConfigError(msg)

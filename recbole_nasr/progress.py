@@ -27,6 +27,16 @@ def duration(seconds: float, digits: int = 1) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def plural(n: int, noun: str, ending: str = "s") -> str:
+    """Return ``noun`` as it follows the number ``n``.
+
+    Example:
+        >>> plural(1, "seed"), plural(0, "seed"), plural(2, "search", "es")
+        ('seed', 'seeds', 'searches')
+    """
+    return noun if n == 1 else noun + ending
+
+
 class Progress:
     """Counts work done; this base class shows nothing."""
 

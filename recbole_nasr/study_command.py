@@ -11,6 +11,7 @@ from recbole_nasr.alignment import aligned
 from recbole_nasr.console import show, shown_on_screen
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.launch import Launch
+from recbole_nasr.progress import plural
 from recbole_nasr.report.fidelity_report import FidelityReport
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.study_figure import save_differences, save_optuna_plots, save_study_figure
@@ -75,7 +76,7 @@ def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
 def _introduce(queue: TrialQueue) -> None:
     asked, n_cells = queue.asked, len(queue.cells)
     n, one = (n_cells, "run") if n_cells else (asked.n_trials or asked.definition.n_trials, "trial")
-    what = f"{n} {one}{'s' * (n != 1)}"
+    what = f"{n} {plural(n, one)}"
     show(f"{asked.definition.title} on {' and '.join(asked.datasets)}: {what}; in the paper: {asked.definition.paper}")
     done = len(queue.finished())
     show(f"storage {default_storage(asked)}" + (f"; {done} finished before" if done else ""))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from recbole_nasr.data.lines import iso_time, number
 from recbole_nasr.errors import DataError, did_you_mean
+from recbole_nasr.progress import plural
 
 KNOWN_NAMES = {
     "user": (
@@ -100,7 +101,7 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
     found = rows[0].count(layout.separator) + 1
     if known and found != len(layout.columns):
         expected = layout.separator.join(layout.columns)
-        many = f"{found} column{'s' * (found != 1)}"
+        many = f"{found} {plural(found, 'column')}"
         msg = f"{where}, line 1: expected {expected.expandtabs(2)!r}, found {many}; check the separator."
         raise DataError(msg)
     if layout.header:

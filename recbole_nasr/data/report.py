@@ -19,6 +19,7 @@ from recbole_nasr.data.table import Column, n_distinct
 from recbole_nasr.data.windows import Sequences
 from recbole_nasr.documents import read_document, write_whole
 from recbole_nasr.errors import DataError
+from recbole_nasr.progress import plural
 
 SCHEMA, SCHEMA_VERSION = "recbole-nasr/data-report", 1
 
@@ -206,7 +207,7 @@ def _facts(report: DataReport) -> list[tuple[str, str]]:
     ]
     if any(unreadable.values()):
         facts.append(
-            ("unread", ", ".join(f"{count:,} row{'s' * (count != 1)} {what}" for what, count in unreadable.items()))
+            ("unread", ", ".join(f"{count:,} {plural(count, 'row')} {what}" for what, count in unreadable.items()))
         )
     if report.order_signal:
         facts.append(("order", _order_text(report.order_signal)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recbole_nasr.alignment import as_markdown
-from recbole_nasr.progress import duration
+from recbole_nasr.progress import duration, plural
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.trainer.candidates import Trained
@@ -40,7 +40,7 @@ def candidates_verdict(found: Verification, search: SearchResult | None) -> list
     winner, metric = found.winner, found.metric
     n, epochs = len(found.trained), found.epochs
     lines = [
-        f"{n} network{' was' if n == 1 else 's were'} trained for {epochs:,} epoch{'' if epochs == 1 else 's'} in "
+        f"{n} network{' was' if n == 1 else 's were'} trained for {epochs:,} {plural(epochs, 'epoch')} in "
         f"{duration(found.seconds)}; taken was {_name(winner)}, {metric} {winner.score:.4f} on the validation cases."
     ]
     pure = [one for one in found.ranking if HAND_MADE in one.candidate.origins]

@@ -10,6 +10,7 @@ import numpy as np
 
 from recbole_nasr.alignment import as_markdown
 from recbole_nasr.machine import environment
+from recbole_nasr.progress import plural
 from recbole_nasr.report.fidelity_networks import PART_NAMES, networks_section, number_text
 from recbole_nasr.report.study_page import SMOKE_RUN, still_open
 from recbole_nasr.studies.fidelity_predictions import N_DRAWS
@@ -69,8 +70,8 @@ def _size(asked: StudyRequest, table: FidelityTable) -> str:
     runs = [run for network in table.networks for run in network.runs.values()]
     whole = sum(run.epochs >= int(run.settings["epochs"]) for run in runs)
     text = (
-        f"{n} networks, each trained alone with {seeds} seed{'s' * (seeds != 1)}; every search signal from "
-        f"{search_seeds} seed{'s' * (search_seeds != 1)}. Trainings took "
+        f"{n} networks, each trained alone with {seeds} {plural(seeds, 'seed')}; every search signal from "
+        f"{search_seeds} {plural(search_seeds, 'seed')}. Trainings took "
         f"{_span([run.epochs for run in runs])} epochs and were best at epoch "
         f"{_span([run.best_epoch for run in runs])}"
     )
@@ -198,7 +199,7 @@ def _machine(table: FidelityTable, command: Sequence[str]) -> str:
     names = {run.device_name for run in runs} | {record.device_name for record in signals}
     devices = ", ".join(sorted(names)) or "none yet"
     packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
-    made = f"{len(runs)} training{'s' * (len(runs) != 1)}, {len(signals)} search{'es' * (len(signals) != 1)}"
+    made = f"{len(runs)} {plural(len(runs), 'training')}, {len(signals)} {plural(len(signals), 'search', 'es')}"
     lines = [f"```\n{shlex.join(command)}\n```", f"- {made}"]
     if runs:
         lines[-1] += f"; a training took {np.mean([run.seconds['training'] for run in runs]):.0f} s on average"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.progress import plural
 from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.space.architecture import Architecture
 
@@ -63,12 +64,12 @@ def describe_operation(name: str) -> tuple[Kind, str]:
     """
     if match := re.fullmatch(r"(transformer|ligr|hstu)_h(\d+)", name):
         heads = int(match[2])
-        return ATTENTION, f"{_ATTENTION[match[1]]}\n{heads} head{'s' * (heads != 1)}"
+        return ATTENTION, f"{_ATTENTION[match[1]]}\n{heads} {plural(heads, 'head')}"
     if match := re.fullmatch(r"tcn_d(\d+(?:_\d+)*)", name):
         return CONVOLUTION, f"convolution\ndilations {match[1].replace('_', ', ')}"
     if match := re.fullmatch(r"dwconv_k(\d+)", name):
         taps = int(match[1])
-        return CONVOLUTION, f"depthwise conv.\n{taps} tap{'s' * (taps != 1)}"
+        return CONVOLUTION, f"depthwise conv.\n{taps} {plural(taps, 'tap')}"
     return _BY_NAME.get(name) or (OTHER, "\n".join(textwrap.wrap(name, _LABEL_LENGTH)))
 
 

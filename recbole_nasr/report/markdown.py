@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 
 from recbole_nasr.machine import environment, peak_memory, program
+from recbole_nasr.progress import plural
 from recbole_nasr.report.candidates import candidates_table, candidates_verdict, costs_line
 from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.figure import save_figure
@@ -140,6 +141,6 @@ def _run(result: RunResult, command: Sequence[str]) -> str:
     return (
         f"```\n{shlex.join(command)}\n```\n\n"
         f"Seed {result.seed}; {seconds}; peak memory of the process {peak_memory() / 2**30:.2f} GiB; "
-        f"{threads} torch thread{'s' * (threads != 1)} on {cores} core{'s' * (cores != 1)}.\n\n"
+        f"{threads} torch {plural(threads, 'thread')} on {cores} {plural(cores, 'core')}.\n\n"
         f"Python {facts['python']}, {packages}. The configuration in force is in `config.yaml`."
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from recbole_nasr.configuration import MODELS
 from recbole_nasr.errors import NASRError
 from recbole_nasr.machine import program
+from recbole_nasr.progress import plural
 from recbole_nasr.report.candidates import candidates_verdict
 from recbole_nasr.report.comparison_figure import save_comparison_figure
 from recbole_nasr.report.drawing import architecture_drawing
@@ -66,7 +67,7 @@ def last_screen(
     for result in results:
         if result.architecture is not None and result.label == "":  # those set beside a search are known by their names
             n_layers = len(result.architecture.layers)
-            parts.append(f"{result.name}: {n_layers} layer{'s' * (n_layers != 1)}")
+            parts.append(f"{result.name}: {n_layers} {plural(n_layers, 'layer')}")
             parts.append(_indented(architecture_drawing(result.architecture)))
         if result.search is not None:
             parts.append(_indented("\n".join(selection_verdicts(result.search))))

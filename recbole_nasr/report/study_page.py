@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial
 
 from recbole_nasr.alignment import as_markdown
 from recbole_nasr.machine import environment
+from recbole_nasr.progress import plural
 from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.table import ranking_text
 from recbole_nasr.report.trial_table import trial_table
@@ -193,7 +194,7 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
     note = (
         f"{first} minus {other}, on the same test cases, each averaged over its runs: mean with its 95 % bootstrap "
         "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "
-        f"{len(found)} comparison{'s' * (len(found) != 1)}. Cases are resampled, seeds are not: what those change is "
+        f"{len(found)} {plural(len(found), 'comparison')}. Cases are resampled, seeds are not: what those change is "
         "in ± above."
     )
     lines = []
@@ -222,7 +223,7 @@ def _machine(asked: StudyRequest, runs: Sequence[FinishedRun], command: Sequence
     packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
     devices = ", ".join(sorted({run.record.device_name for run in runs})) or "none yet"
     reused = sum(run.reused for run in runs)
-    count = f"{len(runs)} run{'s' * (len(runs) != 1)}"
+    count = f"{len(runs)} {plural(len(runs), 'run')}"
     lines = [
         f"```\n{shlex.join(command)}\n```",
         f"- {count}, {reused} of them taken from earlier records; seeds {', '.join(map(str, asked.seeds))}",

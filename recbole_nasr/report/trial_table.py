@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_nasr.alignment import as_markdown
+from recbole_nasr.progress import plural
 from recbole_nasr.studies.plan import value_text
 
 _OVER = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early", TrialState.FAIL: "failed"}
@@ -25,7 +26,7 @@ def trial_table(trials: Sequence[FrozenTrial]) -> str:
     counts = Counter(_OVER[trial.state] for trial in over)
     told = ", ".join(f"{counts[what]} {what}" for what in _OVER.values() if counts[what])
     note = (
-        f"{len(over)} trial{'s' * (len(over) != 1)}: {told}. Validation is the best score up to the epoch a trial "
+        f"{len(over)} {plural(len(over), 'trial')}: {told}. Validation is the best score up to the epoch a trial "
         "came to. The results above are those of the finished trial that validated best; the test metrics of the "
         "others have no part here."
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recbole_nasr.keeping import Keeper
-from recbole_nasr.progress import open_progress
+from recbole_nasr.progress import open_progress, plural
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.objective import Prefix
@@ -92,7 +92,7 @@ class BlockwiseSearch:
             for prefix in prefixes:
                 paths = self.budget.with_way_on(paths, tuple(op for path in prefix for op in path))
             n_paths = len(prefixes) * len(paths)
-            label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} path{'s' * (n_paths != 1)})"
+            label = f"search: rank block {index + 1}/{n_blocks} ({n_paths} {plural(n_paths, 'path')})"
             self.keeper.stage(label)
             with open_progress(state.objective.work(n_paths), label, unit="path") as progress:
                 scores = state.objective.score_within_memory(prefixes, paths, progress)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from recbole_nasr.errors import ArchitectureError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.ops.base import open_gates
-from recbole_nasr.progress import Progress, open_progress
+from recbole_nasr.progress import Progress, open_progress, plural
 from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.objective import Prefix
 from recbole_nasr.search.problem import SearchProblem
@@ -85,7 +85,7 @@ def _score_whole(problem: SearchProblem, networks: Sequence[Prefix], keeper: Kee
     state = SearchState.begin(problem, problem.space.in_one_block())
     joined = [tuple(op for path in network for op in path) for network in networks]
     distinct = sorted(set(joined))
-    label = f"search: score {len(distinct)} given network{'s' * (len(distinct) != 1)}"
+    label = f"search: score {len(distinct)} given {plural(len(distinct), 'network')}"
     if trained:
         with keeper.part("search", state.progress):
             state.go_on(keeper.take("search"))

@@ -6,7 +6,7 @@ import random
 from typing import Any
 
 from recbole_nasr.keeping import Keeper
-from recbole_nasr.progress import open_progress
+from recbole_nasr.progress import open_progress, plural
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.search.blockwise import OnBlock
 from recbole_nasr.search.evidence import Evidence
@@ -118,7 +118,7 @@ class WholeSearch:
         networks = self.one_block.candidate_paths(0, START_NETWORKS, rng)
         if self.budget.limited:
             networks = sorted({self.budget.draw(rng) for _ in range(START_NETWORKS)})
-        label = f"search: rank {len(networks)} random network{'s' * (len(networks) != 1)}"
+        label = f"search: rank {len(networks)} random {plural(len(networks), 'network')}"
         values = self._score(networks, label).values[0].numpy()
         return networks[self.state.assessor.select(values, networks).selected]
 
@@ -134,7 +134,7 @@ class WholeSearch:
     ) -> tuple[Path, BlockRanking]:
         part, paths = self._parts()[block], self._candidates(network, block)
         networks = [(*network[: part.start], *path, *network[part.stop :]) for path in paths]
-        many = f"{len(paths)} path{'s' * (len(paths) != 1)}"
+        many = f"{len(paths)} {plural(len(paths), 'path')}"
         label = f"search: sweep {sweep + 1}, rank block {block + 1}/{self.space.n_blocks} ({many})"
         scores = self._score(networks, label)
         allowed = [self.budget.fits(network) for network in networks]

@@ -10,7 +10,7 @@ from recbole_nasr.alignment import aligned
 from recbole_nasr.console import show
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean, on_or_off
 from recbole_nasr.ops import load_operations
-from recbole_nasr.progress import open_progress
+from recbole_nasr.progress import open_progress, plural
 from recbole_nasr.serving.export import export_run
 from recbole_nasr.serving.files import HistoryFile
 from recbole_nasr.serving.histories import Histories
@@ -135,7 +135,7 @@ def _recommend_file(line: Mapping[str, Any]) -> None:
         show(unknown.text() + ".")
     n_served = unknown.histories - unknown.empty
     served = f"{n_served:,} histor{'y' if n_served == 1 else 'ies'}"
-    show(f"{n_rows:,} recommendation{'s' * (n_rows != 1)} for {served} written to {output}")
+    show(f"{n_rows:,} {plural(n_rows, 'recommendation')} for {served} written to {output}")
 
 
 def _history_text(items: list[str], recommender: Recommender) -> str:

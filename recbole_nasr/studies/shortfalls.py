@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from recbole_nasr.progress import plural
 from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
 from recbole_nasr.studies.tables import FinishedRun, rows_of
 
@@ -82,7 +83,7 @@ def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
 
 def _random(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
     n = max((len(row.runs) for row in rows_of(runs) if row.runs[0].label == "Random"), default=0)
-    few = f"{n} random network{'s' * (n != 1)}" if n < _RANDOM else ""
+    few = f"{n} random {plural(n, 'network')}" if n < _RANDOM else ""
     best = "" if asked.definition.summary == "cost" else "their mean alone (--study=cost takes the best by validation)"
     return "; ".join(part for part in (few, best) if part)
 
@@ -100,7 +101,7 @@ def _searches(runs: Sequence[FinishedRun]) -> str:
 
 def _statistics(runs: Sequence[FinishedRun], *, compared: bool) -> str:
     n = min((len(row.runs) for row in rows_of(runs)), default=0)
-    few = f"{n} seed{'s' * (n != 1)} in some rows" if n < _FEWEST_SEEDS["E6"] else ""
+    few = f"{n} {plural(n, 'seed')} in some rows" if n < _FEWEST_SEEDS["E6"] else ""
     return "; ".join(part for part in (few, "" if compared else "no paired tests") if part)
 
 
@@ -115,7 +116,7 @@ def _splits(runs: Sequence[FinishedRun]) -> str:
 def _data(runs: Sequence[FinishedRun]) -> str:
     sizes = {run.dataset: f"{run.record.data.get('actions', 0):,} actions" for run in runs}
     names = ", ".join(f"{name} ({size})" for name, size in sizes.items())
-    return "" if len(sizes) >= _DATASETS else f"{len(sizes)} data set{'s' * (len(sizes) != 1)}: {names}"
+    return "" if len(sizes) >= _DATASETS else f"{len(sizes)} data {plural(len(sizes), 'set')}: {names}"
 
 
 def _depth(runs: Sequence[FinishedRun]) -> str:
@@ -125,7 +126,7 @@ def _depth(runs: Sequence[FinishedRun]) -> str:
 
 def _kept(runs: Sequence[FinishedRun]) -> str:
     missing = sum(run.record.ranks() is None for run in runs)
-    return f"ranks of {missing} run{'s' * (missing != 1)} are not on this machine" if missing else ""
+    return f"ranks of {missing} {plural(missing, 'run')} are not on this machine" if missing else ""
 
 
 def _labelled(runs: Sequence[FinishedRun], label: str) -> bool:

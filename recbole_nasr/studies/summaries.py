@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from recbole_nasr.alignment import as_markdown
+from recbole_nasr.progress import plural
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.tables import FinishedRun
@@ -51,7 +52,7 @@ def architectures_found(runs: Sequence[FinishedRun]) -> list[str]:
         mean = float(np.mean([agreement(*pair) for pair in pairs]))
         lines.append(
             f"- two searches have the same operation in {mean:.0%} of the layers, on average over {len(pairs)} "
-            f"pair{'s' * (len(pairs) != 1)}; "
+            f"{plural(len(pairs), 'pair')}; "
             f"networks drawn at random from the {n_operations} operations that occur would in {1 / n_operations:.0%}"
         )
     lines += ["", "Share of the searches that chose an operation, layer by layer:", ""]

@@ -14,7 +14,7 @@ from typing import Any
 from recbole_nasr.distributed import from_first
 from recbole_nasr.errors import NumericalError
 from recbole_nasr.model.strategies import StrategySettings
-from recbole_nasr.progress import duration
+from recbole_nasr.progress import duration, plural
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.trainer.candidates import Trained, Trainings, best_so_far
 from recbole_nasr.trainer.verification import Verification
@@ -215,7 +215,7 @@ class Contest:
         seconds = planned * ended[0].seconds / ended[0].epochs
         _LOG.info(
             "candidates: at %s a training about %d in all, %s",
-            f"{ended[0].epochs} epoch{'' if ended[0].epochs == 1 else 's'}",
+            f"{ended[0].epochs} {plural(ended[0].epochs, 'epoch')}",
             planned,
             duration(seconds),
         )
