@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: format lint types test check
+.PHONY: format lint types test simulated-gpu check
 
 format:  ## rewrite the files the way `lint` wants them
 	$(PYTHON) -m ruff format .
@@ -18,4 +18,7 @@ types:
 test:
 	$(PYTHON) -m pytest -n 2
 
-check: lint types test  ## everything that .ci/run asks for
+simulated-gpu:  ## the tests of GPUs, on a CPU that plays one
+	$(PYTHON) tests/simulated_gpu -m pytest -qq -m gpu tests/gpu
+
+check: lint types test simulated-gpu  ## everything that .ci/run asks for

@@ -1,0 +1,137 @@
+"""The state of the simulated device, and its CUDA graphs: operations that are recorded, and run again in place."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+
+class Memory:
+    """The tensors that hold the values of the device."""
+
+    def __init__(self) -> None:
+        self._tensors: dict[int, weakref.ref[Tensor]] = {}
+
+    def add(self, values: Tensor) -> None:
+        """Count ``values`` among them until nothing refers to it."""
+        key = id(values)
+        self._tensors[key] = weakref.ref(values, lambda _: self._tensors.pop(key, None))
+
+    def storages(self) -> list[torch.UntypedStorage]:
+        """Return their memory, each piece once."""
+        alive = [values for reference in list(self._tensors.values()) if (values := reference()) is not None]
+        return list({values.untyped_storage().data_ptr(): values.untyped_storage() for values in alive}.values())
+
+    def allocated(self) -> int:
+        """Return its size in bytes."""
+        return sum(storage.nbytes() for storage in self.storages())
+
+
+class Recording:
+    """The operations of a graph, with the tensors they read and write."""
+
+    def __init__(self, generators: list[Any]) -> None:
+        self.generators = generators
+        self._operations: list[tuple[Any, Any, Any, Any]] = []
+
+    def run(self, operation: Any, args: Any, kwargs: Any) -> Any:
+        """Run ``operation`` and record it."""
+        found = operation(*args, **kwargs)
+        self._operations.append((operation, args, kwargs, found))
+        return found
+
+    def replay(self) -> None:
+        """Run all of them again, their results into the memory of the first ones."""
+        for operation, args, kwargs, found in self._operations:
+            again = operation(*args, **kwargs)
+            for old, new in zip(tree_leaves(found), tree_leaves(again), strict=True):
+                if isinstance(old, Tensor) and old.numel() and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+@dataclass
+class Device:
+    """What the device is doing.
+
+    Args:
+        recording: The graph that is being captured.
+        waiting_refused: Whether an operation that waits for the device is an error.
+        memory: Its tensors.
+    """
+
+    recording: Recording | None = None
+    waiting_refused: bool = False
+    memory: Memory = field(default_factory=Memory)
+
+    def wait(self, what: str) -> None:
+        """Refuse to wait for the device where a graph is captured or waiting is an error."""
+        if self.recording is not None:
+            raise RuntimeError(f"CUDA error: operation not permitted when stream is capturing: {what}")
+        if self.waiting_refused:
+            raise RuntimeError(f"called a synchronizing CUDA operation: {what}")
+
+    def run(self, operation: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation on the values of tensors of the device."""
+        run = operation if self.recording is None else self.recording.run
+        return operation(*args, **kwargs) if run is operation else run(operation, args, kwargs)
+
+
+DEVICE = Device()
+
+
+class CUDAGraph:
+    """Stands for ``torch.cuda.CUDAGraph``."""
+
+    def __init__(self, *_: Any) -> None:
+        self.recording: Recording | None = None
+        self.generators: list[Any] = []
+
+    def register_generator_state(self, generator: Any) -> None:
+        """Allow the graph to draw from ``generator``."""
+        self.generators.append(generator)
+
+    def pool(self) -> int:
+        """Return something that stands for its memory."""
+        return id(self)
+
+    def replay(self) -> None:
+        """Run what was captured."""
+        if self.recording is None:
+            raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
+        self.recording.replay()
+
+
+class graph:  # noqa: N801 - as torch calls it
+    """Stands for ``torch.cuda.graph``: within it operations are recorded.
+
+    They have to run to have results of some shape, so afterwards the memory of the device is put back to what it was,
+    and random generators are.
+    """
+
+    def __init__(self, cuda_graph: CUDAGraph, **_: Any) -> None:
+        self._graph = cuda_graph
+
+    def __enter__(self) -> None:
+        self._memory = [(storage, storage.clone()) for storage in DEVICE.memory.storages()]
+        self._generators = [(one, one.get_state()) for one in (*self._graph.generators, DEFAULT_GENERATOR)]
+        DEVICE.recording = Recording(self._graph.generators)
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        recording, DEVICE.recording = DEVICE.recording, None
+        for storage, before in self._memory:
+            storage.copy_(before)
+        for generator, state in self._generators:
+            generator.set_state(state)
+        self._memory.clear()
+        if kind is None:
+            self._graph.recording = recording
+
+
+DEFAULT_GENERATOR = SimpleNamespace(get_state=torch.get_rng_state, set_state=torch.set_rng_state)
+"""That of the device, which is the one of the CPU."""
