@@ -48,9 +48,9 @@ def search_fronts(blocks: Sequence[BlockRanking], space: SearchSpace, table: Cos
     for cost in COSTS:
         front: list[tuple[float, float, tuple[int, ...]]] = [(0.0, 0.0, ())]
         for block in blocks:
-            # What every network costs besides its layers is the same and changes no front.
+            # What every network costs besides its layers is in every step and changes no front.
             steps = [
-                (table.of(path)[cost] - table.of(())[cost], float(score - block.scores[block.selected]))
+                (table.of(path)[cost], float(score - block.scores[block.selected]))
                 for path, score in zip(block.paths, block.scores, strict=True)
             ]
             own = undominated(steps)

@@ -124,7 +124,7 @@ class ResultRecord:
     def ranks(self) -> dict[str, npt.NDArray[np.float64]] | None:
         """Return the rank of the test case of every sequence, ``None`` where neither record nor run has them.
 
-        A sequence may have several cases, hence an array.
+        Sequences come in the order of their names. A sequence may have several cases, hence an array.
         """
         beside = [self.kept_in / f"{self.name}.{RANKS_FILE}"] if self.kept_in else []
         path = next((path for path in (*beside, Path(self.run) / RANKS_FILE) if path.is_file()), None)

@@ -182,8 +182,7 @@ def _per_case(first: Row, second: Row, metric: str) -> tuple[npt.NDArray[np.floa
         known = [found for found in ranks if found is not None]
         if len(known) < len(ranks) or any(found.keys() != known[0].keys() for found in known):
             return None
-        names = sorted(known[0])
-        cases = [metric_per_case(np.concatenate([found[name] for name in names]), metric) for found in known]
-        sides.append((names, np.mean(cases, axis=0)))
+        cases = [metric_per_case(np.concatenate([*found.values()]), metric) for found in known]
+        sides.append(([*known[0]], np.mean(cases, axis=0)))
     (names, ours), (other_names, theirs) = sides
     return (ours, theirs) if names == other_names and len(ours) == len(theirs) else None
