@@ -32,10 +32,11 @@ def test_projections_have_mean_0_and_variance_1_over_the_batch() -> None:
     out = Projector(8)(5 + 3 * torch.randn(64, 8))
     torch.testing.assert_close(out.mean(dim=0), torch.zeros(8), atol=1e-5, rtol=0)
     torch.testing.assert_close(out.var(dim=0, unbiased=False), torch.ones(8), atol=1e-3, rtol=0)
+    assert not list(Projector(8)[-1].parameters()), "training would change both"
 
 
 def test_the_predictor_has_a_bottleneck_of_a_quarter_and_no_norm_at_its_end() -> None:
-    linears = [layer for layer in Predictor(64) if isinstance(layer, nn.Linear)]
-    assert [(layer.in_features, layer.out_features) for layer in linears] == [(64, 16), (16, 64)]
-    assert isinstance(Predictor(2)[-1], nn.Linear)
+    wide = Predictor(64)
+    assert [type(layer) for layer in wide] == [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
+    assert [tuple(layer.weight.shape) for layer in (wide[0], wide[-1])] == [(16, 64), (64, 16)]
     assert Predictor(2)(torch.randn(4, 2)).shape == (4, 2)

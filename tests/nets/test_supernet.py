@@ -47,9 +47,10 @@ def test_along_one_path_it_is_the_retrained_network(supernet: Supernet, batch: t
 
 def test_both_networks_start_from_the_same_distribution() -> None:
     wide = LayerSettings(hidden_size=32)
-    supernet = Supernet(SPACE, n_items=500, max_length=12, settings=wide)
+    supernet = Supernet(SPACE, n_items=500, max_length=12, settings=wide, softmax=True)
     net = HybridNet(SPACE.architecture(PATHS), n_items=500, max_length=12, settings=wide)
     pairs = [(supernet.embedding, net.embedding), (supernet.block(0).layers[0][0], net.layers[0])]
+    pairs.append((supernet.head.output, net.output))
     for ours, theirs in pairs:
         others = dict(theirs.named_parameters())
         for name, parameter in ours.named_parameters():

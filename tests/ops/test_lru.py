@@ -47,12 +47,14 @@ def test_a_decaying_sum_written_out() -> None:
     assert decaying_sum(values, torch.tensor([0.5]).log()).flatten().tolist() == pytest.approx([1, 0.5, 4.25])
 
 
-def test_even_the_slowest_state_fades_and_white_input_gives_it_variance_one() -> None:
+def test_at_the_start_states_are_uniform_on_a_ring_and_white_input_gives_them_variance_one() -> None:
     torch.manual_seed(0)
     recurrence = LinearRecurrence(LayerSettings(hidden_size=1000))
-    modulus = torch.exp(-recurrence.log_rate.detach().exp())
-    assert 0.8 <= float(modulus.min()) < 0.85
-    assert 0.95 < float(modulus.max()) <= 0.99
+    modulus, angle = torch.exp(-recurrence.log_rate.detach().exp()), recurrence.log_angle.detach().exp()
+    torch.manual_seed(0)
+    share, turn = torch.rand(1000), torch.rand(1000)  # of the area between the two circles, and of a whole turn
+    torch.testing.assert_close(modulus**2, 0.8**2 + share * (0.99**2 - 0.8**2))
+    torch.testing.assert_close(angle, turn * 2 * torch.pi, rtol=0, atol=2e-3)
     # A sum of r^(2n) over all n is 1 / (1 - r²).
     torch.testing.assert_close(recurrence.log_gain.exp() ** 2 / (1 - modulus**2), torch.ones(1000), rtol=1e-4, atol=0)
 

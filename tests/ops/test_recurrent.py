@@ -20,5 +20,13 @@ def test_it_equals_the_equations_of_a_gru() -> None:
     torch.testing.assert_close(operation(inputs), torch.stack(expected, dim=1))
 
 
+def test_under_autocast_it_keeps_the_precision_of_its_weights() -> None:
+    operation, inputs = build_operation("gru4rec", LayerSettings(hidden_size=4)), torch.randn(2, 5, 4)
+    plain = operation(inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(operation(inputs), plain)
+        assert operation(inputs.bfloat16()).dtype == torch.float32
+
+
 def test_its_flops_are_six_matrix_products_per_item() -> None:
     assert operation_flops("gru4rec", LayerSettings(), 30) == 2 * 30 * 6 * 64 * 64

@@ -82,17 +82,18 @@ def test_a_block_beyond_any_enumeration_is_sampled_uniformly() -> None:
     expected = 300 * 40 / 11
     assert set(counts) == set(range(11))
     assert all(abs(count - expected) < 5 * expected**0.5 for count in counts.values())
+    small = SearchSpace(FOUR[:2], (2,))
+    drawn = (small.candidate_paths(0, 3, rng_of(seed)) for seed in range(40))
+    assert {path for paths in drawn for path in paths} == set(small.paths(0))
 
 
-def test_of_four_sampled_paths_an_operation_is_on_one_with_probability_68_percent() -> None:
+def test_all_paths_are_sampled_and_of_four_an_operation_is_on_one_with_probability_68_percent() -> None:
     space, rng = SearchSpace(FOUR, (4,)), rng_of(0)
     n = 3000
-    used = sum(
-        len({path[layer] for path in paths})
-        for paths in (space.sample_paths(0, 4, rng) for _ in range(n))
-        for layer in range(4)
-    )
+    steps = [space.sample_paths(0, 4, rng) for _ in range(n)]
+    used = sum(len({path[layer] for path in paths}) for paths in steps for layer in range(4))
     assert used / (n * 16) == pytest.approx(1 - 0.75**4, abs=0.01)
+    assert {path for paths in steps for path in paths} == set(space.paths(0))
 
 
 def test_an_architecture_is_one_path_per_block() -> None:

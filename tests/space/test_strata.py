@@ -30,6 +30,8 @@ def test_strata_hold_what_their_names_say() -> None:
     assert found["alternating 2"] == "tcn_d1_2,transformer_h4/tcn_d1_2,transformer_h4"
     assert found["transformer first 1"] == "transformer_h4,transformer_h4/tcn_d1_2,tcn_d1_2"
     assert found["tcn first 2"] == "tcn_d1_4,tcn_d1_4/transformer_h8,transformer_h8"
+    odd = stratified_sample(SearchSpace(PAPER.operations, (2, 1)), 5)[4]
+    assert (odd.name, str(odd.architecture)) == ("transformer first 1", "transformer_h4,transformer_h4/tcn_d1_2")
     strata = [name.rpartition(" ")[0] for name in found]
     assert [strata.count(name) for name in ("pure", "alternating", "transformer first", "tcn first")] == [4, 4, 2, 2]
 
@@ -65,6 +67,7 @@ def test_networks_that_differ_in_the_place_of_the_empty_layer_alone_are_sampled_
 
 def test_the_first_pairs_are_of_neighbours_so_that_they_hold_many_families() -> None:
     space = SearchSpace(("ffn", "gru", "lru", "tcn_d1_2"), (4,))
-    sample = stratified_sample(space, 30, seed=1)
-    found = [str(network.architecture) for network in sample if network.stratum == "alternating"]
-    assert found[:4] == ["ffn,gru,ffn,gru", "gru,ffn,gru,ffn", "gru,lru,gru,lru", "lru,gru,lru,gru"]
+    sample = stratified_sample(space, 44, seed=1)
+    found = [network.architecture.layers[:2] for network in sample if network.stratum == "alternating"]
+    assert found[:4] == [("ffn", "gru"), ("gru", "ffn"), ("gru", "lru"), ("lru", "gru")]
+    assert found[6:10] == [("ffn", "lru"), ("lru", "ffn"), ("gru", "tcn_d1_2"), ("tcn_d1_2", "gru")]
