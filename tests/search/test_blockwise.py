@@ -12,6 +12,7 @@ from recbole_nasr.errors import ArchitectureError, DataError
 from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.progress import Progress
+from recbole_nasr.rng import derive_seed
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, SearchSequences, SearchSettings, search
 from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.ranking import rank_paths
@@ -70,12 +71,48 @@ def test_every_path_of_every_block_is_scored_and_the_best_are_the_architecture(
 def test_the_same_seed_gives_the_same_result_to_the_last_bit_and_another_does_not(
     make_sequences: MakeSequences,
 ) -> None:
-    sequences = make_sequences(24)
+    sequences, sampled = make_sequences(24), replace(SETTINGS, max_enumerated_paths=5)
     torch.manual_seed(1)
-    first = run(sequences)
+    first = run(sequences, settings=sampled)
     torch.manual_seed(2)
-    assert same(first, run(sequences))
-    assert not same(first, run(sequences, seed=2))
+    assert same(first, run(sequences, settings=sampled))
+    assert not same(first, run(sequences, settings=sampled, seed=2))
+
+
+OF_WHOLE = {"scope": "whole", "objective": "next_item"}
+OF_BLOCKS = {
+    "views/0",
+    "ranking-views",
+    "report-views",
+    "candidates/0",
+    "paths/1",
+    "order/1",
+    "views/1",
+    "candidates/1",
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "streams"),
+    [
+        ({}, OF_BLOCKS),
+        (OF_WHOLE, {"start", "candidates/0", "candidates/1"}),
+        ({**OF_WHOLE, "choice": "evolution", "evolution_networks": 4}, {"evolution"}),
+    ],
+    ids=["block by block", "whole", "evolution"],
+)
+def test_every_stream_of_random_numbers_has_a_name_of_its_own_and_the_seed_of_the_search(
+    settings: dict[str, Any],
+    streams: set[str],
+    make_sequences: MakeSequences,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = set()
+    for module in ("rng", *(f"search.{name}" for name in ("blockwise", "evolution", "run", "training", "whole"))):
+        spy = lambda *given: found.add(given) or derive_seed(*given)  # noqa: E731 - as short as it is
+        monkeypatch.setattr(f"recbole_nasr.{module}.derive_seed", spy)
+    run(make_sequences(12), SearchSpace(FOUR[1:3], (1, 1)), replace(SETTINGS, **settings), seed=7)
+    assert found == {(7, f"search/{name}") for name in {"holdout", "weights", "paths/0", "order/0", *streams}}
 
 
 def test_the_global_random_state_is_left_as_it_was(make_sequences: MakeSequences) -> None:
@@ -99,7 +136,6 @@ def test_blocks_too_large_to_enumerate_are_ranked_on_a_sample(make_sequences: Ma
     indices = [tuple(FOUR.index(name) for name in path) for path in first.paths]
     assert indices == sorted(indices)
     assert (second.sampled, second.n_space_paths) == (False, 4)
-    assert same(result, run(make_sequences(24), settings=settings))
 
 
 def test_more_than_ten_operations_and_blocks_of_different_length_can_be_searched(
@@ -153,10 +189,12 @@ def test_every_block_is_ranked_on_the_same_stored_views_of_the_held_out_sequence
 
 
 def test_every_block_of_a_contrastive_search_has_its_evidence(make_sequences: MakeSequences) -> None:
-    for block in run(make_sequences(24), settings=replace(SETTINGS, report_sequences=4)).blocks:
+    for block in run(make_sequences(24), settings=replace(SETTINGS, report_sequences=4, view_pairs=2)).blocks:
         assert block.metric == "squared distance to the path ensemble"
-        assert block.view_scores.shape == (2, len(block.paths))
-        assert block.evidence.view_noise is not None
+        assert block.view_scores.shape == (3, len(block.paths))
+        centred = block.view_scores - block.view_scores.mean(axis=1, keepdims=True)
+        variance = centred.var(axis=0, ddof=1).mean() * 4 / 6 / 2  # of a score, on 6 sequences and 2 pairs of views
+        assert block.evidence.view_noise == pytest.approx(variance**0.5)
         assert {"share of tcn", "share of tcn_d1_2", "FLOPs", "parameters"} <= set(block.evidence.predictors)
         assert block.evidence.median_gap >= block.gap >= 0
         assert block.parameters[0] - block.parameters[-1] == 8 * len(block.paths[0])  # Eq. 2 against Eq. 3: one width
@@ -191,12 +229,16 @@ def test_a_beam_that_keeps_everything_finds_the_best_of_all_networks(
     search_run.next_block()
     prefixes, paths = [((op,),) for op in range(4)], [(op,) for op in range(4)]
     scores = search_run.state.objective.score(prefixes, paths, Progress()).values.mean(dim=2).numpy()
+    for choice in search_run.choices:
+        np.testing.assert_allclose(choice.rankings[-1].scores, scores[choice.prefix[0][0]], atol=1e-9)
     if objective == "contrastive":  # blocks add up
         scores = scores + first.scores[:, None]
     best = divmod(int(scores.argmin()), 4)
     assert search_run.choices[0].prefix == ((best[0],), (best[1],))
     totals = [scores[choice.prefix[0][0], choice.prefix[1][0]] for choice in search_run.choices]
     np.testing.assert_allclose(totals, np.sort(scores.flatten())[:4], atol=1e-9)
+    kept_totals = [choice.total.mean() for choice in search_run.choices]
+    np.testing.assert_allclose(kept_totals, totals if objective == "contrastive" else np.zeros(4), atol=1e-9)
     for choice in search_run.choices:
         assert [block.paths[block.selected] for block in choice.rankings] == [
             space.path_names(path) for path in choice.prefix

@@ -15,6 +15,7 @@ from recbole_nasr.nets import HybridNet
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.registry import operation_flops
 from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, search
+from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable, measure_costs, n_parameters
 from recbole_nasr.search.selection import select_path
@@ -58,6 +59,13 @@ def test_drawn_networks_are_within_the_limits_and_all_of_those_come_up() -> None
     assert {budget.draw(rng) for _ in range(500)} == fitting(limits)
 
 
+def test_what_a_budget_allows_once_is_drawn_in_every_layer_equally_often() -> None:
+    budget, rng = Budget(3, 3, TABLE, {"parameters": 112}), random.Random(0)  # one layer that is no skip
+    counts = Counter(layer for _ in range(900) for layer, op in enumerate(budget.draw(rng)) if op != 2)
+    # All three are skips with probability 1/27: a layer is expected 289 times, with a standard deviation of 14.
+    assert all(220 < counts[layer] < 360 for layer in range(3))
+
+
 def test_without_limits_every_network_is_drawn_equally_often() -> None:
     budget, rng = Budget(2, 2), random.Random(0)
     counts = Counter(budget.draw(rng) for _ in range(4000))
@@ -99,47 +107,58 @@ def test_costs_are_those_of_the_network_built() -> None:
     assert costs["latency_ms"] > table.of(layers[:1])["latency_ms"] > 0
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"beam": 3, "max_enumerated_paths": 2},
-        {"scope": "whole", "objective": "next_item"},
-        {"scope": "whole", "objective": "next_item", "choice": "evolution", "evolution_networks": 9},
-    ],
-    ids=["block by block", "beam and sample", "whole", "evolution"],
-)
-def test_every_search_stays_within_the_budget(
-    settings: dict[str, Any], make_sequences: Callable[..., SearchSequences]
-) -> None:
-    space = SearchSpace(("transformer_h2", "tcn_d1_2", "skip"), (2, 1))
-    budget = Budget(3, 3, TABLE, {"parameters": 112})  # three skips, or two and one other layer
-    problem = SearchProblem(
-        sequences=make_sequences(12),
-        space=space,
+def problem_of(
+    sequences: SearchSequences, layers: tuple[int, ...] = (2, 1), limit: float = 112, **settings: Any
+) -> SearchProblem:
+    """Parameters of 112 are three skips, or two and one other layer; a limit of 103 leaves a single network."""
+    return SearchProblem(
+        sequences=sequences,
+        space=SearchSpace(("transformer_h2", "tcn_d1_2", "skip"), layers),
         n_items=N_ITEMS,
         layer_settings=LayerSettings(hidden_size=8),
         settings=SearchSettings(epochs=1, batch_size=8, holdout_ratio=0.3, **settings),
         seed=1,
-        budget=budget,
+        budget=Budget(3, 3, TABLE, {"parameters": limit}),
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({}, 112),
+        ({"beam": 3, "max_enumerated_paths": 2}, 112),
+        ({"scope": "whole", "objective": "next_item"}, 103),
+        ({"scope": "whole", "objective": "next_item", "choice": "evolution", "evolution_networks": 9}, 112),
+    ],
+    ids=["block by block", "beam and sample", "whole", "evolution"],
+)
+def test_every_search_stays_within_the_budget(
+    settings: dict[str, Any], limit: float, make_sequences: Callable[..., SearchSequences]
+) -> None:
+    problem = problem_of(make_sequences(12), limit=limit, **settings)
     found = search(problem)
     for architecture in (found.architecture, *found.kept):
-        assert budget.fits(space.path_of(architecture.layers))
-    before: tuple[int, ...] = ()
+        assert problem.budget_in_force.fits(problem.space.path_of(architecture.layers))
     for block in found.blocks:
-        path = tuple(space.operations.index(name) for name in block.paths[block.selected])
         assert block.selected not in block.over_budget
         assert not set(block.over_budget) & {*block.ties, block.best}
-        if not settings:  # the paper's choice, among what the layers before leave
-            affordable = [
-                index
-                for index, names in enumerate(block.paths)
-                if budget.fits((*before, *(space.operations.index(name) for name in names)))
-            ]
-            assert block.selected == min(affordable, key=block.scores.__getitem__)
-            assert len(affordable) + len(block.over_budget) == len(block.paths)
-        before += path
+        free = np.sort(np.delete(block.scores, block.over_budget))
+        assert block.evidence.median_gap == pytest.approx(free[len(free) // 2] - free[0])
+        if not settings:  # the paper's choice
+            assert block.selected == block.best
+
+
+def test_behind_each_choice_of_a_beam_those_paths_are_over_budget_that_it_leaves_no_room_for(
+    make_sequences: Callable[..., SearchSequences],
+) -> None:
+    search_run = BlockwiseSearch(problem_of(make_sequences(12), (1, 1, 1), beam=9))
+    search_run.run()
+    assert len(search_run.choices) == 7  # all that the budget allows
+    for choice in search_run.choices:
+        for index, block in enumerate(choice.rankings):
+            before = tuple(op for path in choice.prefix[:index] for op in path)
+            allowed = [search_run.budget.fits((*before, op)) for op in range(3)]
+            assert block.over_budget == tuple(op for op in range(3) if not allowed[op])
 
 
 def test_paths_over_budget_take_no_part_in_best_second_and_ties() -> None:
@@ -149,3 +168,6 @@ def test_paths_over_budget_take_no_part_in_best_second_and_ties() -> None:
     found = select_path(distances, paths, [1] * 4, tie_standard_errors=2, tie_break="score", allowed=allowed)
     assert (found.selected, found.ties, found.gap) == (1, (1,), 0.5)
     assert set(found.order[:2]) == {1, 2}
+    allowed = [False, True, False, False]
+    alone = select_path(distances, paths, [1] * 4, tie_standard_errors=2, tie_break="score", allowed=allowed)
+    assert (alone.selected, alone.ties, alone.gap) == (1, (1,), 0.0)

@@ -7,13 +7,17 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from recbole_nasr.nets import Supernet
+from recbole_nasr.nets import Supernet, masked_mean
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import SearchSequences, SearchSettings, contrastive
+from recbole_nasr.search import SearchSequences, SearchSettings
+from recbole_nasr.search.augmentation import View
+from recbole_nasr.search.branch import Branch
 from recbole_nasr.search.contrastive import Contrastive
+from recbole_nasr.search.ranking import rank_paths
 from recbole_nasr.search.training import BlockTrainer
-from recbole_nasr.space import SearchSpace
+from recbole_nasr.space import Path, SearchSpace
 
 MakeSequences = Callable[..., SearchSequences]
 MakeNet = Callable[..., Supernet]
@@ -25,6 +29,12 @@ def objective_of(net: Supernet, index: int = 0, **settings: Any) -> Contrastive:
     found = Contrastive(net, SearchSettings(**settings), 5)
     found.start(index)
     return found
+
+
+@torch.no_grad()
+def move(branch: Branch) -> None:
+    for weight in branch.block.parameters():
+        weight.add_(torch.randn_like(weight), alpha=0.25)
 
 
 @pytest.fixture
@@ -53,14 +63,27 @@ def test_the_symmetric_loss_is_the_mean_of_both_directions(make_net: MakeNet, ba
     torch.testing.assert_close(objective_of(net).loss(*batch, (), PATHS), first)
 
 
-def test_in_training_too_a_path_may_be_left_out_of_its_own_target(
-    make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("leave_one_out", [False, True])
+def test_the_loss_is_the_distance_to_what_the_target_branch_makes_of_other_views(
+    leave_one_out: bool, make_net: MakeNet, batch: tuple[Tensor, Tensor]
 ) -> None:
-    targets, distance = [], contrastive.distance
-    monkeypatch.setattr(contrastive, "distance", lambda p, t: targets.append(t) or distance(p, t))
-    objective_of(make_net(), leave_one_out=True).loss(*batch, (), PATHS)
-    assert len(targets) == 3
-    assert not any(torch.allclose(targets[0], other) for other in targets[1:])
+    objective = objective_of(make_net(dropout_prob=0.0), leave_one_out=leave_one_out, target_momentum=0.5)
+    move(objective.target)
+    drawn, views_of_paths = [], objective._views_of_paths
+    objective._views_of_paths = lambda *given: drawn.append(views_of_paths(*given)) or drawn[-1]
+    loss = objective.loss(*batch, (), PATHS)
+    ((shown, seen),) = drawn
+    assert len({tuple(items.flatten().tolist()) for items, _ in (*shown, *seen)}) == 6
+
+    def projected(branch: Branch, view: View, path: Path) -> Tensor:
+        return branch.block.projector(masked_mean(branch.block(branch.embedding(*view), path), view[1]))
+
+    units = [F.normalize(projected(objective.target, *given)) for given in zip(shown, PATHS, strict=True)]
+    for number, given in enumerate(zip(seen, PATHS, strict=True)):
+        ensemble = [unit for other, unit in enumerate(units) if other != number or not leave_one_out]
+        predicted = F.normalize(objective.online.block.predictor(projected(objective.online, *given)))
+        loss = loss - (predicted - F.normalize(sum(ensemble))).square().sum(dim=1).mean() / 3
+    assert loss.item() == pytest.approx(0, abs=1e-5)
 
 
 @pytest.mark.parametrize("index", [0, 1])
@@ -117,6 +140,19 @@ def test_scores_are_means_over_the_stored_pairs_of_views_in_both_directions(
     back.stored = [pair[::-1] for pair in back.stored]
     reverse = back.score([()], list(SPACE.paths(0)), Progress())
     torch.testing.assert_close(both.values, (one.values + reverse.values) / 2)
+
+
+def test_scores_are_distances_to_what_the_target_branch_makes_of_the_other_paths(
+    make_net: MakeNet, make_sequences: MakeSequences
+) -> None:
+    net, paths = make_net((2, 1)), list(SPACE.paths(0))
+    objective = objective_of(net, leave_one_out=True, target_momentum=0.5)
+    move(objective.target)
+    objective.hold(make_sequences(12))
+    ((shown, seen),) = objective.stored
+    how = {"batch_size": 5, "progress": Progress(), "target_branch": objective.target, "leave_one_out": True}
+    expected, _ = rank_paths(net, [()], (shown.view, seen.view), paths, **how)
+    torch.testing.assert_close(objective.score([()], paths, Progress()).values[0], expected)
 
 
 def test_views_for_the_report_change_no_score_and_use_no_more_sequences_than_asked(

@@ -50,12 +50,17 @@ def test_the_noise_of_two_view_sets_is_the_spread_of_their_differences_over_root
 
 
 def test_a_ranking_by_a_share_is_found_out() -> None:
-    paths = [("tcn_d1", "tcn_d2"), ("tcn_d1", "gru"), ("gru", "gru"), ("gru", "tcn_d2")]
+    paths = [("tcn_d1", "tcn_d2"), ("tcn_d1", "hstu_h4"), ("hstu_h4", "hstu_h4"), ("hstu_h4", "tcn_d2")]
     predictors = trivial_predictors(paths, [4, 3, 1, 3], [7, 7, 7, 7])
+    assert predictors.keys() == {
+        *(f"share of {of}" for of in ("hstu_h4", "tcn", "tcn_d1", "tcn_d2")),
+        "FLOPs",
+        "parameters",
+    }
     assert predictors["share of tcn"].tolist() == [2, 1, 0, 1]
     assert predictors["share of tcn_d2"].tolist() == [1, 0, 0, 1]
-    assert predictors["share of gru"].tolist() == [0, 1, 2, 1]
+    assert predictors["share of hstu_h4"].tolist() == [0, 1, 2, 1]
     found = agreement(np.array([0.1, 0.2, 0.3, 0.2]), predictors)  # lower is better
     assert found["share of tcn"] == found["FLOPs"] == pytest.approx(1)
-    assert found["share of gru"] == pytest.approx(-1)
+    assert found["share of hstu_h4"] == pytest.approx(-1)
     assert "parameters" not in found  # constant

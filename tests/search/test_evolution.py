@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, search
+from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, evolution, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.evolution import mutated, regularised_evolution
 from recbole_nasr.space import SearchSpace
@@ -49,17 +50,23 @@ def test_every_network_is_scored_once_and_no_more_are_drawn_than_asked_for() -> 
     assert len(asked) == len(set(asked)) <= 4
 
 
-def test_the_oldest_dies_however_good_it_is() -> None:
-    first: list[tuple[int, ...]] = []
+@pytest.mark.parametrize(("tournament", "ages"), [(1, {1, 2, 3, 4}), (2, {2, 3, 4}), (4, {4}), (9, {4})])
+def test_a_parent_is_the_best_of_a_tournament_and_the_oldest_dies_however_good_it_is(
+    tournament: int, ages: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    born: list[tuple[int, ...]] = []
+    found = []
 
-    def score(network: tuple[int, ...]) -> float:
-        first.append(network)
-        return 0.0 if len(first) == 1 else 1.0 + sum(a != b for a, b in zip(network, first[0], strict=True))
+    def spy(parent: tuple[int, ...], *given: Any) -> tuple[int, ...]:
+        found.append(len(born) - born.index(parent))
+        return mutated(parent, *given)
 
-    # Every parent is the best of the two alive, and the first network is the best of all, but is alive for two steps.
-    regularised_evolution(score, Budget(5, 8), random.Random(1), population=2, tournament=2, networks=40)
-    distances = [sum(a != b for a, b in zip(network, first[0], strict=True)) for network in first]
-    assert max(distances[3:]) > 1
+    monkeypatch.setattr(evolution, "mutated", spy)
+    # Every network is worse than those before it, so that the best of four alive was born four steps ago.
+    sizes = {"population": 4, "tournament": tournament, "networks": 60}
+    regularised_evolution(lambda one: born.append(one) or float(len(born)), Budget(50, 200), random.Random(1), **sizes)
+    assert len(set(born)) == 60
+    assert (len(found), set(found)) == (56, ages)
 
 
 def test_evolution_on_a_supernet_ranks_whole_networks(make_sequences: Callable[..., SearchSequences]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_the_front_over_blocks_is_that_of_all_networks_one_by_one(
     problem = SearchProblem(
         sequences=sequences, space=space, n_items=N_ITEMS, layer_settings=layer_settings, settings=settings, seed=1
     )
-    blocks = search(problem).blocks
+    blocks = [replace(block, selected=1) for block in search(problem).blocks]
     costs = np.array([[10.0, 3.0, 2.0], [7.0, 5.0, 4.0], [1.0, 9.0, 1.0]])
     table = CostTable(space.operations, costs, np.array([100.0, 50.0, 5.0]), "cpu")
     found = search_fronts(blocks, space, table)

@@ -10,6 +10,7 @@ from torch import Tensor
 from recbole_nasr.errors import ArchitectureError
 from recbole_nasr.nets.supernet import SupernetBlock
 from recbole_nasr.ops import LayerSettings
+from recbole_nasr.progress import Progress
 from recbole_nasr.search import (
     SearchProblem,
     SearchSequences,
@@ -19,6 +20,9 @@ from recbole_nasr.search import (
     score_architectures,
     search,
 )
+from recbole_nasr.search.contrastive import Contrastive
+from recbole_nasr.search.objective import Prefix
+from recbole_nasr.search.path_scores import PathScores
 from recbole_nasr.search.state import SearchState
 from recbole_nasr.space import Architecture, Path, SearchSpace
 
@@ -81,10 +85,28 @@ def test_a_whole_score_is_the_networks_own_loss_under_the_shared_weights(
 def test_an_untrained_supernet_tells_networks_apart_and_repeats_itself(
     problem: Callable[..., SearchProblem], settings: dict[str, object]
 ) -> None:
-    first = score_architectures(problem(**settings), NETWORKS, trained=False)
-    assert len(set(first.scores)) == 3  # with λ = 0, as networks start, all would be equal
-    assert score_architectures(problem(**settings), NETWORKS, trained=False) == first
-    assert score_architectures(problem(**settings), NETWORKS).scores != first.scores
+    networks = [*NETWORKS, Architecture.parse("tcn_d1_2,transformer_h2/tcn_d1_2")]
+    first = score_architectures(problem(**settings), networks, trained=False)
+    assert len(set(first.scores)) == 4  # with λ = 0, as networks start, the second and the last would be equal
+    assert score_architectures(problem(**settings), networks, trained=False) == first
+    assert score_architectures(problem(**settings), networks).scores != first.scores
+
+
+def test_an_untrained_block_is_ranked_behind_the_best_path_before_it(
+    problem: Callable[..., SearchProblem], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind, best, score = [], [], Contrastive.score
+
+    def spy(self: Contrastive, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
+        found = score(self, prefixes, paths, progress)
+        behind.append(prefixes)
+        best.append(paths[int(found.values[0].mean(dim=1).argmin())])
+        return found
+
+    monkeypatch.setattr(Contrastive, "score", spy)
+    score_architectures(replace(problem(), seed=7), NETWORKS, trained=False)
+    assert behind == [[()], [(best[0],)]]
+    assert best[0] != (0, 0)
 
 
 def test_the_global_random_state_is_left_alone(problem: Callable[..., SearchProblem]) -> None:

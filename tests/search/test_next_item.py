@@ -114,36 +114,39 @@ def test_scores_are_the_cross_entropy_of_the_plain_network(batch_size: int, make
     assert found.values.shape == (2, 2, 12)
     assert found.views.shape == (0, 2, 2)
     inputs, length, targets = next_items(sequences.item_seq, sequences.item_seq_len)
+    last = torch.zeros(12, 8)
     for b, p in product(range(2), range(2)):
         plain = network_of(net, [*prefixes[b], [(0,), (2,)][p]])
         with torch.no_grad():
             logits = plain.output(plain(inputs, length))
+            last += plain.encode_last(inputs, length) / 4
         for row in range(12):
             n = int(length[row])
             expected = F.cross_entropy(logits[row, :n], targets[row, :n] - 1)
             assert found.values[b, p, row].item() == pytest.approx(expected.item(), abs=1e-5)
+    torch.testing.assert_close(found.representation, last)
 
 
 def test_ndcg_is_that_of_the_last_item_with_ties_counted_against_it(make_sequences: MakeSequences) -> None:
-    net, objective = make(ranking_metric="ndcg@5")
     sequences = make_sequences(12)
+    inputs, length, targets = next_items(sequences.item_seq, sequences.item_seq_len)
+    logits = network_of(make()[0], [ALL[6]]).scores(inputs, length)
+    own = logits.gather(1, targets.gather(1, length.unsqueeze(1) - 1))
+    ranks = (logits >= own).sum(dim=1).tolist()
+    cut = sorted(ranks)[6]  # so that one rank is the last that counts
+    net, objective = make(ranking_metric=f"ndcg@{cut}")
     objective.hold(sequences)
     found = objective.score([()], ALL, Progress()).values[0]
-    inputs, length, targets = next_items(sequences.item_seq, sequences.item_seq_len)
-    gains = []
-    for row in range(12):
-        logits = network_of(net, [ALL[6]]).scores(inputs, length)[row]
-        rank = int((logits >= logits[targets[row, length[row] - 1]]).sum())
-        gains.append(1 / math.log2(rank + 1) if rank <= 5 else 0.0)
-    assert found[6].tolist() == pytest.approx([1 - gain for gain in gains])
+    assert found[6].tolist() == pytest.approx([1 - 1 / math.log2(rank + 1) if rank <= cut else 1 for rank in ranks])
     nn.init.zeros_(net.head.output.weight)  # all items equal: the last rank for each
     assert (objective.score([()], ALL, Progress()).values == 1).all()
-    assert objective.metric == "1 - NDCG@5 of the last item"
+    assert objective.metric == f"1 - NDCG@{cut} of the last item"
 
 
 def test_padding_and_sequences_without_a_target_change_no_score(make_sequences: MakeSequences) -> None:
     _, objective = make()
     sequences = make_sequences(6)
+    sequences.item_seq[0, 2:], sequences.item_seq_len[0] = 0, 2  # a single target
     objective.hold(sequences)
     expected = objective.score([()], ALL, Progress()).values
     single = torch.zeros(1, 10, dtype=torch.long)

@@ -20,12 +20,12 @@ def predicted(values: np.ndarray, network: tuple[int, ...]) -> float:
     return float(values[range(len(network)), list(network)].sum())
 
 
-def test_two_networks_of_one_layer_by_hand() -> None:
-    # Features of the two: family 1 and -1 apart, family in the layer 1/2, operation 1/4. Centred, a row is half the
-    # difference, whose squares add up to 2 * (1 + 1/4 + 1/16) / 4 = 21/32; two such rows make 21/16. The ridge
-    # solution is along that difference, and explains the share 21/16 / (21/16 + 3) of the distance.
-    values = layer_values([(0,), (2,)], [0.4, 0.1], OPERATIONS)
-    assert values[0, 0] - values[0, 2] == pytest.approx(0.3 * (21 / 16) / (21 / 16 + 3))
+def test_three_networks_of_one_layer_by_hand() -> None:
+    # Features of the two kinds: family 1 and -1 apart, family in the layer 1/2, operation 1/4. The squares of their
+    # difference add up to 2 * (1 + 1/4 + 1/16) = 21/8. Centred, the rows are 1/3, 1/3 and -2/3 of it: squares of 7/4 in
+    # all. The ridge solution is along that difference, and explains the share 7/4 / (7/4 + 3) of the distance.
+    values = layer_values([(0,), (0,), (2,)], [0.4, 0.4, 0.1], OPERATIONS)
+    assert values[0, 0] - values[0, 2] == pytest.approx(0.3 * (7 / 4) / (7 / 4 + 3))
 
 
 def test_the_same_scores_say_nothing_of_any_layer() -> None:
@@ -65,7 +65,7 @@ def test_a_family_that_helps_is_worth_more_in_every_layer_even_where_it_was_neve
 def test_networks_come_by_their_prediction_and_within_the_budget_empty_layers_last(with_empty: bool) -> None:
     values = np.random.default_rng(2).normal(size=(3, 3))
     operations = TABLE.operations if with_empty else ("transformer_h2", "tcn_d1_2", "ffn")
-    budget = Budget(3, 3, TABLE, {"parameters": 120})
+    budget = Budget(3, 3, TABLE, {"parameters": 124})
     listed = list(best_predicted(values, operations, budget))
     scores = [predicted(values, network) for network in listed]
     assert scores == sorted(scores, reverse=True)

@@ -16,6 +16,7 @@ from recbole_nasr.nets.supernet import MixedOp
 from recbole_nasr.progress import Progress
 from recbole_nasr.search import SearchSequences
 from recbole_nasr.search.augmentation import View, make_view
+from recbole_nasr.search.branch import Branch
 from recbole_nasr.search.path_scores import effective_rank
 from recbole_nasr.search.ranking import rank_paths, run_paths
 
@@ -126,15 +127,16 @@ def test_behind_several_prefixes_the_ensemble_is_over_all_paths(make_net: MakeNe
 
 
 @pytest.mark.parametrize("paths_at_a_time", [3, 100])
-def test_a_path_left_out_is_compared_with_the_ensemble_of_the_others(
+def test_a_path_left_out_is_compared_with_the_ensemble_of_the_others_in_the_target_branch(
     paths_at_a_time: int, make_net: MakeNet, views: tuple[View, View], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    net = make_net()
+    net, teacher = make_net(), make_net(scale=0.2).train()
     monkeypatch.setattr(memory, "HOST_SHARE", paths_at_a_time * 13 * 8 * 4)
-    found, _ = rank_paths(net, [()], views, ALL_16, batch_size=5, progress=Progress(), leave_one_out=True)
+    how = {"batch_size": 5, "progress": Progress(), "target_branch": Branch.online(teacher, 0), "leave_one_out": True}
+    found, _ = rank_paths(net, [()], views, ALL_16, **how)
     for index in (0, 7, 15):
         others = [path for path in ALL_16 if path != ALL_16[index]]
-        _, target = rank(net, views, others)
+        _, target = rank(teacher, views, others)
         with torch.no_grad():
             block = net.eval().block(0)
             pooled = masked_mean(block(net.prefix(*views[0], []), ALL_16[index]), views[0][1])

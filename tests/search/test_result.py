@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 
@@ -53,6 +54,12 @@ def test_the_summary_tells_the_selected_from_the_best_and_is_json() -> None:
 
 def test_the_strongest_trivial_rule_may_agree_or_disagree() -> None:
     assert EVIDENCE.strongest_predictor() == ("FLOPs", -0.9)
+
+
+def test_less_than_a_twelfth_of_the_directions_is_a_collapse_and_so_is_one_alone() -> None:
+    cases = [(5.3, 64), (5.4, 64), (1.05, 4), (1.15, 4)]
+    found = [replace(ranking(2), effective_rank=rank, hidden_size=width).collapsed for rank, width in cases]
+    assert found == [True, False, True, False]
 
 
 def test_a_ranking_of_fewer_paths_than_the_space_has_is_a_sample() -> None:

@@ -54,16 +54,6 @@ def test_the_loss_is_the_mean_distance_of_every_path_to_their_ensemble(
     assert 0 <= loss.item() <= 4
 
 
-def test_every_path_has_a_view_of_its_own_in_either_branch(
-    make_net: MakeNet, batch: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    views, make_view = [], contrastive.make_view
-    monkeypatch.setattr(contrastive, "make_view", lambda *a, **k: views.append(make_view(*a, **k)) or views[-1])
-    loss_of(trainer_of(make_net()), batch)
-    items = torch.cat([view[0] for view in views]).chunk(4)  # two paths, two branches
-    assert len({tuple(view.flatten().tolist()) for view in items}) == 4
-
-
 def gradients(trainer: BlockTrainer, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     torch.manual_seed(0)
     torch.autograd.backward(loss_of(trainer, batch))
@@ -194,6 +184,7 @@ def test_an_epoch_takes_every_sequence_once_in_near_equal_batches_never_alone(
     assert [len(rows) for rows in seen] == expected
     assert len(seen) == trainer.n_steps(n)
     assert sorted(torch.cat(seen).tolist()) == sorted(sequences.item_seq.tolist())
+    assert n < 10 or not torch.equal(torch.cat(seen), sequences.item_seq), "in random order"
 
 
 def test_training_lowers_the_loss(make_net: MakeNet, make_sequences: MakeSequences) -> None:

@@ -8,7 +8,15 @@ import torch
 
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.progress import Progress
-from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, SearchSequences, SearchSettings, search
+from recbole_nasr.search import (
+    BlockRanking,
+    SearchProblem,
+    SearchResult,
+    SearchSequences,
+    SearchSettings,
+    search,
+    whole,
+)
 from recbole_nasr.search.whole import WholeSearch
 from recbole_nasr.space import SearchSpace
 
@@ -46,7 +54,7 @@ def test_every_path_of_every_block_is_ranked_and_the_chosen_are_the_architecture
 
 
 def test_no_other_path_of_any_one_block_scores_better_in_the_network_found(
-    make_problem: Callable[..., SearchProblem],
+    make_problem: Callable[..., SearchProblem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
     run = WholeSearch(make_problem(sweeps=20))
@@ -57,6 +65,10 @@ def test_no_other_path_of_any_one_block_scores_better_in_the_network_found(
     scores = run.state.objective.score([()], every, Progress()).values[0].mean(dim=1)
     assert every[int(scores.argmin())] == found
     assert result.blocks[0].scores.min() == pytest.approx(result.blocks[1].scores.min())
+    monkeypatch.setattr(whole, "START_NETWORKS", 64)  # all
+    networks = list(run.one_block.paths(0))
+    scores = run.state.objective.score([()], networks, Progress()).values[0].mean(dim=1)
+    assert run._start() == networks[int(scores.argmin())] != networks[0]
 
 
 def test_the_same_seed_gives_the_same_result_to_the_last_bit(make_problem: Callable[..., SearchProblem]) -> None:
