@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import doctest
+import importlib
 import re
 from pathlib import Path
 
@@ -20,6 +22,16 @@ def test_the_examples_of_the_page_run_one_after_the_other(capsys: pytest.Capture
     scores = names["scores"]
     assert isinstance(scores, torch.Tensor)
     assert scores.shape == (64, 100)
+
+
+def test_the_examples_in_the_docstrings_hold() -> None:
+    package = Path(recbole_nasr.__file__).parent
+    for path in package.rglob("*.py"):
+        if ">>> " in path.read_text(encoding="utf-8"):
+            name = ".".join(("recbole_nasr", *path.relative_to(package).with_suffix("").parts)).removesuffix(
+                ".__init__"
+            )
+            assert doctest.testmod(importlib.import_module(name), extraglobs={"torch": torch}).failed == 0, name
 
 
 def test_every_import_that_the_page_names_exists_and_can_be_found_by_completion() -> None:

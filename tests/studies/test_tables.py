@@ -69,13 +69,14 @@ def test_differences_pair_sequences_by_name_and_average_seeds(run: Callable[...,
     assert found.p_holm == found.comparison.p_value  # one comparison
 
 
-def test_holm_counts_all_comparisons_of_the_page(run: Callable[..., FinishedRun]) -> None:
-    good, bad = [1] * 16, [9] * 16
+@pytest.mark.parametrize(("n", "significant"), [(6, False), (16, True)])
+def test_holm_counts_all_comparisons_of_the_page(n: int, significant: bool, run: Callable[..., FinishedRun]) -> None:
+    good, bad = [1] * n, [9] * n
     rows = rows_of([run("A", 1, good), run("B", 1, bad), run("C", 1, bad)])
     first, second = differences(rows, "A")
     assert first.p_holm == pytest.approx(2 * first.comparison.p_value)
-    assert first.significant
-    assert second.significant
+    assert first.comparison.p_value < 0.05
+    assert first.significant == second.significant == significant
 
 
 def test_rows_are_paired_by_a_key_they_differ_in_alone(run: Callable[..., FinishedRun]) -> None:
@@ -103,9 +104,11 @@ def test_a_record_keeps_its_ranks_when_the_run_is_gone(run: Callable[..., Finish
     assert str(tmp_path / "kept") not in path.read_text()
 
 
-def test_rows_without_ranks_on_this_machine_are_not_compared(run: Callable[..., FinishedRun]) -> None:
-    rows = rows_of([run("A", 1, [1, 2]), run("B", 1, [1, 2], run="gone")])
-    assert differences(rows, "A") == []
+def test_rows_of_other_sequences_or_without_ranks_on_this_machine_are_not_compared(
+    run: Callable[..., FinishedRun],
+) -> None:
+    runs = [run("A", 1, [1, 2]), run("B", 1, [1, 2], run="gone"), run("C", 1, [1, 2], order="ax")]
+    assert differences(rows_of(runs), "A") == []
 
 
 def test_the_tidy_table_has_a_row_per_run_with_its_numbers(run: Callable[..., FinishedRun]) -> None:
