@@ -126,11 +126,13 @@ def test_operations_on_no_path_sampled_for_a_step_keep_every_bit_despite_weight_
         assert operations == {(layer, op) for path in paths for layer, op in enumerate(path)}
 
 
-def test_earlier_blocks_run_in_eval_mode_and_the_trained_one_with_dropout(make_net: MakeNet) -> None:
+def test_other_blocks_are_frozen_and_in_eval_mode_and_the_trained_one_has_dropout(make_net: MakeNet) -> None:
     net = make_net((1, 1, 1)).train()
     trainer_of(net, [(0,)])
-    assert [block.training for block in net.blocks] == [False, True, False]
-    assert not net.embedding.training
+    for part in (*net.blocks, net.embedding):
+        trained = part is net.blocks[1]
+        assert part.training == trained
+        assert all(weight.requires_grad == trained for weight in part.parameters())
 
 
 def test_a_step_never_waits_for_the_device(
