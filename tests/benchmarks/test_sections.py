@@ -68,6 +68,17 @@ def test_a_step_on_other_paths_is_refused() -> None:
     assert not any(check.passed for check in checks)
 
 
+def test_a_step_that_leaves_the_weights_is_refused() -> None:
+    supernet, batch = build_supernet(TINY, CPU), search_step.search_sequences(TINY, TINY.batch_size, CPU)
+
+    def trainer(net: Supernet, learning_rate: float) -> search_step.PlainTrainer:
+        return search_step.PlainTrainer(net, TINY, 0, learning_rate=learning_rate)
+
+    rate = search_step.GATE_LEARNING_RATE
+    checks = search_step.same_steps(lambda net: trainer(net, 0.0), lambda net: trainer(net, rate), supernet, batch)
+    assert [check.name for check in checks if not check.passed] == ["losses of the steps after it"]
+
+
 def test_ranking_256_paths_stacked_takes_a_twentieth_of_the_kernels_of_one_path_after_another() -> None:
     from dataclasses import replace
 

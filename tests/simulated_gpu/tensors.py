@@ -25,6 +25,7 @@ _WAITS = {
     _aten.bincount.default,
     _aten._unique2.default,
 }
+_FILLS = {_aten.fill_.Tensor, _aten.fill.Tensor, _aten.masked_fill_.Tensor, _aten.masked_fill.Tensor}
 _MATH = 0  # of the ways to attend, the one that is made of other operations
 
 
@@ -157,7 +158,7 @@ def _check_devices(operation: Any, args: Any, on_gpu: list[Any], tensors: list[T
         of_picked = args[0] if operation is _aten.index.Tensor else (args[0], args[2])
         if all(isinstance(one, SimulatedTensor) or one.dim() == 0 for one in _tensors(of_picked)):
             return  # places may be on the host
-    elif torch.Tag.pointwise in operation.tags and all(tensor.dim() == 0 for tensor in others):
+    elif (torch.Tag.pointwise in operation.tags or operation in _FILLS) and all(tensor.dim() == 0 for tensor in others):
         return
     shapes = [tuple(tensor.shape) for tensor in others]
     raise RuntimeError(

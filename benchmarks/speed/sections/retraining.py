@@ -14,7 +14,13 @@ from benchmarks.speed.floors import n_parameters, retraining_work
 from benchmarks.speed.gates import Check, close, same_gradients
 from benchmarks.speed.package import package_step, package_trainer
 from benchmarks.speed.published import AS_SHIPPED, READY
-from benchmarks.speed.sections.search_step import FIRST_TOLERANCE, GRADIENT_TOLERANCE, LATER_TOLERANCE, without_dropout
+from benchmarks.speed.sections.search_step import (
+    FIRST_TOLERANCE,
+    GATE_LEARNING_RATE,
+    GRADIENT_TOLERANCE,
+    LATER_TOLERANCE,
+    without_dropout,
+)
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import Shape, build_network, training_batch
 from recbole_nasr.nets import HybridNet
@@ -36,9 +42,10 @@ def cases(setting: Setting) -> Iterator[Case]:
 def _same_steps(shape: Shape, network: HybridNet, device: torch.device, batch: Sequence[Tensor]) -> list[Check]:
     """Compare the losses of some steps from equal weights, dropout off, and the gradients after the first."""
     reference = without_dropout(copy.deepcopy(network)).train()
-    ours = package_trainer(shape, without_dropout(copy.deepcopy(network)), device, precision="fp32")
+    settings = {"precision": "fp32", "learning_rate": GATE_LEARNING_RATE}
+    ours = package_trainer(shape, without_dropout(copy.deepcopy(network)), device, **settings)
     ours.model.train()
-    adam = torch.optim.Adam(reference.parameters(), lr=1e-3)
+    adam = torch.optim.Adam(reference.parameters(), lr=GATE_LEARNING_RATE)
     expected, found = [], []
     for step in range(N_GATE_STEPS[device.type]):
         expected.append(plain.training_step(reference, adam, batch, MAX_NORM))
