@@ -1,4 +1,4 @@
-"""A lock between processes that may create the same file or folder."""
+"""Locks between processes that may create the same file or folder."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from recbole_nasr.errors import ConfigError
 
 _LOG = logging.getLogger("recbole_nasr")
 
@@ -35,4 +37,29 @@ def only_process(target: Path) -> Iterator[None]:
         yield
         path.unlink(missing_ok=True)  # only after success: whoever waits for it then finds the target
     finally:
+        lock.release()
+
+
+@contextmanager
+def not_at_once(target: Path) -> Iterator[None]:
+    """Refuse to write ``target`` while another process does.
+
+    Args:
+        target: The file or folder, in a folder that exists; the lock is a hidden file beside it, gone at the end.
+
+    Raises:
+        ConfigError: If another process writes it.
+        OSError: If the lock cannot be written.
+    """
+    path = target.with_name(f".{target.name}.lock")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        msg = f"Another process writes {target} at this moment; wait for its end, or name another with --output."
+        raise ConfigError(msg) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # nobody waits for it
         lock.release()

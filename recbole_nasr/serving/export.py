@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from recbole_nasr.configuration import MODELS
+from recbole_nasr.data.locking import not_at_once
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.serving.card import card_text
 from recbole_nasr.serving.measured import checked_parity, latency_text, measure_latency
@@ -46,14 +48,13 @@ def export_run(
         The folder.
 
     Raises:
-        ConfigError: If the format, run, ``k`` or folder cannot be used, or the model is not one of ours.
+        ConfigError: If the format, run, ``k`` or folder cannot be used, another process exports into it, or the model
+            is not one of ours.
         NumericalError: If the file gives other results than the network; nothing is kept then.
     """
     check_format(file_format)
     folder = find_run(run).folder / f"export-{file_format}" if target is None else target
-    if folder.exists():
-        msg = f"The folder {folder} exists and is not overwritten; name another with --output, or delete it."
-        raise ConfigError(msg)
+    _refuse_existing(folder)
     if not folder.parent.is_dir():
         msg = f"There is no folder {folder.parent} to export into; make it first."
         raise ConfigError(msg)
@@ -67,20 +68,34 @@ def export_run(
         raise ConfigError(msg)
     Recommender(loaded).check_k(k)
     network = TopKNetwork(loaded.model.network, k, exclude_seen=exclude_seen).eval()
-    draft = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
-    try:
-        draft.mkdir()
+    with not_at_once(folder), _draft_of(folder) as draft:
         say(f"exporting {loaded.config['model']} on {loaded.config['dataset']} as {FORMATS[file_format]}")
         facts = _write(network, loaded, file_format, draft)
         for text in facts:
             say("\n" + text)
         (draft / "README.md").write_text(card_text(loaded, file_format, network, facts), encoding="utf-8")
+    say(f"\nwritten to {folder}")
+    return folder
+
+
+def _refuse_existing(folder: Path) -> None:
+    if folder.exists():
+        msg = f"The folder {folder} exists and is not overwritten; name another with --output, or delete it."
+        raise ConfigError(msg)
+
+
+@contextmanager
+def _draft_of(folder: Path) -> Iterator[Path]:
+    """Yield a folder to fill, which becomes ``folder`` at the end, or is gone after an error."""
+    _refuse_existing(folder)  # another process may have made it while the run was loaded
+    draft = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+    try:
+        draft.mkdir()
+        yield draft
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    say(f"\nwritten to {folder}")
-    return folder
 
 
 def _write(network: TopKNetwork, loaded: LoadedRun, file_format: str, folder: Path) -> list[str]:

@@ -30,8 +30,8 @@ class HistoryFile:
     """A file of histories: one row per interaction (user, item and, unless sorted, time), or one row per history.
 
     With one row per interaction the rows of a user stand together. A row is a history where the item column has one of
-    :data:`~recbole_nasr.serving.histories.LIST_NAMES`, holds lists, or there is no user column. In text the items of a
-    history are separated by spaces or by one of ``, ; |``.
+    :data:`~recbole_nasr.serving.histories.LIST_NAMES`, holds lists, or is the only one. In text the items of a history
+    are separated by spaces or by one of ``, ; |``.
 
     Args:
         path: ``.csv``, ``.tsv``, ``.inter`` or ``.parquet``.
@@ -57,8 +57,15 @@ class HistoryFile:
         self._item = find_column("item", names, columns.get("item"))
         self._time = find_column("time", names, columns.get("time"), needed=False)
         self._user = find_column("user", names, columns.get("user"), needed=False)
-        plural = str(self._item).partition(":")[0] in LIST_NAMES
-        self._lists = plural or self._user is None or not isinstance(first[self._item], (str, int, float, np.number))
+        single = isinstance(first[self._item], (str, int, float, np.number))
+        lists = not single or str(self._item).partition(":")[0] in LIST_NAMES
+        if not lists and self._user is None and len(names) > 1:  # else each interaction would be a history
+            msg = (
+                f"{path} needs a column with the user of each row, there are {', '.join(map(str, names))}; name it "
+                f"with --user_column. Where each row is a whole history, call the column of its items {LIST_NAMES[0]}."
+            )
+            raise DataError(msg)
+        self._lists = lists or self._user is None
         self.item_column = str(self._item)
         self._at_once = HISTORIES_AT_ONCE if self._lists else ROWS_AT_ONCE
         self.size = self._n_rows if path.suffix == ".parquet" else path.stat().st_size

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from recbole_nasr.data.locking import not_at_once
 from recbole_nasr.documents import partial_name, remove_partial
 from recbole_nasr.errors import ConfigError
 
@@ -53,21 +54,22 @@ def open_table(path: Path) -> Iterator[Table]:
     """Write ``.csv`` or ``.parquet`` in pieces; the file appears when all are written, an earlier one is replaced.
 
     Raises:
-        ConfigError: If it has another ending, cannot be written, or pyarrow is missing.
+        ConfigError: If it has another ending, cannot be written, another process writes it, or pyarrow is missing.
     """
     check_output(path)
-    remove_partial(path)
-    partial = partial_name(path)
-    table = _Csv(partial) if path.suffix == ".csv" else _Parquet(partial)
-    try:
+    with not_at_once(path):
+        remove_partial(path)
+        partial = partial_name(path)
+        table = _Csv(partial) if path.suffix == ".csv" else _Parquet(partial)
         try:
-            yield table
+            try:
+                yield table
+            finally:
+                if isinstance(table, _Parquet):
+                    table.close()
+            partial.replace(path)
         finally:
-            if isinstance(table, _Parquet):
-                table.close()
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
 
 
 def check_output(path: Path) -> None:

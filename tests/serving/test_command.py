@@ -150,6 +150,10 @@ BAD: list[tuple[list[str], str]] = [
         "the column 'user' of good.csv has none (got 'a')",
     ),
     (["--recommend=RUN", "--input=columns.csv", "--output=top.csv"], "A column with the item is needed"),
+    (
+        ["--recommend=RUN", "--input=visitors.csv", "--output=top.csv"],
+        "visitors.csv needs a column with the user of each row, there are visitor, item, time; name it with --user_col",
+    ),
     (["--recommend=RUN", "--input=empty.csv", "--output=top.csv"], "no row"),
     (["--recommend=RUN", "--input=times.csv", "--output=top.csv"], "one is 'noon'"),
     (["--recommend=RUN", "--input=good.txt", "--output=top.csv"], "read from .csv"),
@@ -178,6 +182,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     Path("good.csv").write_text("user,item\na,i1\n")
     Path("good.txt").write_text("user,item\na,i1\n")
     Path("columns.csv").write_text("a,b\n1,2\n")
+    Path("visitors.csv").write_text("visitor,item,time\na,i1,1\na,i2,2\n")
     Path("empty.csv").write_text("user,item\n")
     Path("times.csv").write_text("user,item,time\na,i1,noon\n")
     before = sorted(Path().iterdir())

@@ -112,6 +112,24 @@ def test_another_result_is_refused_and_nothing_is_kept(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_two_exports_into_one_folder_do_not_mix(
+    trained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "_SECONDS_PER_ROUND", 0.0)
+    target, refused = tmp_path / "out", []
+
+    def start_another(text: str) -> None:  # in the middle of the first
+        if not refused:
+            with pytest.raises(ConfigError, match=r"Another process writes .*out at this moment") as found:
+                export_run(trained.nasr, "torch", target, k=5)
+            refused.append(found)
+
+    export_run(trained.nasr, "torch", target, k=4, say=start_another)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert "the best 4 next items" in (target / "README.md").read_text()
+    check_card(trained, target)
+
+
 @pytest.mark.parametrize(
     ("dataset", "release", "source", "expected"),
     [

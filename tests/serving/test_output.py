@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from recbole_nasr.errors import ConfigError
 from recbole_nasr.serving.output import open_table
 
 FRAME = pd.DataFrame({"item": ["i1"], "rank": [1]})
@@ -22,3 +23,13 @@ def test_what_a_killed_command_left_of_the_same_output_is_removed_and_no_other_f
     assert (tmp_path / name).read_text() == "item,rank\ni1,1\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, *others])
     assert {(tmp_path / other).read_text() for other in others} == {"mine\n"}
+
+
+def test_two_commands_with_one_output_do_not_mix(tmp_path: Path) -> None:
+    with open_table(tmp_path / "top.csv") as first:
+        first.add(FRAME)
+        with pytest.raises(ConfigError, match=r"Another process writes .*top\.csv"), open_table(tmp_path / "top.csv"):
+            pass
+        first.add(FRAME)
+    assert (tmp_path / "top.csv").read_text() == "item,rank\ni1,1\ni1,1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["top.csv"]
