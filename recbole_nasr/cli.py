@@ -47,6 +47,7 @@ _STORAGE = {
 _KEPT = (
     "data_path",
     "device",
+    "runs_dir",
     "ops_module",
     *(key for key in DATASET_ARGUMENTS if key != "train_scheme"),
 )  # by the next commands

@@ -75,6 +75,14 @@ def test_an_architecture_can_be_made_deeper_and_outlives_the_run_it_came_from(to
     assert network.architecture.layers == names
 
 
+def test_the_next_commands_write_where_this_one_has_written(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--architecture=gru4rec", "--runs_dir=my runs") == cli.OK
+    following = capsys.readouterr().out.split("Next\n")[1].splitlines()
+    training = [line for line in following if "--model=" in line]
+    assert len(training) == 2
+    assert all("'--runs_dir=my runs'" in line for line in training)
+
+
 def test_a_preset_with_a_depth_of_its_own_is_not_stretched_when_it_is_loaded(toy: Path) -> None:
     assert command("--architecture=gru4rec", "--n_layers=4") == cli.OK
     assert load(only_run("NASR"), "cpu").loaded.model.architecture.layers == ("gru4rec",)
