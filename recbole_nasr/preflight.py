@@ -16,8 +16,7 @@ from recbole_nasr.configuration_keys import advice, known_keys
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.limits import check_measures
 from recbole_nasr.model.presets import PRESETS
-from recbole_nasr.model.settings import search_settings, strategy_settings
-from recbole_nasr.model.strategy_keys import unread_keys
+from recbole_nasr.model.strategy_keys import check_read
 from recbole_nasr.ops import load_operations, locate_operations
 from recbole_nasr.request import REQUEST_KEYS, Request
 from recbole_nasr.run_checks import check_run, configuration_of
@@ -57,7 +56,8 @@ def plan(request: Request) -> list[PlannedRun]:
     models = [PlannedRun(model, model, settings) for model, settings in check_request(request).items()]
     for one in models:
         if one.model == "NASRSearch":
-            _check_read(one, request)
+            values = run_checks.values_in_force(one.model, request.dataset, one.settings)
+            check_read(values, request.settings_of(one.model)[1])
     return models + [PlannedRun(name, "NASR", settings) for name, settings in quick_baselines(request).items()]
 
 
@@ -162,23 +162,6 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
             hint = " It is for --study." if name in STUDY_KEYS else ""
             hint = hint or advice(name, {*everything, *REQUEST_KEYS, *STUDY_KEYS})
             msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint}"
-            raise ConfigError(msg)
-
-
-def _check_read(search: PlannedRun, request: Request) -> None:
-    """Refuse a key of the command line that the search does not read.
-
-    A file may have it: it may hold the settings of several searches, and the file of a run has every key.
-    """
-    values = run_checks.values_in_force(search.model, request.dataset, search.settings)
-    unread = unread_keys(strategy_settings(values), search_settings(values))
-    for key in request.settings_of(search.model)[1]:
-        if key in unread:
-            names = ("search_strategy", "search_objective", "search_scope", "search_verify")
-            msg = (
-                f"`{key}` has an effect only with {unread[key]}, but in force are "
-                f"{', '.join(f'`{name}: {values[name]}`' for name in names)}; leave it out, or change those."
-            )
             raise ConfigError(msg)
 
 

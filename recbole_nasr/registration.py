@@ -73,8 +73,10 @@ def _register_datasets() -> None:
 
 
 def _hook_config() -> None:
-    """Add our defaults, key check and data folder to `Config` (configurator.py:238, :320)."""
+    """Add our defaults, key checks and data folder to `Config` (configurator.py:238, :320)."""
     from recbole.config import Config
+
+    from recbole_nasr.model.strategy_keys import check_read
 
     def with_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
         def _load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
@@ -89,6 +91,8 @@ def _hook_config() -> None:
         def _set_default_parameters(self: Any) -> None:
             original(self)
             _use_prepared_folder(self)
+            if self.model == "NASRSearch":  # a file may hold more than one search reads
+                check_read(self, {**self.variable_config_dict, **self.cmd_config_dict})
 
         return _set_default_parameters
 

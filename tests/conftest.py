@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -194,8 +195,11 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def assemble() -> Callable[..., SimpleNamespace]:
-    """Return a function that puts config, loaders, model and trainer together as RecBole's quick start does."""
+def assemble(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., SimpleNamespace]:
+    """Return a function that puts config, loaders, model and trainer together as RecBole's quick start does.
+
+    What makes a model small is in a file, which may hold more than the search of a test reads.
+    """
     from recbole.config import Config
     from recbole.data import create_dataset, data_preparation
     from recbole.utils import get_model, get_trainer, init_seed
@@ -213,7 +217,9 @@ def assemble() -> Callable[..., SimpleNamespace]:
             "gpu_id": "",
             "state": "ERROR",
         }
-        config = Config(model, dataset, config_dict={**common, **SMALL[model], **settings})
+        file = tmp_path_factory.mktemp("settings") / "small.yaml"
+        file.write_text(yaml.safe_dump(SMALL[model]))
+        config = Config(model, dataset, config_file_list=[str(file)], config_dict={**common, **settings})
         init_seed(config["seed"], config["reproducibility"])
         train, valid, test = data_preparation(config, create_dataset(config))
         network = get_model(model)(config, train._dataset).to(config["device"])

@@ -85,7 +85,7 @@ def test_a_search_starts_from_its_model_and_adds_its_presets() -> None:
     chosen = plain_config(NASRSearch, search_space="large", search_preset="better")
     assert (chosen["search_epochs"], chosen["n_layers"]) == (3, 16)
     assert (chosen["search_space"], chosen["search_preset"]) == ("large", "better")
-    assert plain_config(NASRSearch, search_preset="better", search_epochs=9)["search_epochs"] == 9
+    assert plain_config(NASRSearch, search_preset="paper", n_layers=9)["n_layers"] == 9
 
 
 @pytest.mark.usefixtures("shipped")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import recbole.quick_start
 import recbole.trainer
 import torch
+import yaml
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.quick_start import quick_start as recbole_quick_start
@@ -46,6 +48,37 @@ def test_our_models_need_no_configuration_file(name: str, toy: Path) -> None:
     config = Config(name, "toy", config_dict={"data_path": str(toy)})
     assert config["train_neg_sample_args"]["distribution"] == "none"
     assert isinstance(create_dataset(config), NASRDataset)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"search_networks": 4}, "`search_networks` has an effect only with `search_strategy` random, halving or"),
+        ({"augmentations": ["mask"]}, "`augmentations` has an effect only with .*`search_objective: contrastive`"),
+        (
+            {"search_preset": "paper", "search_sweeps": 2},
+            "`search_sweeps` has an effect only with .*`search_scope: whole`",
+        ),
+    ],
+)
+def test_what_is_given_in_code_and_the_search_passes_over_is_refused_and_a_file_may_have_it(
+    given: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Config("NASRSearch", "ml", config_dict=dict(given))
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", ["run_recbole.py", *(f"--{key}={value}" for key, value in given.items())])
+        with pytest.raises(ConfigError, match=message):
+            Config("NASRSearch", "ml")
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(given))
+    config = Config("NASRSearch", "ml", config_file_list=[str(tmp_path / "settings.yaml")])
+    assert {key: config[key] for key in given} == given
+
+
+def test_what_is_given_in_code_and_the_search_reads_is_taken() -> None:
+    given = {"search_preset": "halving", "search_networks": 4, "halving_epochs": 2}
+    config = Config("NASRSearch", "ml", config_dict=dict(given))
+    assert {key: config[key] for key in given} == given
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("NASRS", "NASR"), ("SASREC", "SASRec"), ("Lightgcn", "LightGCN")])

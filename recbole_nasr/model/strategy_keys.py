@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from recbole_nasr.errors import ConfigError
+from recbole_nasr.model.settings import Settings, search_settings, strategy_settings
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.search.settings import SearchSettings
 
@@ -114,3 +116,28 @@ CONDITIONAL = frozenset(key for readers in _TABLE for key in readers.keys)
 def unread_keys(strategy: StrategySettings, search: SearchSettings) -> dict[str, str]:
     """Return the keys that a search does not read, each with what would read it, in words."""
     return {key: readers.needed for readers in _TABLE if not readers.reads(strategy, search) for key in readers.keys}
+
+
+def check_read(config: Settings, given: Iterable[str]) -> None:
+    """Refuse keys that the search in force does not read.
+
+    Args:
+        config: Every value in force.
+        given: Keys that the user gave for this search. Those of a file are not among them: it may hold the settings of
+            several searches, and the file of a run has every key.
+
+    Raises:
+        ConfigError: For the first key without effect; says what would read it.
+    """
+    conditional = [key for key in given if key in CONDITIONAL]
+    if not conditional:
+        return
+    unread = unread_keys(strategy_settings(config), search_settings(config))
+    for key in conditional:
+        if key in unread:
+            names = ("search_strategy", "search_objective", "search_scope", "search_verify")
+            msg = (
+                f"`{key}` has an effect only with {unread[key]}, but in force are "
+                f"{', '.join(f'`{name}: {config[name]}`' for name in names)}; leave it out, or change those."
+            )
+            raise ConfigError(msg)

@@ -68,7 +68,9 @@ def test_a_baseline_trains_different_random_networks_and_takes_the_best_on_valid
     strategy: str, assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "search", None)  # no supernet
-    settings = {"search_preset": strategy, "search_networks": 3, "halving_epochs": 1, "epochs": 2, "eval_step": 1}
+    settings: dict[str, Any] = {"search_preset": strategy, "search_networks": 3, "epochs": 2, "eval_step": 1}
+    if strategy == "halving":
+        settings["halving_epochs"] = 1
     run = assemble("NASRSearch", toy, **settings)
     valid = run.trainer.fit(run.train, run.valid)
     trained = run.trainer.verification.trained
