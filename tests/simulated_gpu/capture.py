@@ -9,7 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves
+from torch.utils._python_dispatch import _disable_current_modes
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors of an argument or a result of an operation, which may be in lists; torch's own is slow."""
+    if isinstance(value, Tensor):
+        return [value]
+    return [tensor for one in value for tensor in tensors_in(one)] if isinstance(value, (list, tuple)) else []
 
 
 class Memory:
@@ -48,11 +55,12 @@ class Recording:
 
     def replay(self) -> None:
         """Run all of them again, their results into the memory of the first ones."""
-        for operation, args, kwargs, found in self._operations:
-            again = operation(*args, **kwargs)
-            for old, new in zip(tree_leaves(found), tree_leaves(again), strict=True):
-                if isinstance(old, Tensor) and old.numel() and old.data_ptr() != new.data_ptr():
-                    old.copy_(new)
+        with _disable_current_modes(), torch._C.DisableTorchFunction():  # these are CPU tensors, without rules
+            for operation, args, kwargs, found in self._operations:
+                again = operation(*args, **kwargs)
+                for old, new in zip(tensors_in(found), tensors_in(again), strict=True):
+                    if old.numel() and old.data_ptr() != new.data_ptr():
+                        old.copy_(new)
 
 
 @dataclass

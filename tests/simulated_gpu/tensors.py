@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from capture import DEVICE
+from capture import DEVICE, tensors_in
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
 
 GPU, CPU = torch.device("cuda:0"), torch.device("cpu")
 
@@ -128,7 +127,7 @@ def run(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     kwargs.pop("pin_memory", None)  # a page of the host is a page
     if operation is _aten._pin_memory.default:
         return args[0].clone()
-    tensors = _tensors(args, kwargs)
+    tensors = tensors_in([*args, *kwargs.values()])
     on_gpu = [tensor for tensor in tensors if isinstance(tensor, SimulatedTensor)]
     result_on_gpu = bool(on_gpu) if kwargs.get("device") is None else _names_gpu(kwargs["device"])
     if not on_gpu and not result_on_gpu:
@@ -140,13 +139,12 @@ def run(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return _MATH
     if operation is _aten.is_pinned.default:
         return False
-    plain_args, plain_kwargs = tree_map(_plain, (args, kwargs))
-    found = DEVICE.run(operation, plain_args, plain_kwargs)
+    found = DEVICE.run(operation, _plain(args), {name: _plain(value) for name, value in kwargs.items()})
     if operation is _aten.copy_.default:
         return args[0]
     if not result_on_gpu:
         return found
-    found = tree_map(lambda one: SimulatedTensor(one) if isinstance(one, Tensor) else one, found)
+    found = _on_gpu(found)
     return return_and_correct_aliasing(operation, args, kwargs, found) if on_gpu else found
 
 
@@ -156,7 +154,7 @@ def _check_devices(operation: Any, args: Any, on_gpu: list[Any], tensors: list[T
         return
     if operation in _PICKS:
         of_picked = args[0] if operation is _aten.index.Tensor else (args[0], args[2])
-        if all(isinstance(one, SimulatedTensor) or one.dim() == 0 for one in _tensors(of_picked)):
+        if all(isinstance(one, SimulatedTensor) or one.dim() == 0 for one in tensors_in(of_picked)):
             return  # places may be on the host
     elif (torch.Tag.pointwise in operation.tags or operation in _FILLS) and all(tensor.dim() == 0 for tensor in others):
         return
@@ -192,20 +190,24 @@ def _check_determinism(operation: Any, args: Any) -> None:
 def _check_generator(function: Any, args: Any, kwargs: Any) -> None:
     generator, device = kwargs["generator"], kwargs.get("device")
     if device is None:
-        device = next((tensor.device for tensor in _tensors(args, kwargs)), CPU)
+        device = next((tensor.device for tensor in tensors_in(args)), CPU)
     if _names_gpu(device) != generator.on_gpu:
         raise RuntimeError(f"Expected a {device} generator in {function}, but got one of {generator.device}.")
     if DEVICE.recording is not None and not any(generator is known for known in DEVICE.recording.generators):
         raise RuntimeError("A generator that is not registered with the graph cannot be captured.")
 
 
-def _tensors(*trees: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(trees) if isinstance(leaf, Tensor)]
+def _on_gpu(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_gpu(one) for one in value)
+    return SimulatedTensor(value) if isinstance(value, Tensor) else value
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, SimulatedTensor):
         return value.values
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
     return CPU if isinstance(value, torch.device) and value.type == "cuda" else value
 
 
