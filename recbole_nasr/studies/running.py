@@ -121,7 +121,7 @@ class Runner:
         key_name = f"{name} {kind}" if kind else name
         key = run_key(cell.model, cell.dataset, effective, name=key_name, n_processes=1)
         place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
-        with opened_run(place, key, fresh=False, interval=request.checkpoint_interval) as (folder, keeper):
+        with opened_run(place, key, fresh=request.fresh, interval=request.checkpoint_interval) as (folder, keeper):
             follower.begins(keeper.describe())
             text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
             yield OpenedRun(folder, folder.write_text("settings.yaml", text), keeper, key)

@@ -226,40 +226,58 @@ class Beginnings:
     def __call__(self, epoch: int, score: float) -> None: ...
 
 
-@pytest.mark.usefixtures("crowd")
-def test_the_supernet_of_a_signal_that_was_stopped_goes_on_and_gives_the_same_scores_to_the_last_bit(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def score(runs: str) -> SignalRecord:
-        words = [*TOY, *SMALL, "--search_batch_size=4", f"--runs_dir={runs}", "--checkpoint_interval=0"]
-        asked = build_study_request(parse_line(["--study=fidelity", *words]))
-        plan = build_fidelity_plan(asked, {"toy": base_settings(asked, "toy")})
-        runner = FidelityRunner(Runner(asked, [], lambda _: None), plan.sample)
-        record, taken_over = runner(next(cell for cell in plan.cells if cell.label == "contrastive paper"), "", began)
-        assert isinstance(record, SignalRecord)
-        assert not taken_over
-        return record
+def score(began: Beginnings, runs: str, *more: str) -> SignalRecord:
+    """Train the supernet of a signal, and score the sample by it."""
+    words = [*TOY, *SMALL, "--search_batch_size=4", f"--runs_dir={runs}", "--checkpoint_interval=0", *more]
+    asked = build_study_request(parse_line(["--study=fidelity", *words]))
+    plan = build_fidelity_plan(asked, {"toy": base_settings(asked, "toy")})
+    runner = FidelityRunner(Runner(asked, [], lambda _: None), plan.sample)
+    record, taken_over = runner(next(cell for cell in plan.cells if cell.label == "contrastive paper"), "", began)
+    assert isinstance(record, SignalRecord)
+    assert not taken_over
+    return record
 
-    began = Beginnings()
-    expected = score("whole")
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, *at: int) -> None:
+    """Stop the training of supernets at these steps."""
     step, n_steps = BlockTrainer.step, itertools.count(1)
 
     def stopped(self: BlockTrainer, *batch: Any) -> Any:
-        if next(n_steps) in (2, 4):
+        if next(n_steps) in at:
             raise KeyboardInterrupt
         return step(self, *batch)
 
     monkeypatch.setattr(BlockTrainer, "step", stopped)
+
+
+@pytest.mark.usefixtures("crowd")
+def test_the_supernet_of_a_signal_that_was_stopped_goes_on_and_gives_the_same_scores_to_the_last_bit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    began = Beginnings()
+    expected = score(began, "whole")
+    interrupt(monkeypatch, 2, 4)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
-            score("killed")
-    found = score("killed")
+            score(began, "killed")
+    found = score(began, "killed")
     assert (found.key, found.seed, found.scores) == (expected.key, expected.seed, expected.scores)
     assert len(set(expected.scores.values())) == 2
     assert [bool(state) for state in began.states] == [False, False, True, True]
     (folder,) = Path("killed/toy").glob("*-NASRSearch-*")
     assert not (folder / "resume").exists()
     assert json.loads((folder / "run.json").read_text())["interruptions"] == 2
+
+
+@pytest.mark.usefixtures("crowd")
+def test_fresh_leaves_an_unfinished_run_of_a_study_and_begins_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = Beginnings()
+    interrupt(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt):
+        score(began, "runs")
+    score(began, "runs", "--fresh")
+    assert began.states == ["", ""]
+    assert len([*Path("runs/toy").glob("*-NASRSearch-*")]) == 2
 
 
 def test_a_larger_sample_goes_on_with_the_same_study(ask: Callable[..., StudyRequest]) -> None:
