@@ -14,17 +14,20 @@ _RECIPE = (
 )  # fmt: skip
 """Keys that a reader needs to judge whether rows are comparable."""
 
+_NETWORK = "architecture"
+"""Rows are meant to differ in it; where they do not, as in `tune`, nothing else on the page says what it is."""
+
 
 def footing(rows: Sequence[Row]) -> str:
     """Return as Markdown the settings that all rows share, and those that differ although not varied."""
     settings = [run.record.settings for row in rows for run in row.runs]
     shared, differing = [], []
-    for key in _RECIPE:
+    for key in (_NETWORK, *_RECIPE):
         values = list(dict.fromkeys(str(found.get(key, "its own")) for found in settings))
         known = [value for value in values if value not in ("its own", "None")]
         if len(values) == 1 and known:
             shared.append(f"`{key}={values[0]}`")
-        elif known:
+        elif known and key != _NETWORK:
             differing.append(f"`{key}`: " + "; ".join(_owners(rows, key)))
     data = "; ".join(
         f"{name}: {first['sequences']:,} sequences, {first['items']:,} items, {first['actions']:,} actions, "

@@ -241,6 +241,15 @@ def test_settings_that_differ_are_told_of_a_data_set_or_of_single_rows() -> None
     assert "- `MAX_ITEM_LIST_LENGTH`: 30; 50 (C on ml, all on lastfm)" in footing(both)
 
 
+def test_the_network_is_told_where_all_rows_have_the_same() -> None:
+    def row(name: str, architecture: str) -> Row:
+        cell = Cell(name, "NASR", "ml", {}, seed=1)
+        return Row(name, "ml", (FinishedRun(name, "ml", {}, record_of(cell, settings={"architecture": architecture})),))
+
+    assert "`architecture=sasrec-1`" in footing([row("A", "sasrec-1"), row("B", "sasrec-1")])
+    assert "architecture" not in footing([row("A", "sasrec-1"), row("B", "nextitnet-1")])
+
+
 def test_a_budget_and_the_rows_that_it_is_not_for_are_told() -> None:
     def row(name: str, **settings: object) -> Row:
         cell = Cell(name, "NASR", "ml", {}, seed=1)
