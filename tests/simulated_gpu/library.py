@@ -7,7 +7,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +24,7 @@ def register_device() -> None:
     if spec is None or spec.origin is None:
         raise SystemExit("The simulated GPU needs torch: pip install torch.")
     key = hashlib.sha256(SOURCE.read_bytes() + version("torch").encode()).hexdigest()[:16]
-    library = Path(tempfile.gettempdir()) / f"simulated_gpu-{os.getuid()}" / f"{key}.so"
+    library = SOURCE.parent / "build" / f"{key}.so"
     if not library.exists():
         _compile(library, Path(spec.origin).parent)
     ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL).register_device()
@@ -35,7 +34,7 @@ def _compile(library: Path, torch: Path) -> None:
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if not compiler:
         raise SystemExit("The simulated GPU needs a C++ compiler: install g++, or name one in CXX.")
-    library.parent.mkdir(mode=0o700, exist_ok=True)
+    library.parent.mkdir(exist_ok=True)
     partial = library.with_suffix(f".{os.getpid()}")
     command = [compiler, "-shared", "-fPIC", "-std=c++20", f"-I{torch / 'include'}", str(SOURCE), "-o", str(partial)]
     command += [f"-L{torch / 'lib'}", f"-Wl,-rpath,{torch / 'lib'}", "-ltorch_cpu", "-lc10"]
