@@ -19,6 +19,6 @@ test:
 	$(PYTHON) -m pytest -n 2
 
 simulated-gpu:  ## the tests of GPUs, on a CPU that plays one
-	$(PYTHON) tests/simulated_gpu -m pytest -qq -m gpu tests/gpu
+	$(PYTHON) tests/simulated_gpu -m pytest -qq --disable-warnings -m gpu tests/gpu
 
 check: lint types test simulated-gpu  ## everything that .ci/run asks for
