@@ -26,11 +26,8 @@ def only_process(target: Path) -> Iterator[None]:
     Raises:
         OSError: If the lock cannot be written.
     """
-    path = target.with_name(f".{target.name}.lock")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    path, lock = _lock_beside(target)
+    if not _taken(lock):
         _LOG.info("another process makes %s; waiting for it", target.name)
         lock.acquire()
     try:
@@ -51,15 +48,26 @@ def not_at_once(target: Path) -> Iterator[None]:
         ConfigError: If another process writes it.
         OSError: If the lock cannot be written.
     """
-    path = target.with_name(f".{target.name}.lock")
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    path, lock = _lock_beside(target)
+    if not _taken(lock):
         msg = f"Another process writes {target} at this moment; wait for its end, or name another with --output."
-        raise ConfigError(msg) from None
+        raise ConfigError(msg)
     try:
         yield
     finally:
         path.unlink(missing_ok=True)  # nobody waits for it
         lock.release()
+
+
+def _lock_beside(target: Path) -> tuple[Path, FileLock]:
+    path = target.with_name(f".{target.name}.lock")
+    return path, FileLock(path)
+
+
+def _taken(lock: FileLock) -> bool:
+    """Take ``lock`` if no process has it; return whether that was so."""
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    return True

@@ -86,8 +86,9 @@ class Device:
 
     def run(self, operation: Any, args: Any, kwargs: Any) -> Any:
         """Run an operation on the values of tensors of the device."""
-        run = operation if self.recording is None else self.recording.run
-        return operation(*args, **kwargs) if run is operation else run(operation, args, kwargs)
+        if self.recording is None:
+            return operation(*args, **kwargs)
+        return self.recording.run(operation, args, kwargs)
 
 
 DEVICE = Device()

@@ -98,11 +98,11 @@ def simulate() -> None:
     }
     for name, value in here.items():
         setattr(torch.cuda, name, value)
-    torch._C._cuda_isInBadFork = lambda: False  # type: ignore[attr-defined]
-    torch.Generator = Generator  # type: ignore[misc]
-    torch.Tensor.cuda = lambda tensor, *_, **__: tensor.to(GPU)  # type: ignore[method-assign]
+    torch._C._cuda_isInBadFork = lambda: False
+    torch.Generator = Generator
+    torch.Tensor.cuda = lambda tensor, *_, **__: tensor.to(GPU)
     torch.load = _loading_to_gpu(torch.load)
-    nn.GRU.forward = _gru  # type: ignore[method-assign]
+    nn.GRU.forward = _gru
     Operations().__enter__()
     Calls().__enter__()
 

@@ -55,7 +55,7 @@ class SimulatedTensor(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(operation, args, dict(kwargs or {}))
+        return run(operation, args, kwargs or {})
 
     def __tensor_flatten__(self) -> tuple[list[str], None]:  # torch then swaps parameters on `Module.to`
         return ["values"], None
@@ -92,7 +92,7 @@ class Operations(TorchDispatchMode):
     """Sees operations that make tensors of the device from none."""
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return run(operation, args, dict(kwargs or {}))
+        return run(operation, args, kwargs or {})
 
 
 class Calls(TorchFunctionMode):
@@ -124,7 +124,7 @@ class Generator(torch.Generator):
 
 def run(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run ``operation`` by the CPU, after the rules have been checked."""
-    kwargs.pop("pin_memory", None)  # a page of the host is a page
+    kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"}  # a page of the host is a page
     if operation is _aten._pin_memory.default:
         return args[0].clone()
     tensors = tensors_in([*args, *kwargs.values()])
