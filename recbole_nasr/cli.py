@@ -14,7 +14,6 @@ from typing import Any
 
 from recbole_nasr import preflight, run_checks
 from recbole_nasr.arguments import join_compared, parse_line
-from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.distributed import first_process_first, world_size
@@ -29,7 +28,7 @@ from recbole_nasr.model_errors import DISK_REFUSES
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
-from recbole_nasr.request import Request, build_request
+from recbole_nasr.request import Request, build_request, kept_words
 from recbole_nasr.results import RunResult
 from recbole_nasr.serving.command import is_command, run_command
 from recbole_nasr.settings_file import settings_text
@@ -43,14 +42,6 @@ _STORAGE = {
     errno.EACCES: "cannot be read or written ({reason}); check its permissions, or name another.",
 }
 """What the disk may refuse, and what is said of it; any other error of the system is one of the program."""
-
-_KEPT = (
-    "data_path",
-    "device",
-    "runs_dir",
-    "ops_module",
-    *(key for key in DATASET_ARGUMENTS if key != "train_scheme"),
-)  # by the next commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -208,8 +199,7 @@ def _run_all(
 def _conclude(results: list[RunResult], request: Request, command: list[str]) -> None:
     """Save the comparison, and show the last screen."""
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
-    kept = [word for word in command if word.partition("=")[0].removeprefix("--") in _KEPT]
-    show(last_screen(results, comparison, kept, quick=request.quick))
+    show(last_screen(results, comparison, kept_words(command), quick=request.quick))
 
 
 def _run_one(run: preflight.PlannedRun, request: Request, key: str, command: list[str]) -> RunResult:

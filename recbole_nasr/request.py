@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.arguments import COMMANDS, split_key
+from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.errors import ConfigError, did_you_mean, on_or_off
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.settings_file import read_settings
@@ -29,6 +30,9 @@ REQUEST_KEYS = (
     "lost_after",
 )
 """Keys of a command that runs models which are for the command itself; all others are for the models."""
+
+_PLACE_KEYS = {"data_path", "device", "gpu_id", "runs_dir", "ops_module", *DATASET_ARGUMENTS} - {"train_scheme"}
+"""Keys that say on which data and which device, and not how."""
 
 _LONGEST_INTERVAL_S = 86_400
 _FOLDER_PART = re.compile(r"[\w][\w.+-]{0,99}")
@@ -111,6 +115,11 @@ def build_request(line: dict[str, Any]) -> Request:
         file_settings=in_files,
         line_settings=on_line,
     )
+
+
+def kept_words(command: Sequence[str]) -> list[str]:
+    """Return the words of a command that those which follow from it need too, such as ``--data_path=data``."""
+    return [word for word in command if word.partition("=")[0].removeprefix("--") in _PLACE_KEYS]
 
 
 def _file_names(text: str) -> list[str]:

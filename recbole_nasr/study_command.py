@@ -27,6 +27,7 @@ from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Draw, Runner, tuned_space
 from recbole_nasr.studies.storage import default_storage, explained_faults, open_study, quiet_optuna, study_lock
 from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
+from recbole_nasr.studies.tuned import BEST, best_settings, next_commands
 
 
 def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
@@ -64,7 +65,7 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
                 Engine(queue, signals or runner).run()
         finally:
             with study_lock(asked):  # of two processes that end at once, the page of the later one has all
-                _conclude(queue, runner, command, signals)
+                _conclude(queue, runner, command, signals, draw)
 
 
 def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:
@@ -82,7 +83,9 @@ def _introduce(queue: TrialQueue) -> None:
     show(f"storage {default_storage(asked)}" + (f"; {done} finished before" if done else ""))
 
 
-def _conclude(queue: TrialQueue, runner: Runner, command: Sequence[str], signals: FidelityRunner | None) -> None:
+def _conclude(
+    queue: TrialQueue, runner: Runner, command: Sequence[str], signals: FidelityRunner | None, draw: Draw | None
+) -> None:
     """Write table, figures and page of the runs that have finished so far, and say how to continue."""
     asked, runs = queue.asked, finished_runs(queue, runner)
     folder = RunFolder(asked.folder)
@@ -106,6 +109,10 @@ def _conclude(queue: TrialQueue, runner: Runner, command: Sequence[str], signals
     for cell, reason in failures:
         show(f"failed: {cell}: {' '.join(reason.split())}")
     show(f"\nWritten to\n  {folder.path}")
+    if draw is not None and runs:
+        folder.write_text(BEST, best_settings(draw, runs[0]))
+        following = next_commands(draw, runs[0], command)
+        show("\nNext\n" + "\n".join(f"  # {purpose}\n  {words}" for purpose, words in following.items()))
     if unfinished:
         show(f"{unfinished} more to run, or running elsewhere; repeat the command to continue.")
 

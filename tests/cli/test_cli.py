@@ -83,6 +83,11 @@ def test_the_next_commands_write_where_this_one_has_written(toy: Path, capsys: p
     assert all("'--runs_dir=my runs'" in line for line in training)
 
 
+def test_the_next_commands_keep_the_data_and_the_device_and_no_other_setting() -> None:
+    place = ["--data_path=my data", "--device=cuda", "--gpu_id=1", "--split_by=time", "--ops_module=mine.py"]
+    assert kept_words(["python", "run_nasr.py", "--epochs=3", *place, "--train_scheme=prefix", "--seed=1"]) == place
+
+
 def test_a_preset_with_a_depth_of_its_own_is_not_stretched_when_it_is_loaded(toy: Path) -> None:
     assert command("--architecture=gru4rec", "--n_layers=4") == cli.OK
     assert load(only_run("NASR"), "cpu").loaded.model.architecture.layers == ("gru4rec",)

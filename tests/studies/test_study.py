@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 
 from recbole_nasr import cli, pipeline
 from recbole_nasr.arguments import parse_line
+from recbole_nasr.settings_file import read_settings
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.plan import base_settings
 from recbole_nasr.studies.request import build_study_request
@@ -97,6 +98,30 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
     rate = found.trials[1].params["learning_rate"]
     assert f"| 1 | {rate:.4g} | 1 | {best:.4f} | stopped early |" in page
     assert locked == [True]  # while it writes the page, no other process writes an older one over it
+
+
+def test_what_was_tuned_is_trained_and_searched_by_the_commands_that_are_shown(
+    study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.study_command.save_optuna_plots", lambda *_: [])
+    space = "--space={'hidden_dropout_prob': {'low': 0.1, 'high': 0.4}, 'n_layers': [5]}"
+    assert study("tune", space, "--n_trials=2", "--architecture=nextitnet-1", "--pruner=none") == cli.OK
+    screen = capsys.readouterr().out
+    shown = [line.split()[2:] for line in screen.splitlines() if line.startswith("  python run_nasr.py ")]
+    assert [words[0] for words in shown] == ["--model=NASR", "--model=NASRSearch"]
+    assert cli.main(shown[0]) == cli.OK
+    assert cli.main([*shown[1], "--search_epochs=1"]) == cli.OK
+    trained, searched = (
+        read_settings(next(Path("runs/toy").glob(f"*[0-9]-{model}")) / "settings.yaml")
+        for model in ("NASR", "NASRSearch")
+    )
+    (best,) = rows("tune")
+    for settings in (trained, searched):
+        assert f"{settings['hidden_dropout_prob']:.4g}" == best["hidden_dropout_prob"]
+        assert (settings["hidden_size"], settings["n_layers"], settings["epochs"]) == (8, 5, 2)
+    assert trained["architecture"] == "nextitnet-1"
+    assert searched["n_blocks"] == 2  # of at most four layers, as in the paper
 
 
 @pytest.mark.parametrize(
