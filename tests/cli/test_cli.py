@@ -12,6 +12,7 @@ import pytest
 
 from recbole_nasr import cli, load
 from recbole_nasr.cli import main
+from recbole_nasr.request import kept_words
 from recbole_nasr.space import Architecture
 
 SMALL = (
