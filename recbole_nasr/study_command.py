@@ -21,11 +21,20 @@ from recbole_nasr.runs import RunFolder
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
 from recbole_nasr.studies.finished import finished_runs
+from recbole_nasr.studies.names import check_names
 from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.queue import TrialQueue
+from recbole_nasr.studies.record import data_checksum
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Draw, Runner, tuned_space
-from recbole_nasr.studies.storage import default_storage, explained_faults, open_study, quiet_optuna, study_lock
+from recbole_nasr.studies.storage import (
+    default_storage,
+    explained_faults,
+    keep_data,
+    open_study,
+    quiet_optuna,
+    study_lock,
+)
 from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
 from recbole_nasr.studies.tuned import BEST, best_settings, next_commands
 
@@ -45,17 +54,16 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
         msg = "A study is not started with torchrun: start the same command several times, also on other machines."
         raise ConfigError(msg)
     asked = build_study_request(line)
+    check_names(asked.definition)
     base = {dataset: base_settings(asked, dataset) for dataset in asked.datasets}
     fidelity = build_fidelity_plan(asked, base) if asked.definition.search_seeds else None
     cells = fidelity.cells if fidelity else [] if asked.definition.space else build_plan(asked, base)
     draw = _draw(asked, base[asked.request.dataset]) if asked.definition.space else None
     queue = TrialQueue(asked, open_study(asked), cells, draw)
     with shown_on_screen():
-        for dataset, settings in base.items():
-            model = next(iter(settings))
-            prepared = run_checks.prepare_data(model, dataset, settings[model])
-            if prepared:
-                show(prepared + "\n")
+        checksums = {dataset: _prepared(dataset, *next(iter(known.items()))) for dataset, known in base.items()}
+    with explained_faults(asked):
+        keep_data(queue.study, asked, checksums)
     runner = Runner(asked, command, partial(save_report, command=command))
     signals = FidelityRunner(runner, fidelity.sample) if fidelity else None
     _introduce(queue)
@@ -66,6 +74,14 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
         finally:
             with study_lock(asked):  # of two processes that end at once, the page of the later one has all
                 _conclude(queue, runner, command, signals, draw)
+
+
+def _prepared(dataset: str, model: str, settings: dict[str, Any]) -> str:
+    """Prepare a data set that this package makes, and return the checksum of what it comes from."""
+    prepared = run_checks.prepare_data(model, dataset, settings)
+    if prepared:
+        show(prepared + "\n")
+    return data_checksum(dataset, run_checks.values_in_force(model, dataset, settings))
 
 
 def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:

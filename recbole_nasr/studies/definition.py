@@ -51,8 +51,9 @@ class StudyDefinition:
         settings: Keys of all runs, which the user may override.
         grid: Keys that vary together, every combination.
         one_at_a_time: Keys of which one at a time departs from its first value.
-        space: What `tune` draws: lists of choices, or tables with ``low``, ``high`` and ``log``.
-        seeds: Of every run.
+        space: What a study such as `tune` draws for its one row: lists of choices, or tables with ``low``, ``high`` and
+            ``log``.
+        seeds: Of every run; where a space is drawn from, one.
         n_trials: Trials of `tune`.
         n_architectures: Networks that `fidelity` samples.
         n_trainings: Trainings of each network that a search finds: its own, and further ones with seeds of their own.
@@ -104,7 +105,8 @@ class StudyDefinition:
         small = content.pop("quick", {})
         content.update(small if quick else {})
         runs = tuple(Run(label, **row) for label, row in content.pop("runs").items())
-        seeds = tuple(content.pop("seeds", cls.seeds))
+        usual = cls.seeds[:1] if content.get("space") else cls.seeds
+        seeds = tuple(content.pop("seeds", usual))
         content["needs"] = tuple(content.get("needs", cls.needs))
         for key in ("search_seeds", "early_epochs"):
             content[key] = tuple(content.get(key, ()))
@@ -114,6 +116,11 @@ class StudyDefinition:
     def varied(self) -> dict[str, list[Any]]:
         """Keys that vary within the study, with their values."""
         return {**self.grid, **self.one_at_a_time}
+
+    @property
+    def transfers(self) -> bool:
+        """Whether rows take over what was found on another data set, as in `transfer`."""
+        return any(run.architecture_of for run in self.runs)
 
     def points(self) -> list[dict[str, Any]]:
         """Return every point of the grid as ``{key: value}``; a study without one has the one empty point."""

@@ -7,9 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recbole_nasr import preflight, run_checks
+from recbole_nasr.arguments import split_key
 from recbole_nasr.data.options import PREPARATION_KEYS
 from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.identity import NOT_OF_THE_RESULT
 from recbole_nasr.results import more_is_better
 from recbole_nasr.studies.definition import Run
 from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
@@ -154,15 +156,47 @@ def _need(asked: StudyRequest, run: Run, dataset: str, seed: int) -> str:
 def refuse_other_settings(asked: StudyRequest, earlier: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with a study that was started under other settings.
 
+    Args:
+        asked: The command.
+        earlier: What the storage has kept of :func:`identity`; an earlier version kept places and machines too.
+        now: The same of this command.
+
     Raises:
         ConfigError: Names what differs.
     """
-    names = sorted(key for key in {*earlier, *now} if earlier.get(key) != now.get(key))
+    compared = (key for key in {*earlier, *now} if _tells_results(key.removeprefix("--")))
+    names = sorted(key for key in compared if earlier.get(key) != now.get(key))
     if names:
         differs = "; ".join(f"{name}: then {_shown(earlier, name)}, now {_shown(now, name)}" for name in names)
         msg = (
             f"The study {asked.name} on {asked.request.dataset} was started under other settings ({differs}); "
             "give the same ones to go on, or --run_name=NAME to start another."
+        )
+        raise ConfigError(msg)
+
+
+def _tells_results(key: str) -> bool:
+    """Return whether results may depend on a setting: not on a place, a machine or a display."""
+    return split_key(key)[1] not in NOT_OF_THE_RESULT
+
+
+def refuse_other_data(asked: StudyRequest, earlier: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Refuse to go on with a study whose data have changed: its rows could not be compared.
+
+    Args:
+        asked: The command.
+        earlier: Checksum of each data set that the study began with; without those that were not known yet.
+        now: The same of the data that are there now.
+
+    Raises:
+        ConfigError: Names the data sets and their checksums.
+    """
+    changed = [name for name in earlier if name in now and now[name] != earlier[name]]
+    if changed:
+        differs = "; ".join(f"{name}: then {earlier[name][:8]}, now {now[name][:8]}, by SHA-256" for name in changed)
+        msg = (
+            f"The study {asked.name} on {asked.request.dataset} was started on other data ({differs}); "
+            "bring the earlier file back to go on, or give --run_name=NAME to start another."
         )
         raise ConfigError(msg)
 
@@ -175,7 +209,7 @@ def identity(asked: StudyRequest) -> dict[str, Any]:
     """Return what may not change between two commands that work on one study; more seeds or trials may be added."""
     definition, request = asked.definition, asked.request
     return {
-        **{f"--{key}": value for key, value in sorted(request.settings.items())},
+        **{f"--{key}": value for key, value in sorted(request.settings.items()) if _tells_results(key)},
         "grid": definition.varied,
         "settings": definition.settings,
         "rows": [[run.label, run.model, {**run.defaults, **run.settings}] for run in definition.runs],

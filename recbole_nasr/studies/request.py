@@ -85,9 +85,10 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
     own = {key: given.pop(key) for key in STUDY_KEYS if key in given}
     definition = StudyDefinition.load(str(own["study"]), quick=given.get("quick") is True)
     name = definition.name
-    _check_own(name, own)
-    if name == "tune":
-        definition = _tuned(definition, str(given.pop("model", TRAINED)), own.get("space"))
+    _check_own(definition, own)
+    if definition.space:
+        definition = _tuned(definition, given.pop("model", None), own.get("space"))
+        _check_one_seed(name, own.get("seeds", definition.seeds))
     elif "model" in given:
         msg = f"`--model` is for --study=tune; {name} has its own rows: {', '.join(_labels(definition))}."
         raise ConfigError(msg)
@@ -119,16 +120,20 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
     )
 
 
-def _check_own(name: str, own: dict[str, Any]) -> None:
+def _check_own(definition: StudyDefinition, own: dict[str, Any]) -> None:
     """Refuse keys that would do nothing in this study, and a missing target."""
-    only = {"target": "transfer", "pruner": "tune", "space": "tune"}
-    only |= {"n_architectures": "fidelity", "search_seeds": "fidelity"}
-    for key, study in only.items():
-        if key in own and name != study:
-            msg = f"`--{key}` is for --study={study}, not for {name}; drop it."
+    transfers, draws, samples = definition.transfers, bool(definition.space), bool(definition.search_seeds)
+    meanings = {
+        "target": (transfers, "studies that transfer, such as transfer"),
+        **dict.fromkeys(("pruner", "space"), (draws, "studies that draw settings, such as tune")),
+        **dict.fromkeys(("n_architectures", "search_seeds"), (samples, "studies of signals, such as fidelity")),
+    }
+    for key, (means_something, studies) in meanings.items():
+        if key in own and not means_something:
+            msg = f"`--{key}` is for {studies}, not for {definition.name}; drop it."
             raise ConfigError(msg)
-    if name == "transfer" and not own.get("target"):
-        msg = "`--study=transfer` needs a second data set; for instance --target=lastfm."
+    if transfers and not own.get("target"):
+        msg = f"`--study={definition.name}` needs a second data set; for instance --target=lastfm."
         raise ConfigError(msg)
 
 
@@ -143,17 +148,33 @@ def _check_trainings(definition: StudyDefinition, n_trainings: int, *, asked: bo
         raise ConfigError(msg)
 
 
-def _tuned(definition: StudyDefinition, model: str, space: Any) -> StudyDefinition:
+def _tuned(definition: StudyDefinition, model: Any, space: Any) -> StudyDefinition:
+    """Return the study of one row with the model and the space of the command line, where it names them."""
     if space is not None and (not isinstance(space, dict) or not space):
         msg = f"`--space` must be a table such as {{'learning_rate': [0.001, 0.003]}}, but is {space!r}."
         raise ConfigError(msg)
+    if len(definition.runs) > 1:
+        labels = ", ".join(_labels(definition))
+        msg = f"The study {definition.name} draws the settings of one row, but has {labels}; keep one."
+        raise ConfigError(msg)
     (run,) = definition.runs
+    other = model is not None and str(model) != run.model
     return replace(
         definition,
-        runs=(replace(run, label=model, model=model),),
-        settings=definition.settings if model == TRAINED else {},
+        runs=(replace(run, label=str(model), model=str(model)) if other else run,),
+        settings={} if other else definition.settings,
         space=space or definition.space,
     )
+
+
+def _check_one_seed(name: str, seeds: Any) -> None:
+    """Refuse seeds that no trial would be run with."""
+    if isinstance(seeds, (list, tuple)) and len(seeds) > 1:
+        msg = (
+            f"The study {name} runs every trial with one seed, but `--seeds` is {list(seeds)!r:.80}; give one. "
+            "What is found can be run with several as a row of a study of your own (docs/studies.md)."
+        )
+        raise ConfigError(msg)
 
 
 def _labels(definition: StudyDefinition) -> list[str]:

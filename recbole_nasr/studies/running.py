@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import Trial
 
 from recbole_nasr import run_checks
-from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.errors import ConfigError, NASRError, did_you_mean
 from recbole_nasr.identity import run_key
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.pipeline import run_model
@@ -166,6 +166,8 @@ class Draw:
 def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]:
     """Return what `tune` draws: the keys of its space that the model has, but for those the user has set.
 
+    Of the shipped space the values that the model refuses are left out, such as fewer layers than blocks.
+
     Args:
         asked: The command.
         settings: Of the model, before anything is drawn.
@@ -182,4 +184,25 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
             raise ConfigError(msg)
     free = known.keys() - asked.request.settings.keys()
     ranges = {key: checked_range(key, values, known.get(key)) for key, values in definition.space.items()}
-    return {key: values for key, values in ranges.items() if key in free}
+    drawn = {key: values for key, values in ranges.items() if key in free}
+    if asked.own_space:
+        return drawn
+    return {key: values for key, values in _accepted(asked, settings, drawn).items() if values}
+
+
+def _accepted(asked: StudyRequest, settings: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``space`` without the choices that no run could start with."""
+    (run,) = asked.definition.runs
+    checked: set[tuple[object, ...]] = set()
+
+    def starts(key: str, value: Any) -> bool:
+        try:
+            run_checks.check_run(run.model, asked.request.dataset, {**settings, key: value}, checked)
+        except NASRError:
+            return False
+        return True
+
+    return {
+        key: [value for value in values if starts(key, value)] if isinstance(values, list) else values
+        for key, values in space.items()
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from json import JSONDecodeError
 from pathlib import Path
@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from recbole_nasr.documents import check_version
 from recbole_nasr.errors import ConfigError, NewerFileError
-from recbole_nasr.studies.plan import identity, refuse_other_settings
+from recbole_nasr.studies.plan import identity, refuse_other_data, refuse_other_settings
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.trials import choice
 
@@ -93,6 +93,26 @@ def open_study(asked: StudyRequest) -> optuna.Study:
         raise _fault(address, error) from error
     refuse_other_settings(asked, earlier, settings)
     return study
+
+
+def keep_data(study: optuna.Study, asked: StudyRequest, checksums: Mapping[str, str]) -> None:
+    """Note in the study which data it is made on; refuse others than it began with.
+
+    Args:
+        study: From :func:`open_study`.
+        asked: The command.
+        checksums: Of each data set, from :func:`~recbole_nasr.studies.record.data_checksum`; empty where the data are
+            not here yet.
+
+    Raises:
+        ConfigError: If a data set has changed.
+    """
+    now = {name: checksum for name, checksum in checksums.items() if checksum}
+    with quiet_optuna(), study_lock(asked):
+        earlier = study.user_attrs.get("data", {})
+        refuse_other_data(asked, earlier, now)
+        if {*now} - {*earlier}:
+            study.set_user_attr("data", {**now, **earlier})
 
 
 def mend_journal(path: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.resources import available, resource_dir
+from recbole_nasr.studies.definition import FOLDER, StudyDefinition
+from recbole_nasr.studies.names import check_names
 from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.request import StudyRequest
 
@@ -49,6 +51,76 @@ def test_a_file_of_another_form_is_refused(text: str, part: str, tmp_path: Path)
     path.write_text(text)
     with pytest.raises(ConfigError, match=part):
         StudyDefinition.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (OWN + "reference: B\n", r"`reference` to be one of its rows \(A\), but has 'B'"),
+        (OWN + "grid: {n_layers: [1, 2]}\nreference: A\n", r"one of its rows \(A, n_layers=1; A, n_layers=2\), but"),
+        (OWN + "grid: {n_layers: [1, 2]}\ncompare: n_layer\n", "Did you mean 'n_layers'?"),
+        (OWN + "summary: costs\n", "Did you mean 'cost'?"),
+        (OWN + "needs: [E1, E99]\n", "`needs` to be requirements .*; E15.*, but has 'E99'"),
+        (OWN + "figure: {kind: bar}\n", "Did you mean 'bars'?"),
+        (OWN + "figure: {kind: lines}\n", r"`figure.x` to be one of the keys it varies \(there is none\)"),
+        (OWN + "figure: {kind: panels}\n", "`figure: {kind: panels}` only with `one_at_a_time`"),
+        (
+            OWN + "    B: {model: NASR, architecture_of: C}\n",
+            r"`runs.B.architecture_of` to be one of its rows \(A; B\)",
+        ),
+        (
+            OWN + "    B: {model: NASR, architecture_of: A}\ngrid: {n_layers: [1]}\n",
+            "`architecture_of` only without `grid`",
+        ),
+    ],
+)
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_name_that_stands_for_nothing_is_refused_before_anything_runs(
+    text: str, part: str, *, quick: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    definition = StudyDefinition.load(str(path), quick=quick)
+    with pytest.raises(ConfigError, match=part):
+        check_names(definition)
+
+
+@pytest.mark.parametrize("name", available(FOLDER))
+@pytest.mark.parametrize("quick", [False, True])
+def test_the_names_in_every_shipped_study_stand_for_something(name: str, *, quick: bool) -> None:
+    check_names(StudyDefinition.load(name, quick=quick))
+
+
+def test_a_file_of_ones_own_may_sample_draw_or_transfer_as_a_shipped_study_does(
+    ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    for name in ("fidelity", "tune", "transfer"):
+        (tmp_path / f"my-{name}.yaml").write_text((resource_dir("properties") / "study" / f"{name}.yaml").read_text())
+    assert ask("my-fidelity.yaml", "--n_architectures=6", "--search_seeds=[1]").n_architectures == 6
+    tuned = ask("my-tune.yaml", "--model=SASRec", "--pruner=none", "--space={'n_layers': [1]}")
+    assert tuned.definition.runs[0].model == "SASRec"
+    assert ask("my-transfer.yaml", "--target=other").datasets == ("toy", "other")
+    with pytest.raises(ConfigError, match="needs a second data set"):
+        ask("my-transfer.yaml")
+    with pytest.raises(ConfigError, match="`--pruner` is for studies that draw"):
+        ask("my-transfer.yaml", "--target=other", "--pruner=none")
+
+
+def test_tuning_of_ones_own_keeps_its_model_its_settings_and_one_seed(
+    ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    own = OWN.replace("NASR", "SASRec").replace("{architecture: sasrec-1}", "{n_heads: 1}")
+    (tmp_path / "mine.yaml").write_text(own + "settings: {epochs: 3}\nspace: {n_layers: [1, 2]}\nn_trials: 2\n")
+    asked = ask("mine.yaml")
+    assert [(run.label, run.model) for run in asked.definition.runs] == [("A", "SASRec")]
+    assert asked.definition.settings == {"epochs": 3}
+    assert asked.seeds == (2020,)
+    (tmp_path / "mine.yaml").write_text(own + "space: {n_layers: [1, 2]}\nseeds: [1, 2]\n")
+    with pytest.raises(ConfigError, match="every trial with one seed"):
+        ask("mine.yaml")
+    (tmp_path / "mine.yaml").write_text(own + "    B: {model: NASR}\nspace: {n_layers: [1, 2]}\n")
+    with pytest.raises(ConfigError, match="draws the settings of one row, but has A, B"):
+        ask("mine.yaml")
 
 
 def test_a_missing_file_is_refused() -> None:

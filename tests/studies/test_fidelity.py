@@ -290,7 +290,7 @@ def test_a_larger_sample_goes_on_with_the_same_study(ask: Callable[..., StudyReq
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["--study=table2", "--n_architectures=3"], "for --study=fidelity"),
+        (["--study=table2", "--n_architectures=3"], "for studies of signals, such as fidelity"),
         (["--study=fidelity", "--n_architectures=0"], "`--n_architectures` must be an integer of at least 1"),
         (["--study=fidelity", "--search_seeds=[1, 1]"], "`--search_seeds` must be different integers"),
         (["--study=fidelity", "--n_layers=1", "--n_blocks=1"], "between 1 and the 4 different networks"),

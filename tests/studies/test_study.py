@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -11,10 +12,13 @@ from filelock import FileLock, Timeout
 
 from recbole_nasr import cli, pipeline
 from recbole_nasr.arguments import parse_line
+from recbole_nasr.errors import ConfigError
 from recbole_nasr.settings_file import read_settings
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.plan import base_settings
-from recbole_nasr.studies.request import build_study_request
+from recbole_nasr.studies.request import StudyRequest, build_study_request
+from recbole_nasr.studies.running import tuned_space
+from recbole_nasr.studies.storage import open_study
 
 Study = Callable[..., int]
 
@@ -130,7 +134,7 @@ def test_what_was_tuned_is_trained_and_searched_by_the_commands_that_are_shown(
         (["--study=tabel2"], "Did you mean 'table2'?"),
         (["--study=transfer"], "--target=lastfm"),
         (["--study=transfer", "--target=toy"], "another data set"),
-        (["--study=table2", "--target=toy"], "for --study=transfer"),
+        (["--study=table2", "--target=toy"], "for studies that transfer, such as transfer, not for table2"),
         (["--study=table2", "--model=NASR"], "for --study=tune"),
         (["--study=table2", "--seed=1"], "--seeds=[1]"),
         (["--study=depth", "--n_layers=2"], "sets or varies"),
@@ -147,6 +151,7 @@ def test_what_was_tuned_is_trained_and_searched_by_the_commands_that_are_shown(
         (["--study=tune", "--space={'hidden_size': {'low': '8', 'high': 64}}"], "needs numbers"),
         (["--study=tune", "--space={'learning_rate': {'low': 0, 'high': 1, 'log': true}}"], "above 0"),
         (["--study=tune", "--space=3"], "must be a table"),
+        (["--study=tune", "--seeds=[1, 2]"], "tune runs every trial with one seed"),
         (["--study=tune", "--metrics=['GiniIndex']"], "of which more is better"),
         (["--study=tune", "--eval_step=0"], "`eval_step` must be at least 1, but is 0"),
         (["--study=table2", "--results=nowhere"], "no folder nowhere"),
@@ -170,6 +175,54 @@ def test_a_key_of_the_preparation_is_for_the_data_set_that_is_prepared_here(toy:
     asked = build_study_request(parse_line(words))
     assert base_settings(asked, "ml")["NASR"]["window_length"] == 20
     assert base_settings(asked, "toy")["NASR"].get("window_length") is None
+
+
+def test_a_process_may_use_another_gpu_or_find_the_data_elsewhere(ask: Callable[..., StudyRequest]) -> None:
+    storage = "--storage=study.log"
+    first = ("--epochs=2", "--device=cuda", "--gpu_id=0", "--source=events.csv", "--data_path=data")
+    open_study(ask("table2", *first, storage))
+    open_study(ask("table2", "--epochs=2", "--gpu_id=1", "--SASRec.gpu_id=2", "--data_path=/shared/data", storage))
+    open_study(ask("table2", "--epochs=2", storage))
+    with pytest.raises(ConfigError, match=r"other settings \(--epochs: then 2, now 3\)"):
+        open_study(ask("table2", "--epochs=3", "--gpu_id=1", storage))
+
+
+def test_a_study_begun_before_places_were_left_out_of_its_settings_goes_on(ask: Callable[..., StudyRequest]) -> None:
+    study = open_study(ask("table2", "--epochs=2", "--storage=study.log"))
+    known = study.user_attrs["settings"]
+    study.set_user_attr("settings", {**known, "--source": "events.csv", "--SASRec.gpu_id": 0})
+    open_study(ask("table2", "--epochs=2", "--source=elsewhere/events.csv", "--storage=study.log"))
+
+
+def test_a_study_refuses_data_that_have_changed(
+    study: Study, crowd: Path, write_inter: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--n_layers=1", "--pruner=none", "--space={'hidden_dropout_prob': [0.1]}")
+    assert study("tune", *words, "--n_trials=1") == cli.OK
+    before = rows("tune")
+    (crowd / "toy").rename("earlier")
+    write_inter((f"u{user}", f"i{(user + step) % 9}", float(step)) for user in range(16) for step in range(8))
+    capsys.readouterr()
+    assert study("tune", *words, "--n_trials=2") == cli.USER_ERROR
+    shown = capsys.readouterr()
+    assert "The study tune on toy was started on other data (toy: then " in shown.err
+    assert "--run_name=NAME" in shown.err
+    assert shown.err.count("\n") == 1
+    assert rows("tune") == before
+
+
+def test_tuning_draws_no_value_that_its_model_refuses(toy: Path) -> None:
+    def space(*words: str) -> dict[str, Any]:
+        line = ["--study=tune", "--dataset=toy", "--data_path=data", "--device=cpu", *words]
+        asked = build_study_request(parse_line(line))
+        (run,) = asked.definition.runs
+        return tuned_space(asked, base_settings(asked, "toy")[run.model])
+
+    assert space()["n_layers"] == [1, 2, 4, 8, 16]  # a given network has no blocks
+    assert space("--model=NASRSearch")["n_layers"] == [4, 8, 16]  # no block without a layer
+    assert space("--model=NASRSearch", "--n_blocks=2")["n_layers"] == [2, 4, 8, 16]
+    own = space("--model=NASRSearch", "--space={'n_layers': [1, 4]}")
+    assert own == {"n_layers": [1, 4]}  # what was asked for by name fails with its reason
 
 
 def test_a_damaged_storage_is_one_line(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:

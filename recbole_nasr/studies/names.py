@@ -1,0 +1,59 @@
+"""Names within a study's file that must stand for something: rows, keys, summaries, figures, requirements."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from recbole_nasr.errors import ConfigError, did_you_mean
+from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.studies.shortfalls import REQUIREMENTS
+from recbole_nasr.studies.summaries import SUMMARIES
+from recbole_nasr.studies.tables import row_name
+
+FIGURES = ("bars", "lines", "panels", "depth", "fidelity", "optuna")
+"""Kinds of figures; the last two come with what the study does."""
+
+
+def check_names(definition: StudyDefinition) -> None:
+    """Check what would otherwise be noticed on the page alone, once everything has run.
+
+    Args:
+        definition: Of a form that is known to be right.
+
+    Raises:
+        ConfigError: For the first name that stands for nothing, with the nearest one that does.
+    """
+    labels = [run.label for run in definition.runs]
+    for run in definition.runs:
+        _check(definition, f"runs.{run.label}.architecture_of", run.architecture_of, labels, "one of its rows")
+        if run.architecture_of and definition.varied:
+            _refuse(definition, "`architecture_of` only without `grid` and `one_at_a_time`", [*definition.varied])
+    if not definition.space:
+        rows = [row_name(label, point) for label in labels for point in definition.points()]
+        _check(definition, "reference", definition.reference, rows, "one of its rows")
+    _check(definition, "compare", definition.compare, definition.varied, "one of the keys it varies")
+    _check(definition, "summary", definition.summary, SUMMARIES, "one of the summaries")
+    for name in definition.needs:
+        _check(definition, "needs", name, REQUIREMENTS, "requirements of docs/studies.md")
+    _check_figure(definition)
+
+
+def _check_figure(definition: StudyDefinition) -> None:
+    kind = definition.figure.get("kind", "")
+    _check(definition, "figure.kind", kind, FIGURES, "one of the kinds")
+    if kind == "lines":
+        x = definition.figure.get("x")
+        _check(definition, "figure.x", x or "nothing", definition.varied, "one of the keys it varies")
+    if kind == "panels" and not definition.one_at_a_time:
+        _refuse(definition, "`figure: {kind: panels}` only with `one_at_a_time`", "nothing")
+
+
+def _check(definition: StudyDefinition, key: str, name: str, known: Collection[str], what: str) -> None:
+    if name and name not in known:
+        rule = f"`{key}` to be {what} ({'; '.join(known) or 'there is none'})"
+        _refuse(definition, rule, name, did_you_mean(name, list(known)))
+
+
+def _refuse(definition: StudyDefinition, rule: str, found: object, hint: str = "") -> None:
+    msg = f"The study {definition.name} needs {rule}, but has {found!r}.{hint}"
+    raise ConfigError(msg)
