@@ -24,7 +24,7 @@ from recbole_nasr.studies.ranges import checked_range
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import trial_sampler
-from recbole_nasr.studies.trials import Follower
+from recbole_nasr.studies.trials import Follower, choice
 from recbole_nasr.unfinished import RunPlace, opened_run
 
 
@@ -158,7 +158,8 @@ class Draw:
     @staticmethod
     def _drawn(trial: Trial, key: str, values: Any) -> Any:
         if isinstance(values, list):
-            return trial.suggest_categorical(key, values)
+            texts = [choice(value) for value in values]
+            return values[texts.index(trial.suggest_categorical(key, texts))]
         suggest = trial.suggest_int if all(isinstance(values[end], int) for end in ("low", "high")) else None
         return (suggest or trial.suggest_float)(key, values["low"], values["high"], log=values["log"])
 

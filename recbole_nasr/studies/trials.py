@@ -60,8 +60,10 @@ def began_at(trial: FrozenTrial) -> str:
 
 
 def choice(value: Any) -> Any:
-    """Return a value of a grid as Optuna can keep it: a list as text."""
-    return "+".join(map(str, value)) if isinstance(value, list) else value
+    """Return a value of a grid or a space as Optuna can keep and draw it: a list or a table as text."""
+    if isinstance(value, list):
+        return "+".join(map(str, value))
+    return str(value) if isinstance(value, dict) else value
 
 
 def cell_of(trial: FrozenTrial) -> str:

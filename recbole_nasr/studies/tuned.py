@@ -28,7 +28,9 @@ def best_settings(draw: Draw, best: FinishedRun) -> str:
 
     Those are said on the command line, so that the file serves another network, and a search, as well.
     """
-    settings = {**draw.base, **best.point}
+    # Optuna has lists and tables as text, so the values are those of the run.
+    drawn = {key: best.record.settings.get(key, value) for key, value in best.point.items()}
+    settings = {**draw.base, **drawn}
     return settings_text({key: value for key, value in settings.items() if key not in _ON_THE_LINE})
 
 

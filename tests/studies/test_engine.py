@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.keeping.stopping import Terminated, signals_stop
+from recbole_nasr.report.study_figure import save_optuna_plots
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.queue import KILLED_OFTEN, TrialQueue
@@ -22,7 +23,7 @@ from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.running import Draw
 from recbole_nasr.studies.storage import open_study, study_lock
-from recbole_nasr.studies.trials import Follower, is_dead, this_process
+from recbole_nasr.studies.trials import Follower, choice, is_dead, this_process
 
 from .conftest import Worker, record_of
 
@@ -326,6 +327,20 @@ def test_points_that_cannot_be_drawn_fail_with_their_reason_and_end_the_study(
     ((name, reason),) = one.queue.failures()
     assert name == "a point that cannot be drawn"
     assert reason.startswith("ValueError")
+
+
+def test_tuning_may_draw_lists_and_tables(ask: Callable[..., StudyRequest]) -> None:
+    space = {"augmentations": [["mask"], ["crop", "mask"]], "clip_grad_norm": [{"max_norm": 1}, {"max_norm": 5}]}
+    asked = ask("tune", f"--space={space}", "--storage=tune.log", "--n_trials=6")
+    study, draw = open_study(asked), Draw(asked, {}, space)
+    for _ in range(6):
+        trial = study.ask()
+        point = draw(trial).point
+        assert all(point[key] in values for key, values in space.items())
+        assert trial.params == {key: choice(value) for key, value in point.items()}
+        study.tell(trial, 0.5)
+    assert {trial.params["augmentations"] for trial in study.trials} == {"mask", "crop+mask"}
+    assert save_optuna_plots(study, Path())  # Optuna can draw what it can hash
 
 
 def test_a_range_of_a_fraction_has_more_than_its_whole_numbers() -> None:
