@@ -99,7 +99,10 @@ class WholeSearch:
 
     def _progress(self) -> dict[str, Any]:
         names = ("losses", "network", "rankings", "n_ranked", "before", "ranked_in")
-        return {**self.state.progress(), **{name: getattr(self, name) for name in names}}
+        kept = {name: getattr(self, name) for name in names}
+        if self.network:  # before, the training keeps it
+            kept["objective"] = self.state.objective.state()
+        return {**self.state.progress(), **kept}
 
     def _go_on(self, saved: dict[str, Any] | None) -> None:
         if saved is None:
@@ -108,6 +111,10 @@ class WholeSearch:
         self.losses, self.network, self.before = saved["losses"], saved["network"], saved["before"]
         self.rankings, self.n_ranked = saved["rankings"], saved["n_ranked"]
         self.ranked_in = saved.get("ranked_in", {})  # states of earlier versions have none
+        if self.network:  # trained, so that nothing else starts it
+            self.state.objective.start(0)
+            if "objective" in saved:  # as above
+                self.state.objective.restore(saved["objective"])
 
     def _parts(self) -> list[slice]:
         ends = [sum(self.space.layers_per_block[: block + 1]) for block in range(self.space.n_blocks)]

@@ -34,6 +34,7 @@ KINDS = {
     ),
     "next item": replace(SMALL, objective="next_item", path_sampling="fair"),
     "whole": replace(SMALL, objective="next_item", scope="whole"),
+    "whole of views": replace(SMALL, scope="whole", target_momentum=0.9),
     "evolution": replace(
         SMALL,
         objective="next_item",
