@@ -12,7 +12,8 @@ from typing import Any
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.prepare import is_prepared_dataset, prepared_folder
 from recbole_nasr.data.report import REPORT_FILE
-from recbole_nasr.model.presets import resolve_architecture
+from recbole_nasr.model.presets import file_of, resolve_architecture
+from recbole_nasr.space import Architecture
 
 NOT_OF_THE_RESULT = frozenset(
   {
@@ -67,6 +68,19 @@ def naming_settings(model: str, dataset: str, settings: Mapping[str, Any]) -> di
     usual = baseline(model, dataset)
     plain = json.loads(json.dumps(result_settings(settings), default=str))
     return {key: value for key, value in plain.items() if not (key in usual and value == usual[key])}
+
+
+def named_files(effective: Mapping[str, Any]) -> dict[str, str]:
+    """Return the content of the files that settings name beside the data, by their keys; most settings name none.
+
+    Raises:
+        ArchitectureError: If the file of an architecture cannot be read.
+    """
+    operations, architecture = _file(effective.get("ops_module")), file_of(effective.get("architecture"))
+    return {
+        **({"ops_module": operations} if operations else {}),
+        **({"architecture": str(Architecture.load(architecture))} if architecture is not None else {}),
+    }
 
 
 def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str, n_processes: int) -> str:

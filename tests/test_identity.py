@@ -11,6 +11,7 @@ import pytest
 from recbole_nasr import defaults, run_checks
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.identity import BASELINE_FILE, baseline, naming_settings
+from recbole_nasr.space import Architecture
 from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.record import find_record, key_of, load_record, result_key
 from recbole_nasr.studies.request import build_study_request
@@ -111,6 +112,28 @@ def test_the_content_of_the_source_names_a_run_and_its_place_does_not(
     with source.open("a") as file:
         file.write("u0\ti1\t99.0\n")
     assert key(source) != before
+
+
+def test_the_content_of_files_that_settings_name_names_a_run(toy: Path, tmp_path: Path) -> None:
+    """An architecture by its file or run folder, operations by theirs: a study may not take results of another one."""
+
+    def key(**given: str) -> str:
+        return result_key("NASR", "toy", {"data_path": str(toy / "toy"), "architecture": "sasrec-1", **given})
+
+    file, run, operations = tmp_path / "mine.json", tmp_path / "run", tmp_path / "ops.py"
+    run.mkdir()
+    named = ({"architecture": str(file)}, {"architecture": str(run)}, {"ops_module": str(operations)})
+
+    def keys_with(text: str) -> list[str]:
+        for path in (file, run / "architecture.json"):
+            Architecture.parse(text).save(path)
+        operations.write_text(f"# {text}")
+        return [key(**one) for one in named]
+
+    before = keys_with("tcn_d1_2")
+    assert all(old != new for old, new in zip(before, keys_with("transformer_h4"), strict=True))
+    assert keys_with("tcn_d1_2") == before
+    assert key(ops_module="my.module") == key(ops_module="my.module") != key()
 
 
 def test_a_record_of_an_earlier_version_without_checksum_is_read() -> None:

@@ -43,13 +43,22 @@ def _is_file(path: Path) -> bool:
         return False
 
 
+def file_of(value: Any) -> Path | None:
+    """Return the file that a configuration value names an architecture by; ``None`` if it says itself what it is."""
+    if not isinstance(value, str) or value in PRESETS:
+        return None
+    path = Path(value)
+    if value.endswith(".json") or _is_file(path):
+        return path
+    return path / "architecture.json" if _is_file(path / "architecture.json") else None
+
+
 def _from_text(text: str, space: SearchSpace, seed: int) -> Architecture:
     if text in PRESETS:
         return _preset(text, space, seed)
-    if text.endswith(".json") or _is_file(Path(text)):
-        return Architecture.load(text)
-    if _is_file(Path(text) / "architecture.json"):
-        return Architecture.load(Path(text) / "architecture.json")
+    file = file_of(text)
+    if file is not None:
+        return Architecture.load(file)
     try:
         return Architecture.parse(text.strip("[]()").replace("'", "").replace('"', ""))
     except ArchitectureError as error:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.report import REPORT_FILE, load_report
 from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document, write_whole
-from recbole_nasr.identity import naming_settings, result_settings
+from recbole_nasr.identity import named_files, naming_settings, result_settings
 from recbole_nasr.machine import environment
 from recbole_nasr.results import RANKS_FILE, RunResult, read_ranks
 from recbole_nasr.runs import RunFolder
@@ -164,12 +164,24 @@ def result_key(model: str, dataset: str, effective: Mapping[str, Any]) -> str:
         dataset: Name of the data set.
         effective: Every value in force, the data being prepared.
     """
-    return key_of(model, dataset, data_checksum(dataset, effective), effective)
+    return key_of(model, dataset, data_checksum(dataset, effective), effective, named_files(effective))
 
 
-def key_of(model: str, dataset: str, data: str, settings: Mapping[str, Any]) -> str:
-    """Return the same hash from what a record keeps: the checksum ``data`` of its data, and its settings."""
-    content = [model, dataset, data, naming_settings(model, dataset, settings)]
+def key_of(
+    model: str, dataset: str, data: str, settings: Mapping[str, Any], files: Mapping[str, str] | None = None
+) -> str:
+    """Return the same hash from what a record keeps: the checksum ``data`` of its data, and its settings.
+
+    Args:
+        model: Name of the model.
+        dataset: Name of the data set.
+        data: Checksum of the data.
+        settings: Every value in force.
+        files: Content of the files that settings name, where they name any.
+    """
+    content: list[Any] = [model, dataset, data, naming_settings(model, dataset, settings)]
+    if files:  # else runs of before would lose their names
+        content.append(dict(files))
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
