@@ -123,8 +123,8 @@ def _undominated(vectors: Costs) -> Costs:
     """Return the distinct ``vectors (M, C)`` that no other undercuts or equals in every column."""
     if not vectors.shape[1]:
         return vectors[:1]
-    kept: list[Costs] = []
-    for vector in np.unique(vectors, axis=0):  # sorted, so that nothing later can undercut
-        if not any((other <= vector).all() for other in kept):
-            kept.append(vector)
+    left, kept = np.unique(vectors, axis=0), []  # sorted, so that nothing later can undercut
+    while len(left):
+        kept.append(left[0])
+        left = left[(left < left[0]).any(axis=1)]
     return np.array(kept)
