@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.progress import Progress, open_progress
@@ -108,14 +109,18 @@ class EvolutionSearch:
         return SearchResult(self.space.network(networks[ranking.selected]), (ranking,))
 
     def _evolve(self) -> tuple[list[Path], PathScores]:
-        settings, objective, scored = self.settings, self.state.objective, {}
+        settings, objective = self.settings, self.state.objective
+        values: dict[Path, Tensor] = {}
+        representation: Tensor | None = None  # the sum alone: of every network it would be more than all scores
         rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))
         best = math.inf
 
         def score(network: Path) -> float:
-            nonlocal best
-            scored[network] = objective.score_within_memory([()], [network], Progress())
-            value = float(scored[network].values.mean())
+            nonlocal best, representation
+            found = objective.score_within_memory([()], [network], Progress())
+            values[network] = found.values
+            representation = found.representation if representation is None else representation + found.representation
+            value = float(found.values.mean())
             best = min(best, value)
             progress.advance(best=f"{best:.4f}")
             return value
@@ -129,11 +134,12 @@ class EvolutionSearch:
                 tournament=settings.evolution_tournament,
                 networks=settings.evolution_networks,
             )
-        networks = sorted(scored)
-        parts = [scored[network] for network in networks]
+        assert representation is not None  # noqa: S101 - one network at the least is scored
+        networks = sorted(values)
+        joined = torch.cat([values[network] for network in networks], dim=1)
         return networks, PathScores(
-            values=torch.cat([part.values for part in parts], dim=1),
-            representation=torch.stack([part.representation for part in parts]).mean(dim=0),
-            views=parts[0].values.new_empty(0, 1, len(networks)),
+            values=joined,
+            representation=representation / len(networks),
+            views=joined.new_empty(0, 1, len(networks)),
             n_view_sequences=0,
         )

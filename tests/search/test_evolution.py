@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import random
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, evolution, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.evolution import mutated, regularised_evolution
+from recbole_nasr.search.next_item import NextItem
+from recbole_nasr.search.path_scores import PathScores, effective_rank
 from recbole_nasr.space import SearchSpace
 
 from .conftest import N_ITEMS
@@ -69,7 +74,8 @@ def test_a_parent_is_the_best_of_a_tournament_and_the_oldest_dies_however_good_i
     assert (len(found), set(found)) == (56, ages)
 
 
-def test_evolution_on_a_supernet_ranks_whole_networks(make_sequences: Callable[..., SearchSequences]) -> None:
+@pytest.fixture
+def problem(make_sequences: Callable[..., SearchSequences]) -> SearchProblem:
     settings = SearchSettings(
         objective="next_item",
         scope="whole",
@@ -81,7 +87,7 @@ def test_evolution_on_a_supernet_ranks_whole_networks(make_sequences: Callable[.
         evolution_population=4,
         evolution_tournament=2,
     )
-    problem = SearchProblem(
+    return SearchProblem(
         sequences=make_sequences(),
         space=SearchSpace(("transformer_h2", "tcn_d1_2"), (2, 1)),
         n_items=N_ITEMS,
@@ -89,12 +95,38 @@ def test_evolution_on_a_supernet_ranks_whole_networks(make_sequences: Callable[.
         settings=settings,
         seed=3,
     )
+
+
+def test_evolution_on_a_supernet_ranks_whole_networks(problem: SearchProblem) -> None:
     found, again = search(problem), search(problem)
     (ranking,) = found.blocks
     assert found.architecture.layers == ranking.paths[int(ranking.scores.argmin())]
     assert [len(block) for block in found.architecture.blocks] == [2, 1]
     assert 1 < len(ranking.paths) <= 8 == ranking.n_space_paths
     assert (ranking.scores == again.blocks[0].scores).all()
+
+
+def test_evolution_keeps_the_mean_representation_and_not_that_of_each_network(
+    problem: SearchProblem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Tensor]] = []
+    copies: list[Tensor] = []
+    alive: list[int] = []
+    score = NextItem.score
+
+    def watched(self: NextItem, *given: Any) -> PathScores:
+        alive.append(sum(one() is not None for one in made))
+        found = score(self, *given)
+        made.append(weakref.ref(found.representation))
+        copies.append(found.representation.clone())
+        return found
+
+    monkeypatch.setattr(NextItem, "score", watched)
+    (ranking,) = search(problem).blocks
+    assert len(made) == len(ranking.paths) > 2
+    assert max(alive) <= 1
+    mean = torch.stack(copies).mean(dim=0)
+    assert ranking.effective_rank == pytest.approx(effective_rank(mean), rel=1e-5)
 
 
 def test_scores_that_depend_on_each_other_are_refused() -> None:
