@@ -103,16 +103,7 @@ class HistoryFile:
 
     def _histories(self, rows: pd.DataFrame) -> Histories:
         assert self._user is not None and self._item is not None  # noqa: S101, PT018 - for the type checker
-        if self._time is None:
-            return Histories.of_rows(rows, self._user, self._item)
-        times = pd.to_numeric(rows[self._time], errors="coerce")
-        if times.isna().any():
-            times = pd.to_datetime(rows[self._time], errors="coerce", utc=True, format="ISO8601")
-        if times.isna().any():
-            bad = rows[self._time][times.isna()].iloc[0]
-            msg = f"{self.path}: {self._time!r} needs a number or an ISO time in every row, but one is {bad!r}."
-            raise DataError(msg)
-        return Histories.of_rows(rows.assign(**{self._time: times}), self._user, self._item, self._time)
+        return Histories.of_rows(rows, self._user, self._item, self._time, where=str(self.path))
 
     def _check_together(self, users: pd.Series, unfinished: Any, finished: Any) -> Any:
         starts = users.ne(users.shift())

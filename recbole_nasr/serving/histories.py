@@ -18,6 +18,9 @@ LIST_NAMES = ("items", "item_ids", "item_id_list", "history", "histories")
 
 _KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], *LIST_NAMES)}
 
+_ISO: dict[str, Any] = {"format": "ISO8601"} if int(pd.__version__.partition(".")[0]) > 1 else {}
+"""For pandas 2, which otherwise takes the form of the first date to be that of all."""
+
 MANY = (list, tuple, np.ndarray, pd.Series)
 """What a history may be."""
 
@@ -59,7 +62,7 @@ class Histories:
         return cls(np.arange(len(lists)) if users is None else np.asarray(users), as_text(items), start)
 
     @classmethod
-    def of_rows(cls, frame: pd.DataFrame, user: str, item: str, time: str | None = None) -> Histories:
+    def of_rows(cls, frame: pd.DataFrame, user: str, item: str, time: str | None = None, where: str = "") -> Histories:
         """Group one row per interaction by user, users in the order in which they appear.
 
         Args:
@@ -67,9 +70,13 @@ class Histories:
             user: Name of the column with the user.
             item: Name of the column with the item.
             time: Name of the column with the time.
+            where: What the rows are from, for the message.
+
+        Raises:
+            DataError: If a row has no time.
         """
         codes, users = pd.factorize(frame[user], use_na_sentinel=False)
-        keys = [codes] if time is None else [frame[time].to_numpy(), codes]
+        keys = [codes] if time is None else [_moments(frame[time], where), codes]
         order = np.lexsort(keys)  # by user, then by time; stable
         start = np.concatenate([[0], np.cumsum(np.bincount(codes, minlength=len(users)))]).astype(np.int64)
         return cls(np.asarray(users), as_text(frame[item].to_numpy()[order]), start)
@@ -96,6 +103,23 @@ def histories_of(data: Any, columns: dict[str, str | None] | None = None) -> His
         return Histories.of_lists(list(data))
     msg = f"Histories are a list of lists, a Series of lists or a DataFrame, but are a {type(data).__name__}."
     raise DataError(msg)
+
+
+def _moments(times: pd.Series, where: str) -> Column:
+    """Return numbers or dates that sort as ``times`` do: as text 10 would come before 9."""
+    found = times
+    if not pd.api.types.is_datetime64_any_dtype(times):
+        found = numbers = pd.to_numeric(times, errors="coerce")
+        if numbers.isna().any():
+            dates = pd.to_datetime(times, errors="coerce", utc=True, **_ISO)
+            found = numbers if numbers.notna().any() and dates.isna().any() else dates
+    missing = found.isna()
+    if missing.any():
+        bad = times[missing].iloc[0]
+        shown = repr(bad) if isinstance(bad, str) else bad
+        msg = f"{times.name!r} needs a number or an ISO time in every row, but one is {shown}."
+        raise DataError(f"{where}: {msg}" if where else msg)
+    return found.to_numpy("datetime64[ns]" if pd.api.types.is_datetime64_any_dtype(found) else None)
 
 
 def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: bool = True) -> str | None:

@@ -1,0 +1,64 @@
+"""Histories of a table of interactions are in the order of time, whatever form the times have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from recbole_nasr.errors import DataError
+from recbole_nasr.serving.files import HistoryFile
+from recbole_nasr.serving.histories import Histories, histories_of
+
+
+def items_by(times: list[Any]) -> list[str]:
+    frame = pd.DataFrame({"user": "u", "item": [str(number) for number in range(len(times))], "timestamp": times})
+    return histories_of(frame).items.tolist()
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [10, 9],
+        [10.5, 9.5],
+        ["10", "9"],  # as text 10 comes before 9
+        ["2009-05-04T23:08:57Z", "2009-05-04"],
+        ["2009-05-04T01:00:00+02:00", "2009-05-03T22:59:00Z"],
+        [pd.Timestamp("2020"), pd.Timestamp("2019")],
+        [pd.Timestamp("2020", tz="UTC"), pd.Timestamp("2019", tz="UTC")],
+    ],
+    ids=str,
+)
+def test_rows_are_sorted_by_time(times: list[Any]) -> None:
+    assert items_by(times) == ["1", "0"]
+    assert items_by(times[::-1]) == ["0", "1"]
+    assert items_by([times[0], times[0]]) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("times", "bad"),
+    [
+        ([10, None], "nan"),
+        (["10", ""], "''"),
+        (["10", "soon"], "'soon'"),
+        (["2009-05-04", "soon"], "'soon'"),
+        ([pd.Timestamp("2020"), pd.NaT], "NaT"),
+    ],
+    ids=str,
+)
+def test_a_row_without_time_is_refused(times: list[Any], bad: str) -> None:
+    with pytest.raises(DataError, match=f"'timestamp' needs a number or an ISO time in every row, but one is {bad}"):
+        items_by(times)
+
+
+def test_a_file_names_the_value_that_is_no_time(tmp_path: Path) -> None:
+    path = tmp_path / "histories.csv"
+    path.write_text("user,item,time\nu1,1,3\nu1,2,\n")
+    with pytest.raises(DataError, match=r"histories\.csv: 'time' needs a number .* but one is ''"):
+        list(HistoryFile(path, {}).pieces())
+    path.write_text("user,item,time\nu1,1,10\nu1,2,9\n")
+    ((found, _),) = list(HistoryFile(path, {}).pieces())
+    assert isinstance(found, Histories)
+    assert found.items.tolist() == ["2", "1"]
