@@ -29,7 +29,9 @@ class PointwiseAttention(nn.Module):
         """Map ``(B, L, D)`` to ``(B, L, D)``."""
         batch, length, width = hidden.shape
         gate, *heads = F.silu(self.projections(hidden)).chunk(4, dim=-1)
-        query, key, value = (part.view(batch, length, self.n_heads, -1).transpose(1, 2) for part in heads)
+        query, key, value = (
+            part.view(batch, length, self.n_heads, width // self.n_heads).transpose(1, 2) for part in heads
+        )
         steps = torch.arange(length, device=hidden.device)
         distance = (steps.unsqueeze(1) - steps).clamp(0, LONGEST_DISTANCE)  # (L, L), how far back the key is
         bias = self.distance_bias(distance).permute(2, 0, 1)  # (H, L, L)

@@ -19,6 +19,12 @@ PRE_NORM = GATED[2:]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
+def test_no_rows_make_no_rows(name: str, open_operation: Build) -> None:
+    """Of several processes that share a small batch one may have none."""
+    assert open_operation(name)(torch.zeros(0, 3, 8)).shape == (0, 3, 8)
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("changed", [1, 5, 9])
 def test_no_output_depends_on_a_later_input(name: str, changed: int, open_operation: Build) -> None:
     operation = open_operation(name).double()
