@@ -7,8 +7,10 @@ import math
 import numpy as np
 
 from recbole_nasr.alignment import as_markdown
+from recbole_nasr.report.study_footing import footing
 from recbole_nasr.studies.fidelity_statistics import between_seeds
 from recbole_nasr.studies.fidelity_tables import FidelityTable
+from recbole_nasr.studies.tables import FinishedRun, Row
 
 PART_NAMES = {"valid": "validation", "test": "test"}
 """Parts of the data that networks are held against, and what people call them."""
@@ -16,7 +18,17 @@ PART_NAMES = {"valid": "validation", "test": "test"}
 
 def networks_section(table: FidelityTable) -> list[str]:
     """Return the parts of the page on the networks, the heading first; ``table`` has at least two of them."""
-    return ["## The networks", _spread(table), _strata(table), _networks(table)]
+    return ["## The networks", footing(_rows(table)), _spread(table), _strata(table), _networks(table)]
+
+
+def _rows(table: FidelityTable) -> list[Row]:
+    """Return each network as a row of a study."""
+    rows = []
+    for network in table.networks:
+        name, records = network.sampled.name, network.runs.values()
+        runs = tuple(FinishedRun(name, record.dataset, {}, record) for record in records)
+        rows.append(Row(name, runs[0].dataset, runs))
+    return rows
 
 
 def number_text(value: float) -> str:

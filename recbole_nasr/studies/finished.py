@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from recbole_nasr.studies.queue import TrialQueue
 from recbole_nasr.studies.record import find_record
+from recbole_nasr.studies.request import TRAINED
 from recbole_nasr.studies.running import Runner
 from recbole_nasr.studies.tables import FinishedRun
 
@@ -11,7 +12,8 @@ from recbole_nasr.studies.tables import FinishedRun
 def finished_runs(queue: TrialQueue, runner: Runner) -> list[FinishedRun]:
     """Return the finished runs in the order of the rows.
 
-    Of `tune` only the trial that validated best: the test metrics of the others are not read.
+    Of `tune` only the trial that validated best: the test metrics of the others are not read. Of `fidelity` only the
+    trainings of its networks: another study may have trained what a search with the settings of a signal found.
     """
     asked, trials = queue.asked, queue.finished()
     order = {cell.key: number for number, cell in enumerate(queue.cells)}
@@ -19,6 +21,8 @@ def finished_runs(queue: TrialQueue, runner: Runner) -> list[FinishedRun]:
         trials = sorted(trials, key=lambda trial: trial.value or 0.0)[-1:]
     else:
         trials = [trial for trial in trials if trial.user_attrs["cell"] in order]
+    if asked.definition.search_seeds:
+        trials = [trial for trial in trials if trial.user_attrs["model"] == TRAINED]
     points = {cell.key: cell.point for cell in queue.cells}
     runs = []
     for trial in trials:

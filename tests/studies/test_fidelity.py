@@ -204,7 +204,19 @@ def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
     assert "This is a look" in page
     assert "each trained alone with 2 seeds; every search signal from 1 seed. Trainings took" in page
     assert "## Against test ndcg@5" in page
+    assert "16 sequences, 10 items, 128 actions" in page
+    assert "`hidden_size=8`" in page
+    assert "network=" not in page  # whichever network it is, the settings are those of all
     assert (folder / "figure.svg").stat().st_size > 0
+    trainings = [row["row"] for row in csv.DictReader((folder / "runs.csv").open())]
+    assert trainings == ["network"] * 4
+    # A search of another study with the same settings has a training of its own, which is none of these.
+    (scored,) = (path for path in records.glob("signal-*.json") if "next item whole" in path.read_text())
+    own = json.loads(next(records.glob("NASR-*.json")).read_text())
+    key = json.loads(scored.read_text())["key"]
+    (records / f"NASRSearch-{key}-1.json").write_text(json.dumps({**own, "key": key, "seed": 1, "model": "NASRSearch"}))
+    assert study("fidelity", *SMALL) == cli.OK
+    assert [row["row"] for row in csv.DictReader((folder / "runs.csv").open())] == trainings
     monkeypatch.setattr(pipeline, "_run", None)  # from here on nothing may be trained
     monkeypatch.setattr(signals, "score_architectures", None)
     monkeypatch.setattr("recbole_nasr.report.fidelity_report.save_fidelity_figure", lambda *_: [])
