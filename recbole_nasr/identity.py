@@ -71,16 +71,18 @@ def naming_settings(model: str, dataset: str, settings: Mapping[str, Any]) -> di
 
 
 def named_files(effective: Mapping[str, Any]) -> dict[str, str]:
-    """Return the content of the files that settings name beside the data, by their keys; most settings name none.
+    """Return the SHA-256 of what settings name by a file beside the data, by their keys; most settings name none.
+
+    That of an architecture is of its text, whatever else stands in the file.
 
     Raises:
         ArchitectureError: If the file of an architecture cannot be read.
     """
     operations, architecture = _file(effective.get("ops_module")), file_of(effective.get("architecture"))
-    return {
-        **({"ops_module": operations} if operations else {}),
-        **({"architecture": str(Architecture.load(architecture))} if architecture is not None else {}),
-    }
+    found = {"ops_module": operations} if operations else {}
+    if architecture is not None:
+        found["architecture"] = hashlib.sha256(str(Architecture.load(architecture)).encode()).hexdigest()
+    return found
 
 
 def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str, n_processes: int) -> str:

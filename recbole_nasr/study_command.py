@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ from recbole_nasr import run_checks
 from recbole_nasr.alignment import aligned
 from recbole_nasr.console import show, shown_on_screen
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.identity import named_files
 from recbole_nasr.launch import Launch
 from recbole_nasr.progress import plural
 from recbole_nasr.report.fidelity_report import FidelityReport
@@ -63,7 +64,7 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
     with shown_on_screen():
         checksums = {dataset: _prepared(dataset, *next(iter(known.items()))) for dataset, known in base.items()}
     with explained_faults(asked):
-        keep_data(queue.study, asked, checksums)
+        keep_data(queue.study, asked, {**checksums, **_named(asked, base)})
     runner = Runner(asked, command, partial(save_report, command=command))
     signals = FidelityRunner(runner, fidelity.sample) if fidelity else None
     _introduce(queue)
@@ -82,6 +83,13 @@ def _prepared(dataset: str, model: str, settings: dict[str, Any]) -> str:
     if prepared:
         show(prepared + "\n")
     return data_checksum(dataset, run_checks.values_in_force(model, dataset, settings))
+
+
+def _named(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, Any]]]) -> dict[str, str]:
+    """Return the checksums of the files that the settings of any row name, by key and name."""
+    rows = [{**run.defaults, **run.settings} for run in asked.definition.runs]
+    given = [*rows, *(settings for known in base.values() for settings in known.values())]
+    return {f"{key} {settings[key]}": digest for settings in given for key, digest in named_files(settings).items()}
 
 
 def _draw(asked: StudyRequest, base: dict[str, dict[str, Any]]) -> Draw:

@@ -181,15 +181,15 @@ def _tells_results(key: str) -> bool:
 
 
 def refuse_other_data(asked: StudyRequest, earlier: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Refuse to go on with a study whose data have changed: its rows could not be compared.
+    """Refuse to go on with a study whose data, or files that settings name, have changed: its rows are not comparable.
 
     Args:
         asked: The command.
-        earlier: Checksum of each data set that the study began with; without those that were not known yet.
+        earlier: Checksum of each data set and file that the study began with; without those not known yet.
         now: The same of the data that are there now.
 
     Raises:
-        ConfigError: Names the data sets and their checksums.
+        ConfigError: Names the data sets or files, and their checksums.
     """
     changed = [name for name in earlier if name in now and now[name] != earlier[name]]
     if changed:

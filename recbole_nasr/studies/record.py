@@ -177,7 +177,7 @@ def key_of(
         dataset: Name of the data set.
         data: Checksum of the data.
         settings: Every value in force.
-        files: Content of the files that settings name, where they name any.
+        files: From :func:`~recbole_nasr.identity.named_files`.
     """
     content: list[Any] = [model, dataset, data, naming_settings(model, dataset, settings)]
     if files:  # else runs of before would lose their names

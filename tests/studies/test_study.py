@@ -14,6 +14,7 @@ from recbole_nasr import cli, pipeline
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.settings_file import read_settings
+from recbole_nasr.space import Architecture
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.plan import base_settings
 from recbole_nasr.studies.request import StudyRequest, build_study_request
@@ -209,6 +210,18 @@ def test_a_study_refuses_data_that_have_changed(
     assert "--run_name=NAME" in shown.err
     assert shown.err.count("\n") == 1
     assert rows("tune") == before
+
+
+def test_a_study_refuses_another_network_under_the_name_of_its_file(
+    study: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "mine.json"
+    words = ("--n_trials=1", "--pruner=none", f"--architecture={file}", "--space={'learning_rate': [0.001]}")
+    Architecture.parse("tcn_d1_2").save(file)
+    assert study("tune", *words) == 0
+    Architecture.parse("transformer_h2").save(file)
+    assert study("tune", *words) == 2
+    assert f"on other data (architecture {file}: then " in capsys.readouterr().err
 
 
 def test_tuning_draws_no_value_that_its_model_refuses(toy: Path) -> None:
