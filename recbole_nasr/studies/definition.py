@@ -25,6 +25,7 @@ class Run:
         settings: Keys that make it this row; nobody can override them.
         defaults: Further keys of this row alone, which the user may override.
         min_seeds: Seeds it is run with at the least, whatever the study asks for.
+        tuned: Trials of `tune` that its settings come from, as its author says.
         architecture_of: Label of the run whose architecture, found on the other data set with the same seed, it has.
         untrained: Whether a search signal of `fidelity` is that of a supernet before its training.
     """
@@ -34,6 +35,7 @@ class Run:
     settings: dict[str, Any] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)
     min_seeds: int = 1
+    tuned: int = 0
     architecture_of: str = ""
     untrained: bool = False
 

@@ -64,6 +64,7 @@ ROW: dict[str, Rule] = {
     **dict.fromkeys(("model", "architecture_of"), TEXT),
     **dict.fromkeys(("settings", "defaults"), TABLE),
     "min_seeds": _whole(1, MOST_SEEDS),
+    "tuned": _whole(0, LARGEST_INTEGER),
     "untrained": SWITCH,
 }
 """What each key of one of its rows must be."""

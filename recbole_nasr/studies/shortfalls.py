@@ -75,6 +75,10 @@ def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
     if asked.definition.space:
         trials = asked.n_trials or asked.definition.n_trials
         return "" if trials >= _TRIALS else f"{trials} trials"
+    baselines = [run for run in asked.definition.runs if run.model != SEARCHED and run.label != "Random"]
+    if any(run.tuned for run in baselines):
+        few = [f"{run.label} ({run.tuned} trials)" for run in baselines if run.tuned < _TRIALS]
+        return f"not tuned with as many: {', '.join(few)}" if few else ""
     foreign = {run.label for run in runs if run.record.model not in (SEARCHED, TRAINED)}
     rows = "1 row is" if len(foreign) == 1 else f"{len(foreign)} rows are"
     other = f"{rows} RecBole's own networks with their own defaults; " if foreign else ""

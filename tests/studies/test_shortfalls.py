@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,6 +51,28 @@ def test_ten_random_networks_and_the_best_of_them_meet_the_demand(short: Callabl
 @pytest.mark.parametrize(("trials", "met"), [(19, False), (20, True)])
 def test_tuning_needs_twenty_trials(trials: int, met: bool, short: Callable[..., dict[str, str]]) -> None:
     assert ("E1" not in short("tune", [run()], f"--n_trials={trials}")) is met
+
+
+TUNED = """
+title: Tuned
+paper: none
+claim: none
+runs:
+    SASRec-1: {model: NASR, tuned: 24}
+    GRU4Rec: {model: GRU4Rec, tuned: %s}
+    NASR: {model: NASRSearch}
+    Random: {model: NASR, settings: {architecture: random}}
+"""
+
+
+@pytest.mark.parametrize(("trials", "reason"), [(20, None), (19, "not tuned with as many: GRU4Rec (19 trials)")])
+def test_baselines_are_tuned_where_the_study_says_so(
+    trials: int, reason: str | None, short: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "tuned.yaml"
+    file.write_text(TUNED % trials)
+    runs = [run("SASRec-1"), run("GRU4Rec", model="GRU4Rec"), run(), run("Random")]
+    assert short(str(file), runs).get("E1") == reason
 
 
 def test_seeds_and_paired_tests_are_both_asked_for(short: Callable[..., dict[str, str]]) -> None:
