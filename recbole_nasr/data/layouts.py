@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from recbole_nasr.data.lines import iso_time, number
+from recbole_nasr.data.lines import is_date, number
 from recbole_nasr.errors import DataError, did_you_mean
 from recbole_nasr.progress import plural
 
@@ -85,7 +85,7 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
     Args:
         where: The file, as error messages call it.
         name: Name of the file, whose ending implies the separator.
-        lines: Its first two lines.
+        lines: Its first lines; a quoted value may go on over several.
         chosen: Column names given by the user for ``user``, ``item`` and ``time``, and the ``separator``; None for
             each that is to be recognised.
 
@@ -94,7 +94,7 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
     """
     known = next((layout for ending, layout in PUBLISHED.items() if name.endswith(ending)), None)
     layout = known or _from_header(where, name, lines[:1], chosen)
-    rows = lines[int(layout.header) :]
+    rows = [line for line in lines[int(layout.header) :] if line.strip()]
     if not rows:
         msg = f"{where}: at least one interaction is needed, there is none; check the file."
         raise DataError(msg)
@@ -107,7 +107,14 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
     if layout.header:
         cells = next(csv.reader(rows, delimiter=layout.separator)) if layout.quoted else rows[0].split(layout.separator)
         time = cells[layout.time] if layout.time < len(cells) else ""
-        layout = replace(layout, iso=bool(number(time)) and not iso_time(time))
+        if number(time) and not is_date(time):
+            column, line = layout.columns[layout.time], 1 + lines.index(rows[0], 1)
+            msg = (
+                f"{where}, line {line}: {column} needs a number or a time such as 2009-05-04T23:08:57Z, but is "
+                f"{time[:40]!r}; correct the file."
+            )
+            raise DataError(msg)
+        layout = replace(layout, iso=bool(number(time)))
     return layout
 
 
@@ -151,8 +158,8 @@ def _from_header(where: str, name: str, lines: list[str], chosen: Mapping[str, s
         known = [*SEPARATORS, ".parquet", *PUBLISHED]
         msg = f"{where}: a source is one of {', '.join(known)}, also in .gz, .zip or .tar.gz; rename or convert it."
         raise DataError(msg)
-    if not lines:
-        msg = f"{where}, line 1: a header with the names of the columns is needed, the file is empty; check the file."
+    if not lines or not lines[0].strip():
+        msg = f"{where}, line 1: a header with the names of the columns is needed, the line is empty; check the file."
         raise DataError(msg)
     head, quoted = lines[0].lstrip("\ufeff"), ending == ".csv"
     columns = next(csv.reader([head], delimiter=separator)) if quoted else head.split(separator)

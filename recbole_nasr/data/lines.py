@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 
 Check = Callable[[str], str]
 """Returns what is wrong with the text of a value; ``""`` if it is valid."""
+
+_FIRST_YEAR, _LAST_YEAR = 1678, 2261  # of pandas, which counts nanoseconds in 64 bits
 
 
 def number(text: str) -> str:
@@ -31,12 +34,25 @@ def filled(text: str) -> str:
 
 
 def iso_time(text: str) -> str:
-    """Accept a date and time such as 2009-05-04T23:08:57Z."""
-    try:
-        datetime.fromisoformat(text.strip().replace("Z", "+00:00"))
-    except ValueError:
+    """Accept a date and time such as 2009-05-04T23:08:57Z; UTC may stand for Z."""
+    year = _year(text)
+    if year is None:
         return f"needs a time such as 2009-05-04T23:08:57Z, but is {text[:40]!r}"
+    if not _FIRST_YEAR <= year <= _LAST_YEAR:
+        return f"needs a time from {_FIRST_YEAR} to {_LAST_YEAR}, but is {text[:40]!r}"
     return ""
+
+
+def is_date(text: str) -> bool:
+    """Return whether ``text`` is a date and time of any year."""
+    return _year(text) is not None
+
+
+def _year(text: str) -> int | None:
+    try:
+        return datetime.fromisoformat(re.sub(r" ?(Z|UTC)$", "+00:00", text.strip())).year
+    except ValueError:
+        return None
 
 
 def first_bad_line(

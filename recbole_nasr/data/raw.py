@@ -23,6 +23,7 @@ from recbole_nasr.data.table import Column, Interactions, Names
 from recbole_nasr.errors import DataError
 
 _BLOCK_ROWS = 1_000_000
+_FIRST_LINES = 200  # the first row may follow empty lines, and a quoted text in it may go on over many
 _PRIVATE = 0xF700  # characters that no standard assigns stand for bytes that are not UTF-8, until they are counted
 _UNDECODED = re.compile(f"[{chr(_PRIVATE + 0x80)}-{chr(_PRIVATE + 0xFF)}]")
 
@@ -113,8 +114,7 @@ def _read(path: Path, wanted: Sequence[str], how: Reading) -> Raw:
 
 
 def _first_lines(file: IO[bytes]) -> list[str]:
-    text = (line.decode("utf-8", "surrogateescape").rstrip("\r\n") for line in file)
-    return [line for line in islice(text, 2) if line]
+    return [line.decode("utf-8", "surrogateescape").rstrip("\r\n") for line in islice(file, _FIRST_LINES)]
 
 
 def _first_bad_line(file: IO[bytes], layout: Layout) -> str:
@@ -187,8 +187,15 @@ class _Blocks:
             self._without_item += int((~there).sum())
             user, item, time = user[there], item[there], time[there]
         if (user < 0).any() or (item < 0).any() or not np.isfinite(time).all():
-            raise _BadRowError
+            raise _BadRowError(self._unread_time(block))
         return user, item, time
+
+    def _unread_time(self, block: pd.DataFrame) -> str:
+        """Describe a date that Python reads and pandas does not, so that no line is found to be wrong."""
+        texts = block[self._layout.time]
+        unread = texts[~np.isfinite(times.from_iso(texts))].tolist() if self._layout.iso else []
+        name = self._layout.columns[self._layout.time]
+        return f"{name} needs a time that pandas reads, but is {str(unread[0])[:40]!r}" if unread else ""
 
     def _item_codes(self, block: pd.DataFrame) -> Column:
         layout, what = self._layout, self._how.item

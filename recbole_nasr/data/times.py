@@ -36,7 +36,8 @@ def from_iso(values: Any) -> Column:
     """
     times = pd.to_datetime(values, utc=True, errors="coerce")
     if times.hasnans and int(pd.__version__.partition(".")[0]) > 1:  # with and without fractions in one column
-        times = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+        plain = pd.Series(values).replace(r" ?UTC$", "Z", regex=True)
+        times = pd.to_datetime(plain, utc=True, errors="coerce", format="ISO8601")
     whole = pd.DatetimeIndex(times).tz_localize(None).to_numpy().astype("datetime64[ns]")
     seconds = whole.astype(np.int64) / UNITS["ns"]
     seconds[np.isnat(whole)] = np.nan

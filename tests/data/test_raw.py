@@ -62,6 +62,18 @@ EVENTS = [("1", "31", 1260759144.0), ("1", "1029", 1260759179.0), ("7", "31", 12
             "a.csv",
             'user,item,date\n1,"31",2009-12-14T02:52:24Z\n1,1029,2009-12-14 02:52:59\n7,31,2009-12-14T03:53:02+01:00\n',
         ),
+        (
+            "a.csv",
+            "user,item,date\n1,31,2009-12-14 02:52:24 UTC\n"
+            "1,1029,2009-12-14 02:52:59.0 UTC\n7,31,2009-12-14 02:53:02 UTC\n",
+        ),
+        ("ratings.csv", ROWS.replace(HEAD, HEAD + "\n")),
+        ("u.data", "\n1\t31\t2\t1260759144\n1\t1029\t3\t1260759179\n7\t31\t3\t1260759182\n"),
+        (
+            "a.csv",
+            'user,item,review,date\n1,31,"Good,\nin ""parts""\n",2009-12-14T02:52:24Z\n'
+            "1,1029,,2009-12-14 02:52:59\n7,31,,2009-12-14T03:53:02+01:00\n",
+        ),
     ],
 )
 def test_every_layout_gives_the_same_interactions(read: Callable[..., Raw], name: str, content: str) -> None:
@@ -133,7 +145,12 @@ def test_an_archive_without_the_file_says_what_it_has(tmp_path: Path) -> None:
         ("ratings.dat", ROWS, r"line 1: expected 'UserID::MovieID::Rating::Timestamp', found 1"),
         ("ratings.dat", "1::2::3::4\n1::2:3::4\n", r"line 2: 4 columns are expected, 3 found"),
         ("u.data", "1 2 3 4\n", r"line 1: expected 'user.*timestamp', found 1"),
+        ("ratings.csv", "\n" + ROWS, r"line 1: a header"),
         ("a.csv", "user,item,time\nu,i,2009-05-04\nu,i,tomorrow\n", r"line 3: time needs a time such as .*'tomorrow'"),
+        ("a.csv", "user,item,time\nu,i,2009-05-04\nu,i,9999-12-31\n", r"line 3: time needs a time from 1678 to 2261"),
+        ("a.csv", "user,item,time\nu,i,1066-10-14\nu,i,2009-05-04\n", r"line 2: time needs a time from 1678 to 2261"),
+        ("a.csv", "user,item,time\nu,i,2009-W01-1\nu,i,2009-W01-2\n", r"a\.csv, .*time needs a .*'2009-W01-1'"),
+        ("a.csv", "user,item,time\nu,i,04/05/2009\n", r"line 2: time needs a number or a time such as .*'04/05/2009'"),
         ("a.xlsx", "PK", r"a source is one of \.csv, \.tsv, \.inter, \.parquet"),
     ],
 )
