@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import os
 import re
 import secrets
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from recbole_nasr.errors import NewerFileError, WriteError
 
@@ -49,6 +51,21 @@ def remove_partial(path: Path) -> None:
     for other in path.parent.iterdir():
         if ours.fullmatch(other.name):
             other.unlink(missing_ok=True)
+
+
+def write_rows(file: IO[str], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write a table as CSV; a lone carriage return, which Python's own leaves without quotes, ends no row.
+
+    Args:
+        file: Open for text, without translation of line ends.
+        header: Names of the columns.
+        rows: Their values.
+    """
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    plain.writerow(header)
+    for row in rows:
+        (quoted if any(isinstance(cell, str) and "\r" in cell for cell in row) else plain).writerow(row)
 
 
 def sha256_of(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
@@ -15,7 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, check_version, read_document, write_whole
+from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, check_version, read_document, write_rows, write_whole
 from recbole_nasr.errors import ConfigError, StoppedError, WriteError
 from recbole_nasr.machine import environment, peak_gpu_memory, peak_memory
 from recbole_nasr.stages import StageClock
@@ -94,10 +93,8 @@ class RunFolder:
 
     def write_csv(self, name: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
         """Write a table; a name that ends in ``.gz`` is compressed, with no time stamp inside."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        buffer = io.StringIO(newline="")
+        write_rows(buffer, header, rows)
         content = buffer.getvalue().encode("utf-8")
         return self.write_bytes(name, gzip.compress(content, mtime=0) if name.endswith(".gz") else content)
 

@@ -46,8 +46,8 @@ class Vocabulary:
     def of(cls, dataset: Any) -> Vocabulary:
         """Return the items of a RecBole data set; titles come from its ``.item`` file."""
         names = np.array(dataset.field2id_token[dataset.iid_field], dtype=object)
-        if (Path(dataset.config["data_path"]) / REPORT_FILE).is_file():  # our preparation has made the names safe
-            names = np.array([_original(name) for name in names], dtype=object)
+        if has_safe_names(dataset.config):
+            names = np.array([original_name(name) for name in names], dtype=object)
         names[0] = ""
         return cls(names, _titles(dataset.config, names))
 
@@ -84,7 +84,12 @@ class Vocabulary:
         return zip(range(1, len(self)), *(column[1:] for column in columns), strict=True)
 
 
-def _original(name: str) -> str:
+def has_safe_names(config: Any) -> bool:
+    """Return whether names in a data set are as our preparation has written them."""
+    return (Path(config["data_path"]) / REPORT_FILE).is_file()
+
+
+def original_name(name: str) -> str:
     """Undo :func:`recbole_nasr.data.atomic.safe_names`."""
     return "" if name == "%" else _CODED.sub(lambda found: chr(int(found[1], 16)), name)
 

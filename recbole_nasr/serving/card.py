@@ -59,7 +59,7 @@ import csv
 
 import torch
 
-items = {{row["item"]: int(row["id"]) for row in csv.DictReader(open("items.csv", encoding="utf-8"))}}
+items = {{row["item"]: int(row["id"]) for row in csv.DictReader(open("items.csv", encoding="utf-8", newline=""))}}
 names = {{number: item for item, number in items.items()}}
 history = [items[item] for item in {history!r} if item in items][-{length}:]  # oldest first
 item_seq = torch.zeros(1, {length}, dtype=torch.int64)  # any number of rows
@@ -75,7 +75,7 @@ import csv
 import numpy as np
 import onnxruntime
 
-items = {{row["item"]: int(row["id"]) for row in csv.DictReader(open("items.csv", encoding="utf-8"))}}
+items = {{row["item"]: int(row["id"]) for row in csv.DictReader(open("items.csv", encoding="utf-8", newline=""))}}
 names = {{number: item for item, number in items.items()}}
 history = [items[item] for item in {history!r} if item in items][-{length}:]  # oldest first
 item_seq = np.zeros((1, {length}), dtype=np.int64)  # any number of rows

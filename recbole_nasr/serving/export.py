@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from recbole_nasr.configuration import MODELS
 from recbole_nasr.data.locking import not_at_once
+from recbole_nasr.documents import write_rows
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.serving.card import card_text
 from recbole_nasr.serving.measured import checked_parity, latency_text, measure_latency
@@ -104,9 +104,7 @@ def _write(network: TopKNetwork, loaded: LoadedRun, file_format: str, folder: Pa
     path = write_network(network, file_format, max_length, folder)
     loaded.model.architecture.save(folder / "architecture.json", {"dataset": loaded.config["dataset"]})
     with (folder / "items.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(loaded.vocabulary.header())
-        writer.writerows(loaded.vocabulary.rows())
+        write_rows(file, loaded.vocabulary.header(), loaded.vocabulary.rows())
     eager, exported = eager_runner(network), file_runner(path)
     parity = checked_parity(eager, exported, max_length, n_items).text()
     measured = measure_latency(eager, exported, max_length, n_items)

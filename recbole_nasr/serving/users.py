@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from recbole_nasr.data.vocabulary import Vocabulary
+from recbole_nasr.data.vocabulary import Vocabulary, has_safe_names, original_name
 from recbole_nasr.errors import CheckpointError, DataError, did_you_mean
 from recbole_nasr.serving.saved import LoadedRun, load_data
 
@@ -18,10 +18,10 @@ def user_history(loaded: LoadedRun, user: str) -> tuple[str, list[str]]:
 
     Args:
         loaded: The run.
-        user: Original id of a sequence or a person.
+        user: Original id of a sequence or a person, or what prepared data have in its place.
 
     Returns:
-        Name of the sequence, and its original item ids.
+        Original name of the sequence, and its original item ids.
 
     Raises:
         DataError: If there is no such user, or the data set cannot be read.
@@ -42,24 +42,37 @@ def user_history(loaded: LoadedRun, user: str) -> tuple[str, list[str]]:
     )
     own = np.flatnonzero(users == dataset.field2token_id[dataset.uid_field][name])
     own = own[np.argsort(times[own], kind="stable")]
-    return name, vocabulary.names[items[own]].tolist()
+    return _shown(dataset, name), vocabulary.names[items[own]].tolist()
+
+
+def _shown(dataset: Any, name: str) -> str:
+    return original_name(name) if has_safe_names(dataset.config) else name
+
+
+def _find(dataset: Any, names: Any, user: str) -> str | None:
+    """Return the one of ``names`` that ``user`` means, None if there is none."""
+    if "%" not in user and user in names:
+        return user
+    by_origin = {_shown(dataset, name): name for name in map(str, names)}
+    return by_origin.get(user, user if user in names else None)
 
 
 def _sequence(dataset: Any, user: str) -> str:
     """Return the name of the sequence that ``user`` means."""
     names = dataset.field2token_id[dataset.uid_field]
-    if user in names:
-        return user
+    sequence = _find(dataset, names, user)
+    if sequence is not None:
+        return sequence
     features, field = dataset.user_feat, dataset.config["group_field"]
     persons = dataset.field2token_id[field] if features is not None and field and field in features else {}
-    if user in persons:
-        numbers = np.asarray(features[dataset.uid_field])[
-            np.asarray(features[field]) == dataset.field2token_id[field][user]
-        ]
+    person = _find(dataset, persons, user)
+    if person is not None:
+        numbers = np.asarray(features[dataset.uid_field])[np.asarray(features[field]) == persons[person]]
         if len(numbers):
             return str(dataset.id2token(dataset.uid_field, int(numbers.max())))
-    known = [str(name) for name in (persons or names) if name != "[PAD]"]
-    windows = f" (or a window, such as {next(str(name) for name in names if name != '[PAD]')!r})" if persons else ""
+    known = [_shown(dataset, str(name)) for name in (persons or names) if name != "[PAD]"]
+    first = next(_shown(dataset, str(name)) for name in names if name != "[PAD]")
+    windows = f" (or a window, such as {first!r})" if persons else ""
     near = "" if user.isdigit() else did_you_mean(user, known[:100_000])  # numbers are near to any number
     msg = (
         f"The data set {dataset.dataset_name!r} has no user {user!r}; it has {len(known):,}, such as "

@@ -19,6 +19,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_model
 
 from recbole_nasr import load
+from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.defaults import full_softmax
 from recbole_nasr.errors import CheckpointError, ConfigError, DataError
 from recbole_nasr.results import ITEMS_FILE
@@ -185,8 +186,6 @@ def test_a_person_is_known_by_the_last_window(tmp_path: Path) -> None:
     options = {"source": str(tmp_path / "log.csv"), "data_path": "data", "sequence_unit": "window", "window_length": 10}
     config = Config("NASR", "mine", config_dict={**options, "group_field": "source_user", "load_col": LOADED})
     dataset = load_data(config)
-    from recbole_nasr.data.vocabulary import Vocabulary
-
     loaded: Any = SimpleNamespace(config=config, vocabulary=Vocabulary.of(dataset))
     name, items = user_history(loaded, "anna")
     assert re.fullmatch(r"anna_\d+", name)
@@ -195,6 +194,24 @@ def test_a_person_is_known_by_the_last_window(tmp_path: Path) -> None:
         DataError, match=r"no user '9'; it has 2, such as 'anna', 'bob' \(or a window, such as 'anna_0'\)"
     ):
         user_history(loaded, "9")
+
+
+def test_a_user_is_known_by_the_name_in_the_source(tmp_path: Path) -> None:
+    names = ["NA", "50%", "%41", "A"]
+    rows = [f"{name},i{(number + step) % 9},{step}" for number, name in enumerate(names) for step in range(12)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+    windows = {"sequence_unit": "window", "window_length": 10, "group_field": "source_user", "load_col": LOADED}
+    for options, ending in (({}, ""), (windows, "_0")):
+        config = Config(
+            "NASR", "mine", config_dict={"source": str(tmp_path / "log.csv"), "data_path": "data", **options}
+        )
+        loaded: Any = SimpleNamespace(config=config, vocabulary=Vocabulary.of(load_data(config)))
+        for number, name in enumerate(names):
+            found, items = user_history(loaded, name)
+            assert (found, items[0]) == (name + ending, f"i{number}")
+        assert user_history(loaded, f"%4EA{ending}")[0] == f"NA{ending}"  # as ranks.csv.gz has it
+        with pytest.raises(DataError, match=r"no user '9'; it has 4, such as 'NA', '50%'"):
+            user_history(loaded, "9")
 
 
 def test_a_model_of_users_says_that_it_needs_more_than_items(trained: SimpleNamespace) -> None:

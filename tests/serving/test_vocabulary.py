@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from recbole_nasr.data.atomic import safe_names
-from recbole_nasr.data.vocabulary import Vocabulary, _original
+from recbole_nasr.data.vocabulary import Vocabulary, original_name
 from recbole_nasr.errors import DataError
+from recbole_nasr.results import save_items
+from recbole_nasr.runs import RunFolder
 
 ODD = ["", "NA", "50%", "%41", 'say "yes"', "two\twords", "\u2028", "\x85", "plain"]
 
@@ -17,7 +19,7 @@ ODD = ["", "NA", "50%", "%41", 'say "yes"', "two\twords", "\u2028", "\x85", "pla
 @pytest.mark.parametrize("name", ODD)
 def test_a_name_made_safe_is_found_again(name: str) -> None:
     (safe,) = safe_names(np.array([name], dtype=object))
-    assert _original(safe) == name
+    assert original_name(safe) == name
 
 
 def test_numbers_of_known_names_and_zero_for_others() -> None:
@@ -33,6 +35,12 @@ def test_a_run_folder_keeps_numbers_names_and_titles(trained: SimpleNamespace) -
     assert len(read) == 31
     assert read.titles is not None
     assert read.titles[read.numbers(np.array(["i7"], dtype=object))].tolist() == ["The number 7"]
+
+
+def test_a_carriage_return_in_an_id_survives_the_file_of_items(tmp_path: Path) -> None:
+    vocabulary = Vocabulary(np.array(["", "a\rb", "a", 'x\n"y"'], dtype=object))
+    save_items(RunFolder(tmp_path), vocabulary)
+    assert Vocabulary.load(tmp_path / "items.csv.gz").names.tolist() == vocabulary.names.tolist()
 
 
 def test_a_damaged_file_of_items_is_refused(tmp_path: Path) -> None:
