@@ -12,6 +12,7 @@ from recbole.utils import get_model
 from recbole_nasr.compat.devices import VISIBLE
 from recbole_nasr.configuration_keys import recbole_settings
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.limits import has_cut
 
 EVALUATION: dict[str, Any] = {
     "metrics": ["NDCG", "Recall"],
@@ -44,7 +45,7 @@ def valid_metric(settings: Mapping[str, Any]) -> str:
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     cuts = [topk] if isinstance(topk, int) else list(topk)
     name = next((metric for metric in names if str(metric).lower() == "ndcg"), names[0])
-    return f"{name}@{20 if 20 in cuts else max(cuts)}"
+    return f"{name}@{20 if 20 in cuts else max(cuts)}" if has_cut(str(name)) else str(name)
 
 
 def full_softmax(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,11 +19,11 @@ def check_interactions(path: Path, config: Any, *, with_time: bool = True) -> No
 
     Raises:
         DataError: If the file cannot be read or is empty, a field is missing, a row has another number of
-            columns than the header, or a number is none; the message names the file and the line.
+            columns than the header, the time is a token, or a number is none; the message names the file and the line.
     """
     separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
     fields = [config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], config["TIME_FIELD"]][: 3 if with_time else 2]
-    check_interaction_file(path, separator=separator, fields=fields, encoding=encoding)
+    check_interaction_file(path, separator=separator, fields=fields, numbers=fields[2:], encoding=encoding)
     try:
         bad = first_bad_row(path, separator=separator, encoding=encoding, finite=fields[2:])
     except UnicodeDecodeError as error:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from recbole.evaluator.register import metric_information
+
+from recbole_nasr.data.options import EMPTY
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam")
@@ -17,6 +21,20 @@ def _integer(low: int, high: int = LARGEST_INTEGER) -> Callable[[Any], bool]:
 
 def _clipping(value: Any) -> bool:
     return value is None or (isinstance(value, dict) and is_finite(value.get("max_norm")) and value["max_norm"] > 0)
+
+
+_NUMBER = r"\s*[-+]?(?:inf|\d+\.?\d*|\.\d+)\s*"
+_INTERVAL = re.compile(rf"\s*[\[(]{_NUMBER},{_NUMBER}[\])]\s*")
+
+
+def _intervals(value: Any) -> bool:
+    """Return whether RecBole reads intervals out of ``value``; it leaves out what is none, and so the filter."""
+    return value in EMPTY or all(map(_INTERVAL.fullmatch, str(value).split(";")))
+
+
+def _value_filters(value: Any) -> bool:
+    texts = [one for one in value.values() if isinstance(one, str)] if isinstance(value, dict) else ()
+    return value in EMPTY or (isinstance(value, dict) and all(map(_intervals, texts)))
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -32,6 +50,11 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight_decay": (lambda value: is_finite(value) and value >= 0, "a number of at least 0"),
     "clip_grad_norm": (_clipping, "empty or a table with a positive max_norm, such as {max_norm: 5.0}"),
     "load_col": (lambda value: value is None or isinstance(value, dict), "empty or a table such as {inter: [...]}"),
+    **dict.fromkeys(
+        ("user_inter_num_interval", "item_inter_num_interval"),
+        (_intervals, "empty or intervals such as [5,inf) or [2,4];[9,inf)"),
+    ),
+    "val_interval": (_value_filters, "empty or a table such as {rating: '[3,inf)'}"),
     "eval_args": (
         lambda value: value["order"] == "TO",
         "a table with order: TO (given at all, it replaces the default table: name group_by, order, split and mode)",
@@ -129,6 +152,17 @@ def _like(default: Any) -> tuple[Callable[[Any], bool], str]:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def has_cut(metric: str) -> bool:
+    """Return whether RecBole measures a metric at each of ``topk``; AUC, GAUC and such are one number.
+
+    Example:
+        >>> has_cut("NDCG"), has_cut("GAUC")
+        (True, False)
+    """
+    needs = metric_information.get(metric.lower(), ["rec.topk"])
+    return not {"rec.topk", "rec.items"}.isdisjoint(needs)
 
 
 def check_measures(settings: Mapping[str, Any] | Any) -> None:

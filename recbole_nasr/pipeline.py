@@ -231,12 +231,16 @@ def _move_stages_before_training(record: RunRecord, trainer: Any) -> None:
 
 
 def _save_test_ranks(trainer: Any, test_data: Any, folder: RunFolder) -> None:
-    """Write the rank of every test case; sampled evaluation has none."""
+    """Write the rank of every test case; sampled evaluation has none, nor has a model that scores single items."""
     if trainer.config["eval_args"]["mode"]["test"] != "full":
         return
     ranks: Tensor | None = getattr(trainer, "last_ranks", None)  # of our trainers
     if ranks is None:
-        ranks = full_ranks(trainer.model, test_data, device=trainer.config["device"])
+        try:
+            ranks = full_ranks(trainer.model, test_data, device=trainer.config["device"])
+        except NotImplementedError:  # by RecBole's DIN and DIEN, whose metrics RecBole computes item by item
+            _LOG.info("%s scores single items only, so no ranks are kept", trainer.config["model"])
+            return
     dataset = test_data.dataset
     sequences, targets = (
         # As an array: RecBole would take a tensor with one element for a number.

@@ -142,7 +142,9 @@ def _check_combination(request: Request) -> None:
 
 def _known_keys(model: str, request: Request) -> set[str]:
     source = {key: request.settings[key] for key in ("source",) if key in request.settings}  # it brings keys of its own
-    with configuration_of(model, request.dataset, {**defaults.full_softmax(model, {}), **source}) as config:
+    # With metrics of ours: those that RecBole has for DIN and DIEN do not go with the ranking it has for all models.
+    settings = {**defaults.EVALUATION, **defaults.full_softmax(model, {}), **source}
+    with configuration_of(model, request.dataset, settings) as config:
         return known_keys(config)
 
 

@@ -231,7 +231,7 @@ def read_ranks(path: Path, status: str = "unknown") -> pd.DataFrame:
     except FileNotFoundError:
         msg = (
             f"The ranks of the test cases of a run are in {path}, but there is no such file (status: {status}). A run "
-            "leaves them when it has finished, unless `eval_args` ranks sampled items."
+            "leaves them when it has finished, unless `eval_args` ranks sampled items or the model scores single items."
         )
         raise DataError(msg) from None
     except (OSError, ValueError, KeyError, *DAMAGE) as error:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recbole.config import Config
+from recbole.evaluator.register import metric_information
 
 from recbole_nasr.configuration import MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
@@ -18,7 +19,7 @@ from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
-from recbole_nasr.limits import check_limits, check_measures, check_model_keys
+from recbole_nasr.limits import check_limits, check_measures, check_model_keys, has_cut
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import (
     average_decay,
@@ -35,6 +36,7 @@ from recbole_nasr.registration import known_datasets
 from recbole_nasr.run_data import preparation_text
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.trackers import check_trackers
+from recbole_nasr.trainer.ranks import MASKING_NEEDS_RANKS
 
 
 def check_run(
@@ -73,6 +75,7 @@ def check_values(config: Config) -> None:
         check_model_keys(config, config.internal_config_dict)
     check_trackers(config)
     _check_valid_metric(config)
+    _check_evaluation(config)
     _check_network(config)
     if _is_prepared(config):
         PrepareOptions.from_config(config, config["dataset"])
@@ -150,8 +153,26 @@ def configuration_of(model: str, dataset: str, settings: Mapping[str, Any]) -> I
         yield config
 
 
+def _check_evaluation(config: Config) -> None:
+    """Refuse metrics that cannot be had from what a test case is ranked among, which shows after a training only."""
+    modes, metrics = set(config["eval_args"]["mode"].values()), config["metrics"]
+    needs = {need for metric in metrics for need in metric_information[metric.lower()]}
+    if "labeled" in modes and needs & {"rec.topk", "rec.items", "rec.meanrank"}:
+        msg = (
+            "`eval_args` of mode labeled measures value metrics (AUC, LogLoss, MAE, RMSE), not "
+            f"{', '.join(metrics)}; set the mode to full, or change `metrics`."
+        )
+        raise ConfigError(msg)
+    if config["model"] in MODELS and switch(config, "mask_history") and (modes != {"full"} or needs != {"rec.topk"}):
+        raise ConfigError(MASKING_NEEDS_RANKS.format(metrics=metrics))
+
+
 def _check_valid_metric(config: Config) -> None:
-    measured = [f"{metric}@{k}" for metric in config["metrics"] for k in config["topk"]]
+    measured = [
+        f"{metric}@{k}" if has_cut(metric) else metric
+        for metric in config["metrics"]
+        for k in (config["topk"] if has_cut(metric) else config["topk"][:1])
+    ]
     if config["valid_metric"].lower() not in (name.lower() for name in measured):
         names = ", ".join(measured)
         msg = f"`valid_metric` must be one of the metrics measured, {names}, but is {config['valid_metric']}."

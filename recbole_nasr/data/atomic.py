@@ -42,7 +42,12 @@ _MISSING = frozenset(
 
 
 def check_interaction_file(
-    path: Path, *, separator: str = "\t", fields: Sequence[str] = (), encoding: str | None = None
+    path: Path,
+    *,
+    separator: str = "\t",
+    fields: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> None:
     """Check that ``path`` is an ``.inter`` file with a typed header, the named fields and at least one row.
 
@@ -52,6 +57,7 @@ def check_interaction_file(
         path: The file.
         separator: Column separator.
         fields: Fields that must be in the header.
+        numbers: Fields that must not be tokens: RecBole numbers these in order of appearance, whatever they say.
         encoding: Text encoding; UTF-8 without it.
 
     Raises:
@@ -66,7 +72,7 @@ def check_interaction_file(
     except (OSError, UnicodeError, LookupError) as error:
         msg = f"{path} must be a readable text file, but: {error}; check the file and the key encoding."
         raise DataError(msg) from error
-    _check_header(path, head, separator, fields)
+    _check_header(path, head, separator, fields, numbers)
     if not first:
         msg = f"{path}: at least one interaction is needed after the header, there is none; check the file."
         raise DataError(msg)
@@ -142,7 +148,7 @@ def _safe_name(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
-def _check_header(path: Path, head: str, separator: str, fields: Sequence[str]) -> None:
+def _check_header(path: Path, head: str, separator: str, fields: Sequence[str], numbers: Sequence[str]) -> None:
     names = []
     for column in head.split(separator):
         name, colon, ftype = column.partition(":")
@@ -151,6 +157,9 @@ def _check_header(path: Path, head: str, separator: str, fields: Sequence[str]) 
                 f"{path}, line 1: every column is written name:type with a type of {', '.join(_TYPES)}, "
                 f"but one is {column[:40]!r}; correct the header or field_separator."
             )
+            raise DataError(msg)
+        if name in numbers and ftype.startswith("token"):
+            msg = f"{path}, line 1: {name!r} must be a number, {name}:float, but is a {ftype}; correct the header."
             raise DataError(msg)
         names.append(name)
     for field in fields:

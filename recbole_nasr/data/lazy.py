@@ -61,7 +61,8 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
         path = Path(dataset_path) / f"{token}.inter"
         needed = (self.uid_field, self.iid_field, self.time_field)
         separator, encoding = self.config["field_separator"], self.config["encoding"]
-        check_interaction_file(path, separator=separator, fields=needed, encoding=encoding)
+        numbers = [self.time_field]
+        check_interaction_file(path, separator=separator, fields=needed, numbers=numbers, encoding=encoding)
         try:
             super()._load_inter_feat(token, dataset_path)
         except ValueError as error:  # also pandas' parser errors and undecodable bytes

@@ -17,6 +17,12 @@ from recbole_nasr.model.nasr import NASR
 from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.trainer.products import ranks_by_parts
 
+MASKING_NEEDS_RANKS = (
+    "`mask_history` works with full ranking and metrics that need ranks alone (Recall, NDCG, MRR, Hit, Precision, "
+    "MAP), but metrics are {metrics}; change one of the two."
+)
+"""Why ranking among sampled items, or metrics of recommended items, cannot leave the history out."""
+
 _LOG = logging.getLogger("recbole_nasr")
 
 

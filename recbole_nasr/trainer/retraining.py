@@ -26,7 +26,7 @@ from recbole_nasr.trainer.averaging import WeightAverage
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.memory import MemoryNeed, Shape, announce, training_need
 from recbole_nasr.trainer.passes import GradientPasses
-from recbole_nasr.trainer.ranks import full_ranks, hit_matrix, ranks_suffice
+from recbole_nasr.trainer.ranks import MASKING_NEEDS_RANKS, full_ranks, hit_matrix, ranks_suffice
 from recbole_nasr.trainer.speed import TrainingSpeed
 from recbole_nasr.trainer.training_epoch import TrainingEpoch
 
@@ -215,11 +215,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self.last_ranks = None
         if not ranks_suffice(self.config["metrics"], eval_data):
             if self.config["mask_history"]:
-                msg = (
-                    "`mask_history` works with full ranking and metrics that need ranks alone (Recall, NDCG, MRR, "
-                    f"Hit, Precision, MAP), but metrics are {self.config['metrics']}; change one of the two."
-                )
-                raise ConfigError(msg)
+                raise ConfigError(MASKING_NEEDS_RANKS.format(metrics=self.config["metrics"]))
             return super().evaluate(eval_data, load_best_model, model_file, show_progress)
         if load_best_model:
             self._load_best(model_file or self.saved_model_file)

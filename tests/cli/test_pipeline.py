@@ -14,6 +14,7 @@ import pytest
 import recbole.data.utils
 import torch
 import yaml
+from recbole.model.sequential_recommender import SASRec
 
 from recbole_nasr import epochs, pipeline, run_data
 from recbole_nasr.errors import ConfigError, DataError, ModelError
@@ -60,6 +61,18 @@ def test_metrics_equal_those_of_run_recbole(toy: Path, result: RunResult) -> Non
     theirs = run_recbole(model="SASRec", dataset="toy", config_dict={**SETTINGS, "data_path": str(toy)})
     assert result.test == dict(theirs["test_result"])
     assert result.valid == dict(theirs["best_valid_result"])
+
+
+def test_a_model_that_scores_single_items_is_measured_without_ranks(
+    toy: Path, result: RunResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(SASRec, "full_sort_predict", refuse)
+    found = run(toy)
+    assert found.test == pytest.approx(result.test)
+    assert not (found.folder.path / "ranks.csv.gz").exists()
 
 
 def test_a_run_writes_into_its_own_folder_only(toy: Path) -> None:

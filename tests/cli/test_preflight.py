@@ -18,6 +18,12 @@ from recbole_nasr.run_checks import prepare_data
 HEADER = "user_id:token\titem_id:token\ttimestamp:float\n"
 ROWS = "".join(f"u\ti{item}\t{item}\n" for item in range(5))
 
+_SPLIT = "'split':{'LS':'valid_and_test'},'order':'TO','group_by':'user'"
+SAMPLED_TEST = f"{{{_SPLIT},'mode':{{'valid':'full','test':'uni30'}}}}"
+MASKING = "`mask_history` works with full ranking"
+SAMPLED = f"{{{_SPLIT},'mode':'uni30'}}"
+LABELED = f"{{{_SPLIT},'mode':'labeled'}}"
+
 
 def check(*words: str, models: str = "SASRec", dataset: str = "toy") -> dict[str, dict[str, Any]]:
     return check_request(
@@ -47,6 +53,24 @@ def test_all_models_are_measured_the_same_way() -> None:
 def test_what_the_user_sets_outranks_the_defaults_of_the_command_line() -> None:
     keys = check("--metrics=['Recall']", "--topk=5")["SASRec"]
     assert (keys["metrics"], keys["topk"], keys["valid_metric"]) == (["Recall"], 5, "Recall@5")
+
+
+def test_a_metric_without_a_cut_may_choose_the_epoch() -> None:
+    assert check("--metrics=[NDCG,GAUC]", "--topk=[5]", "--valid_metric=gauc")["SASRec"]["valid_metric"] == "gauc"
+    assert check("--metrics=[GAUC]", "--topk=[5]")["SASRec"]["valid_metric"] == "GAUC"
+    with pytest.raises(ConfigError, match=r"one of the metrics measured, NDCG@5, GAUC, but is GAUC@5"):
+        check("--metrics=[NDCG,GAUC]", "--topk=[5]", "--valid_metric=GAUC@5")
+
+
+@pytest.mark.parametrize("model", ["DIN", "DIEN"])
+def test_models_that_recbole_measures_by_other_metrics_are_measured_like_the_others(model: str) -> None:
+    assert check(models=model)[model]["metrics"] == ["NDCG", "Recall"]
+    assert check("--metrics=[AUC]", f"--eval_args={SAMPLED}", models=model)[model]["valid_metric"] == "AUC"
+
+
+def test_filters_of_recbole_are_intervals_as_recbole_writes_them() -> None:
+    for text in ("[5,inf)", "[2, 10]", "(0,3];[5,9)", "[0,inf)"):
+        check(f"--user_inter_num_interval={text}", f"--item_inter_num_interval={text}")
 
 
 def test_a_key_of_one_model_does_not_disturb_the_others() -> None:
@@ -188,6 +212,22 @@ def test_models_of_recbole_and_ours_are_known() -> None:
         (["--metrics=['NDGC']"], "SASRec", ConfigError, "no metric named 'NDGC'"),
         (["--topk=0"], "SASRec", ConfigError, "`topk` must be integers from 1"),
         (["--valid_metric=MRR@5"], "SASRec", ConfigError, "`valid_metric` must be one of"),
+        (
+            ["--mask_history=true", "--metrics=[NDCG,ItemCoverage]"],
+            "NASR",
+            ConfigError,
+            MASKING,
+        ),
+        (["--mask_history=true", f"--eval_args={SAMPLED_TEST}"], "NASR", ConfigError, MASKING),
+        ([f"--eval_args={LABELED}"], "NASR", ConfigError, "`eval_args` of mode labeled measures value metrics"),
+        (
+            ["--user_inter_num_interval=10"],
+            "SASRec",
+            ConfigError,
+            r"`user_inter_num_interval` must .* \[5,inf",
+        ),
+        (["--item_inter_num_interval=5-10"], "NASR", ConfigError, "`item_inter_num_interval` must be .* is '5-10'"),
+        (["--val_interval={'timestamp':'3+'}"], "NASR", ConfigError, "`val_interval` must be"),
         (["--architecture=sasrec-1"], "SASRec", ConfigError, "`architecture` is for --model=NASR"),
         (["--mask_history=true"], "NASR,SASRec", ConfigError, "`mask_history` is not known"),
         (["--device=cpu", "--use_gpu=true"], "SASRec", ConfigError, "`device` is cpu, but `use_gpu` is True"),

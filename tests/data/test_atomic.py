@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_nasr.data import atomic
-from recbole_nasr.data.atomic import first_bad_row, safe_names, write_atomic
+from recbole_nasr.data.atomic import check_interaction_file, first_bad_row, safe_names, write_atomic
+from recbole_nasr.errors import DataError
 
 
 @given(st.lists(st.text(), min_size=1, max_size=20, unique=True))
@@ -53,3 +54,11 @@ def test_the_first_bad_row_is_named_and_blank_lines_count(tmp_path: Path) -> Non
     assert first_bad_row(path, finite=["timestamp"]) == "line 4: timestamp:float needs a finite number, but is ''"
     path.write_text("user_id:token\ttimestamp:float\nu\t1\n\nu\t1\t2\n")
     assert first_bad_row(path) == "line 4: 2 columns are expected, 3 found"
+
+
+def test_a_time_that_is_a_name_is_refused_because_names_are_in_order_of_appearance(tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text("user_id:token\ttimestamp:token\nu\t1\n")
+    with pytest.raises(DataError, match=r"line 1: 'timestamp' must be a number, timestamp:float, but is a token"):
+        check_interaction_file(path, fields=["user_id"], numbers=["timestamp"])
+    check_interaction_file(path, fields=["user_id"])
