@@ -70,8 +70,13 @@ class Vocabulary:
         return cls(names, titles)
 
     def numbers(self, names: Column) -> Column:
-        """Return the number of each original id, int64; 0 for an unknown id."""
+        """Return the number of each original id, int64; 0 for an unknown id.
+
+        A whole number that is no id is what data write with a point, as pandas does with ids beside a missing one.
+        """
         numbers = self._index.get_indexer(names)
+        unknown = np.flatnonzero(numbers < 0)
+        numbers[unknown] = self._index.get_indexer([f"{name}.0" for name in names[unknown]])
         return np.where((numbers < 0) | (names == ""), 0, numbers).astype(np.int64)
 
     def header(self) -> tuple[str, ...]:

@@ -27,6 +27,13 @@ def test_numbers_of_known_names_and_zero_for_others() -> None:
     assert vocabulary.numbers(np.array(["a", "c", "", "b"], dtype=object)).tolist() == [2, 0, 0, 1]
 
 
+def test_a_whole_number_is_the_item_that_the_data_write_with_a_point() -> None:
+    vocabulary = Vocabulary(np.array(["", "318.0", "7.0", "7", "a"], dtype=object))
+    assert vocabulary.numbers(np.array(["318", "318.0", "7", "7.0", "", "a", "9"], dtype=object)).tolist() == [
+        *(1, 1, 3, 2, 0, 4, 0)
+    ]
+
+
 def test_a_run_folder_keeps_numbers_names_and_titles(trained: SimpleNamespace) -> None:
     with gzip.open(trained.nasr / "items.csv.gz", "rt") as file:
         assert file.readline() == "id,item,title\n"
