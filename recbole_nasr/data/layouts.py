@@ -104,18 +104,22 @@ def layout_of(where: str, name: str, lines: list[str], chosen: Mapping[str, str 
         many = f"{found} {plural(found, 'column')}"
         msg = f"{where}, line 1: expected {expected.expandtabs(2)!r}, found {many}; check the separator."
         raise DataError(msg)
-    if layout.header:
-        cells = next(csv.reader(rows, delimiter=layout.separator)) if layout.quoted else rows[0].split(layout.separator)
-        time = cells[layout.time] if layout.time < len(cells) else ""
-        if number(time) and not is_date(time):
-            column, line = layout.columns[layout.time], 1 + lines.index(rows[0], 1)
-            msg = (
-                f"{where}, line {line}: {column} needs a number or a time such as 2009-05-04T23:08:57Z, but is "
-                f"{time[:40]!r}; correct the file."
-            )
-            raise DataError(msg)
-        layout = replace(layout, iso=bool(number(time)))
-    return layout
+    return _by_first_row(where, layout, rows, 1 + lines.index(rows[0], 1)) if layout.header else layout
+
+
+def _by_first_row(where: str, layout: Layout, rows: list[str], line: int) -> Layout:
+    """Return the layout of a file with a header, completed by what its first row, in ``line``, shows."""
+    cells = next(csv.reader(rows, delimiter=layout.separator)) if layout.quoted else rows[0].split(layout.separator)
+    if len(cells) > len(layout.columns):  # pandas would take the first column for the names of the rows
+        found = f"{len(layout.columns)} columns are expected, {len(cells)} found"
+        msg = f"{where}, line {line}: {found}; expected {', '.join(layout.columns)}. Correct the file."
+        raise DataError(msg)
+    time = cells[layout.time] if layout.time < len(cells) else ""
+    if number(time) and not is_date(time):
+        needs = f"{layout.columns[layout.time]} needs a number or a time such as 2009-05-04T23:08:57Z"
+        msg = f"{where}, line {line}: {needs}, but is {time[:40]!r}; correct the file."
+        raise DataError(msg)
+    return replace(layout, iso=bool(number(time)))
 
 
 def choose_columns(where: str, columns: list[str], chosen: Mapping[str, str | None]) -> dict[str, int]:

@@ -127,6 +127,9 @@ class HistoryFile:
         else:
             with self._refusals():
                 frame = pd.read_csv(self.path, nrows=1, **self._how())
+            if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first for names of rows
+                msg = f"{self.path}: the rows have more columns than the header, {', '.join(frame)}; correct the file."
+                raise DataError(msg)
         if not len(frame):
             msg = f"{self.path} has no row with a history; check the file."
             raise DataError(msg)

@@ -145,6 +145,8 @@ def test_an_archive_without_the_file_says_what_it_has(tmp_path: Path) -> None:
         ("ratings.dat", ROWS, r"line 1: expected 'UserID::MovieID::Rating::Timestamp', found 1"),
         ("ratings.dat", "1::2::3::4\n1::2:3::4\n", r"line 2: 4 columns are expected, 3 found"),
         ("u.data", "1 2 3 4\n", r"line 1: expected 'user.*timestamp', found 1"),
+        ("ratings.csv", HEAD + "1,2,3,4,5\n" * 2, r"line 2: 4 columns are expected, 5 found"),
+        ("a.tsv", "user\titem\ttime\n\n1\t2\t3\t\n", r"line 3: 3 columns are expected, 4 found"),
         ("ratings.csv", "\n" + ROWS, r"line 1: a header"),
         ("a.csv", "user,item,time\nu,i,2009-05-04\nu,i,tomorrow\n", r"line 3: time needs a time such as .*'tomorrow'"),
         ("a.csv", "user,item,time\nu,i,2009-05-04\nu,i,9999-12-31\n", r"line 3: time needs a time from 1678 to 2261"),

@@ -156,6 +156,7 @@ BAD: list[tuple[list[str], str]] = [
     ),
     (["--recommend=RUN", "--input=empty.csv", "--output=top.csv"], "no row"),
     (["--recommend=RUN", "--input=times.csv", "--output=top.csv"], "one is 'noon'"),
+    (["--recommend=RUN", "--input=longer.csv", "--output=top.csv"], "more columns than the header, user, item;"),
     (["--recommend=RUN", "--input=good.txt", "--output=top.csv"], "read from .csv"),
     (["--recommend=RUN", "--list"], "One command at a time"),
     (["--export=torch"], "needs --run"),
@@ -184,6 +185,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     Path("columns.csv").write_text("a,b\n1,2\n")
     Path("visitors.csv").write_text("visitor,item,time\na,i1,1\na,i2,2\n")
     Path("empty.csv").write_text("user,item\n")
+    Path("longer.csv").write_text("user,item\na,i1,i2\n")
     Path("times.csv").write_text("user,item,time\na,i1,noon\n")
     before = sorted(Path().iterdir())
     places = {"SASREC": trained.sasrec, "RUNS": trained.runs_dir, "RUN": trained.nasr}
