@@ -163,8 +163,12 @@ def _check_evaluation(config: Config) -> None:
             f"{', '.join(metrics)}; set the mode to full, or change `metrics`."
         )
         raise ConfigError(msg)
-    if config["model"] in MODELS and switch(config, "mask_history") and (modes != {"full"} or needs != {"rec.topk"}):
+    masks = config["model"] in MODELS and switch(config, "mask_history")
+    if masks and (modes != {"full"} or needs != {"rec.topk"}):
         raise ConfigError(MASKING_NEEDS_RANKS.format(metrics=metrics))
+    if masks and config["benchmark_filename"]:
+        msg = "`mask_history` needs whole histories, which files of `benchmark_filename` do not hold; drop one of them."
+        raise ConfigError(msg)
 
 
 def _check_valid_metric(config: Config) -> None:

@@ -36,13 +36,17 @@ def user_history(loaded: LoadedRun, user: str) -> tuple[str, list[str]]:
         )
         raise CheckpointError(msg)
     name = _sequence(dataset, user)
+    return _shown(dataset, name), vocabulary.names[_items_of(dataset, name)].tolist()
+
+
+def _items_of(dataset: Any, name: str) -> Any:
+    """Return the numbers of the items of a sequence; of benchmark files, those of its last row and the target there."""
     rows = dataset.inter_feat
-    users, items, times = (
-        np.asarray(rows[field]) for field in (dataset.uid_field, dataset.iid_field, dataset.time_field)
-    )
-    own = np.flatnonzero(users == dataset.field2token_id[dataset.uid_field][name])
-    own = own[np.argsort(times[own], kind="stable")]
-    return _shown(dataset, name), vocabulary.names[items[own]].tolist()
+    own = np.flatnonzero(np.asarray(rows[dataset.uid_field]) == dataset.field2token_id[dataset.uid_field][name])
+    items = np.asarray(rows[dataset.iid_field])
+    if dataset.benchmark_filename_list is not None:
+        return np.append(rows[dataset.item_id_list_field].iloc[own[-1]], items[own[-1]])
+    return items[own[np.argsort(np.asarray(rows[dataset.time_field])[own], kind="stable")]]
 
 
 def _shown(dataset: Any, name: str) -> str:

@@ -219,6 +219,12 @@ def test_models_of_recbole_and_ours_are_known() -> None:
             MASKING,
         ),
         (["--mask_history=true", f"--eval_args={SAMPLED_TEST}"], "NASR", ConfigError, MASKING),
+        (
+            ["--mask_history=true", "--benchmark_filename=[a,b,c]"],
+            "NASR",
+            ConfigError,
+            "`mask_history` needs whole",
+        ),
         ([f"--eval_args={LABELED}"], "NASR", ConfigError, "`eval_args` of mode labeled measures value metrics"),
         (
             ["--user_inter_num_interval=10"],

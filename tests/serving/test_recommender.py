@@ -214,6 +214,25 @@ def test_a_user_is_known_by_the_name_in_the_source(tmp_path: Path) -> None:
             user_history(loaded, "9")
 
 
+def test_of_benchmark_files_a_user_has_the_history_of_the_last_row(tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    folder.mkdir()
+    rows = {"train": ["u\ta\tb", "v\tc\ta"], "valid": ["u\ta b\tc", "v\tc\tb"], "test": ["u\ta b c\td"]}
+    for part, lines in rows.items():
+        head = "user_id:token\titem_id_list:token_seq\titem_id:token"
+        (folder / f"cut.{part}.inter").write_text("\n".join([head, *lines]) + "\n")
+    options = {
+        "data_path": str(tmp_path),
+        "benchmark_filename": ["train", "valid", "test"],
+        "alias_of_item_id": ["item_id_list"],
+        "load_col": {"inter": ["user_id", "item_id_list", "item_id"]},
+    }
+    config = Config("NASR", "cut", config_dict=options)
+    loaded: Any = SimpleNamespace(config=config, vocabulary=Vocabulary.of(load_data(config)))
+    assert user_history(loaded, "u") == ("u", ["a", "b", "c", "d"])
+    assert user_history(loaded, "v") == ("v", ["c", "b"])
+
+
 def test_a_model_of_users_says_that_it_needs_more_than_items(trained: SimpleNamespace) -> None:
     config = load_run(trained.sasrec, "cpu").config
     config["model"], config["embedding_size"], config["loss_type"] = "FPMC", 4, "BPR"
