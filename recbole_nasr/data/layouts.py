@@ -142,6 +142,9 @@ def choose_columns(where: str, columns: list[str], chosen: Mapping[str, str | No
                 f"{', '.join(plain)}; name it with --{role}_column=NAME."
             )
             raise DataError(msg)
+        if same := next((other for other in places if other != role and places[other] == places[role]), None):
+            msg = f"{where}, line 1: {role}_column and {same}_column are both {plain[places[role]]!r}; name another."
+            raise DataError(msg)
     return places
 
 

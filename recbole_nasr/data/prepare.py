@@ -160,6 +160,9 @@ def _plan(options: Mapping[str, Any] | Any) -> _Plan:
     ours = re.fullmatch(rf"{re.escape(dataset)}(-[\w.-]+)?-[0-9a-f]{{8}}", given.name)
     place = given.parent if given.name == dataset or ours else given
     if _value(options, "source") is not None:
+        if not str(options["source"]).strip():  # else the current folder, and whatever is in it
+            msg = "source names the file to prepare, but it is empty (a variable that is not set?); name the file."
+            raise ConfigError(msg)
         source = given_source(Path(str(options["source"])).expanduser(), dataset)
         return _Plan(dataset, replace(chosen, ml_release=""), place, source)
     return _Plan(dataset, chosen, place, local_release(release_of(dataset, chosen.ml_release), place))

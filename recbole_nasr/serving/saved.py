@@ -189,8 +189,8 @@ def load_data(config: Any) -> Any:
             return create_dataset(config)
     except (OSError, ValueError, KeyError) as error:
         msg = (
-            f"The data set {config['dataset']!r} of the run cannot be read from {config['data_path']}: {error}; "
-            "put the data back, or run the command in the folder where the run was made."
+            f"The data set {config['dataset']!r} of the run cannot be read from {config['data_path']}: "
+            f"{str(error).rstrip('.')}; put the data back, or run the command in the folder where the run was made."
         )
         raise DataError(msg) from error
 

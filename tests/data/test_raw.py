@@ -171,6 +171,8 @@ def test_columns_can_be_named_and_a_wrong_name_is_refused(read: Callable[..., Ra
     assert events(read("a.csv", text, chosen=chosen)) == [("A", "B", 3.0)]
     with pytest.raises(DataError, match=r"user_column='whoo' is not a column.* Did you mean 'who'"):
         read("a.csv", text, chosen={"user": "whoo"})
+    with pytest.raises(DataError, match=r"item_column and user_column are both 'user'; name another"):
+        read("a.csv", text, chosen={"item": "user"})
     assert events(read("b.csv", text.replace(",", ";"), chosen={**chosen, "separator": ";"})) == [("A", "B", 3.0)]
 
 

@@ -158,3 +158,9 @@ def test_the_checksum_of_a_file_that_has_just_changed_is_not_trusted(
     (tmp_path / "a").write_bytes(b"one")
     checksum(tmp_path / "a", tmp_path)
     assert not (tmp_path / ".checksums").exists()
+
+
+def test_an_empty_source_is_not_the_current_folder(tmp_path: Path) -> None:
+    Path("events.csv").write_text(ROWS)
+    with pytest.raises(ConfigError, match="source names the file to prepare, but it is empty"):
+        prepared_folder({"data_path": str(tmp_path), "dataset": "mine", "source": ""})
