@@ -168,7 +168,7 @@ def _from_header(where: str, name: str, lines: list[str], chosen: Mapping[str, s
     if not lines or not lines[0].strip():
         msg = f"{where}, line 1: a header with the names of the columns is needed, the line is empty; check the file."
         raise DataError(msg)
-    head, quoted = lines[0].lstrip("\ufeff"), ending == ".csv"
+    head, quoted = lines[0].lstrip("\ufeff"), ending == ".csv" and len(separator) == 1
     columns = next(csv.reader([head], delimiter=separator)) if quoted else head.split(separator)
     other = next((other for other in (",", "\t", ";", "|") if head.count(other) > 1), None)
     if len(columns) < len(KNOWN_NAMES) and other:

@@ -86,6 +86,8 @@ class PrepareOptions:
             chosen["window_stride"] = chosen["window_length"]
         _check(chosen)
         chosen["time_quantiles"] = tuple(chosen["time_quantiles"])
+        if chosen.get("source_separator") == _TYPED_TAB:
+            chosen["source_separator"] = "\t"
         return cls(**chosen)
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,8 +125,15 @@ def _check(chosen: dict[str, Any]) -> None:
         raise ConfigError(msg)
 
 
+_TYPED_TAB = "\\t"  # what a shell passes for '\t'
+
+
 def _whole(least: int) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST_INTEGER
+
+
+def _is_separator(value: Any) -> bool:
+    return value in (None, "", "::", _TYPED_TAB) or (len(value) == 1 and value not in '"\r\n')
 
 
 def _are_quantiles(value: Any) -> bool:
@@ -144,5 +153,6 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("max_undecodable_rows", _whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
     ("max_end_gap", lambda value: value is None or (is_finite(value) and value >= 0), "empty or seconds, at least 0"),
     ("filter_until_stable", lambda value: isinstance(value, bool), "True or False"),
+    ("source_separator", _is_separator, "empty, one character such as ';' or '\\t', or '::'"),
     ("time_quantiles", _are_quantiles, "two rising shares between 0 and 1, such as [0.8, 0.9]"),
 )

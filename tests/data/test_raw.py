@@ -173,7 +173,9 @@ def test_columns_can_be_named_and_a_wrong_name_is_refused(read: Callable[..., Ra
         read("a.csv", text, chosen={"user": "whoo"})
     with pytest.raises(DataError, match=r"item_column and user_column are both 'user'; name another"):
         read("a.csv", text, chosen={"item": "user"})
-    assert events(read("b.csv", text.replace(",", ";"), chosen={**chosen, "separator": ";"})) == [("A", "B", 3.0)]
+    for separator in (";", "::", "\t"):
+        found = read("b.csv", text.replace(",", separator), chosen={**chosen, "separator": separator})
+        assert events(found) == [("A", "B", 3.0)]
 
 
 @pytest.mark.parametrize(("factor", "unit"), [(1, "s"), (10**3, "ms"), (10**6, "us"), (10**9, "ns")])

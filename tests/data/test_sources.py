@@ -8,6 +8,7 @@ import pytest
 
 from recbole_nasr.data import checksums, download, prepare
 from recbole_nasr.data.checksums import checksum
+from recbole_nasr.data.options import PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, prepared_folder
 from recbole_nasr.data.report import load_report
 from recbole_nasr.data.sources import RELEASES, local_release
@@ -164,3 +165,11 @@ def test_an_empty_source_is_not_the_current_folder(tmp_path: Path) -> None:
     Path("events.csv").write_text(ROWS)
     with pytest.raises(ConfigError, match="source names the file to prepare, but it is empty"):
         prepared_folder({"data_path": str(tmp_path), "dataset": "mine", "source": ""})
+
+
+def test_a_separator_is_one_character_or_two_colons_and_a_tab_as_a_shell_passes_it() -> None:
+    assert PrepareOptions.from_config({"source_separator": "\\t"}, "mine").source_separator == "\t"
+    assert PrepareOptions.from_config({"source_separator": "::"}, "mine").source_separator == "::"
+    for separator in ("||", '"', "tab"):
+        with pytest.raises(ConfigError, match="source_separator must be empty, one character"):
+            PrepareOptions.from_config({"source_separator": separator}, "mine")
