@@ -169,12 +169,18 @@ def check_measures(settings: Mapping[str, Any] | Any) -> None:
     """Check that there is something to measure, and that ``valid_metric`` is text, before RecBole splits it.
 
     Raises:
-        ConfigError: If ``metrics`` or ``topk`` is empty, or ``valid_metric`` is not text.
+        ConfigError: If ``metrics`` or ``topk`` is empty or holds something else, or ``valid_metric`` is not text.
     """
     for key in ("metrics", "topk"):
         if settings[key] in (None, "", [], ()):
             msg = f"`{key}` needs at least one entry, but is {settings[key]!r}."
             raise ConfigError(msg)
+    metrics = settings["metrics"]
+    if not isinstance(metrics, str) and not (
+        isinstance(metrics, (list, tuple)) and all(isinstance(name, str) for name in metrics)
+    ):
+        msg = f"`metrics` must be names such as NDCG, but is {metrics!r:.80}."
+        raise ConfigError(msg)
     cuts = settings["topk"] if isinstance(settings["topk"], (list, tuple)) else [settings["topk"]]
     if not all(map(_integer(1), cuts)):
         msg = f"`topk` must be integers from 1 to {LARGEST_INTEGER}, but is {settings['topk']!r:.80}."

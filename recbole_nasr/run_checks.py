@@ -157,6 +157,10 @@ def _check_evaluation(config: Config) -> None:
     """Refuse metrics that cannot be had from what a test case is ranked among, which shows after a training only."""
     modes, metrics = set(config["eval_args"]["mode"].values()), config["metrics"]
     needs = {need for metric in metrics for need in metric_information[metric.lower()]}
+    for mode in modes:
+        if mode[:3] in ("uni", "pop") and not int(mode[3:]) > 0:  # RecBole refuses what is no number
+            msg = f"`eval_args` of mode {mode} ranks a target among no other items; name a number of them, as uni100."
+            raise ConfigError(msg)
     if "labeled" in modes and needs & {"rec.topk", "rec.items", "rec.meanrank"}:
         msg = (
             "`eval_args` of mode labeled measures value metrics (AUC, LogLoss, MAE, RMSE), not "

@@ -210,6 +210,9 @@ def test_models_of_recbole_and_ours_are_known() -> None:
         (["--checkpoint_dir=x"], "SASRec", ConfigError, "goes into its own folder"),
         (["--nproc=2"], "NASR", ConfigError, "torchrun"),
         (["--metrics=['NDGC']"], "SASRec", ConfigError, "no metric named 'NDGC'"),
+        (["--metrics=5"], "SASRec", ConfigError, "`metrics` must be names such as NDCG, but is 5"),
+        (["--metrics=[5]"], "NASR", ConfigError, r"`metrics` must be names such as NDCG, but is \[5\]"),
+        ([f"--eval_args={SAMPLED.replace('30', '0')}"], "SASRec", ConfigError, "`eval_args` of mode uni0 ranks"),
         (["--topk=0"], "SASRec", ConfigError, "`topk` must be integers from 1"),
         (["--valid_metric=MRR@5"], "SASRec", ConfigError, "`valid_metric` must be one of"),
         (
