@@ -111,7 +111,8 @@ def _moments(times: pd.Series, where: str) -> Column:
     if not pd.api.types.is_datetime64_any_dtype(times):
         found = numbers = pd.to_numeric(times, errors="coerce")
         if numbers.isna().any():
-            dates = pd.to_datetime(times, errors="coerce", utc=True, **_ISO)
+            plain = times.replace(r" ?UTC$", "Z", regex=True)
+            dates = pd.to_datetime(plain, errors="coerce", utc=True, **_ISO)
             found = numbers if numbers.notna().any() and dates.isna().any() else dates
     missing = found.isna()
     if missing.any():

@@ -26,6 +26,7 @@ def items_by(times: list[Any]) -> list[str]:
         ["10", "9"],  # as text 10 comes before 9
         ["2009-05-04T23:08:57Z", "2009-05-04"],
         ["2009-05-04T01:00:00+02:00", "2009-05-03T22:59:00Z"],
+        ["2009-05-04 01:00:00.5 UTC", "2009-05-04 01:00:00 UTC"],  # as the preparation reads them
         [pd.Timestamp("2020"), pd.Timestamp("2019")],
         [pd.Timestamp("2020", tz="UTC"), pd.Timestamp("2019", tz="UTC")],
     ],
