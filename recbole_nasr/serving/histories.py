@@ -49,11 +49,11 @@ class Histories:
         Raises:
             DataError: If an element is not a list.
         """
-        wrong = next((row for row in lists if not isinstance(row, MANY)), None)
-        if wrong is not None or isinstance(lists, str):
+        wrong = [lists] if isinstance(lists, str) else [row for row in lists if not isinstance(row, MANY)]
+        if wrong:
             msg = (
                 "Histories are a list with one list of item ids for each user, such as [['318', '858']], but one is "
-                f"{wrong if wrong is not None else lists!r}; for a single history write [[...]]."
+                f"{wrong[0]!r}; for a single history write [[...]]."
             )
             raise DataError(msg)
         start = np.concatenate([[0], np.cumsum([len(row) for row in lists], dtype=np.int64)]).astype(np.int64)
@@ -142,7 +142,7 @@ def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: 
     if found is None and needed:
         msg = (
             f"A column with the {role} is needed ({', '.join(_KNOWN[role][:3])}, ...), there are {', '.join(plain)}; "
-            f"name it with {role}_column."
+            f"rename it, or name it with --{role}_column on the command line."
         )
         raise DataError(msg)
     return found

@@ -139,7 +139,10 @@ def test_k_is_a_number_of_items(trained: SimpleNamespace, k: Any) -> None:
         load(trained.nasr, "cpu").recommend([["i1"]], k=k)
 
 
-@pytest.mark.parametrize("given", [["i1", "i2"], "i1", 3, pd.DataFrame({"item": ["i1"]}), pd.DataFrame({"who": [1]})])
+NO_HISTORIES = [["i1", "i2"], "i1", 3, [["i1"], None], pd.DataFrame({"item": ["i1"]}), pd.DataFrame({"who": [1]})]
+
+
+@pytest.mark.parametrize("given", NO_HISTORIES)
 def test_what_is_no_history_is_refused(trained: SimpleNamespace, given: Any) -> None:
     with pytest.raises(DataError):
         load(trained.nasr, "cpu").recommend(given)
