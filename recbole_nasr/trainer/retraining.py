@@ -216,7 +216,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         if not ranks_suffice(self.config["metrics"], eval_data):
             if self.config["mask_history"]:
                 raise ConfigError(MASKING_NEEDS_RANKS.format(metrics=self.config["metrics"]))
-            return super().evaluate(eval_data, load_best_model, model_file, show_progress)
+            found = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+            return type(found)((name, float(value)) for name, value in found.items())
         if load_best_model:
             self._load_best(model_file or self.saved_model_file)
         with self.speed.acceleration.products():

@@ -44,6 +44,13 @@ def test_metrics_that_need_more_than_ranks_come_from_recbole(assemble: Assemble,
         run.trainer.evaluate(run.test)
 
 
+def test_every_metric_is_a_number_that_can_be_written(assemble: Assemble, toy: Path) -> None:
+    run = assemble("NASR", toy, metrics=["GAUC"], valid_metric="GAUC")  # of RecBole a NumPy float32
+    run.trainer.fit(run.train, run.valid)
+    assert 0 <= json.loads(json.dumps(run.trainer.evaluate(run.test)))["gauc"] <= 1
+    assert isinstance(run.trainer.best_valid_score, float)
+
+
 def test_the_history_can_be_masked(assemble: Assemble, toy: Path) -> None:
     run = assemble("NASR", toy, mask_history=True, topk=[3], valid_metric="NDCG@3")
     run.trainer.evaluate(run.test, load_best_model=False)
