@@ -64,7 +64,8 @@ def build_fidelity_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dic
         else:
             settings = {**known[run.model], **run.settings}
             check_all_ranked(space, search_settings(run_checks.check_run(run.model, dataset, settings, checked)))
-            signals += [Cell(run.label, run.model, dataset, settings, seed) for seed in asked.search_seeds]
+            asks = {"networks": len(sample)}  # so that a larger sample asks again
+            signals += [Cell(run.label, run.model, dataset, settings, seed, asks) for seed in asked.search_seeds]
     order = {seed: number for number, seed in enumerate(asked.search_seeds)}
     signals.sort(key=lambda cell: order[cell.seed])
     return FidelityPlan(tuple(sample), (*signals, *trainings))

@@ -226,6 +226,24 @@ def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
     assert Path("runs/toy/fidelity-again/fidelity.csv").read_text() == before
 
 
+def test_a_larger_sample_asks_the_signals_of_all_its_networks(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.report.fidelity_report.save_fidelity_figure", lambda *_: [])
+    own = tmp_path / "look.yaml"
+    own.write_text(
+        "{title: t, paper: p, claim: c, figure: {kind: fidelity}, search_seeds: [1], n_architectures: 2, runs: "
+        "{network: {model: NASR}, next item: {model: NASRSearch, settings: {search_preset: next_item}}}}"
+    )
+    words = [word for word in SMALL if "n_architectures" not in word]
+    for n in (2, 4):
+        assert study(str(own), *words, f"--n_architectures={n}") == cli.OK
+        with Path("runs/toy/look/signals.csv").open() as file:
+            rows = [row["network"] for row in csv.DictReader(file) if row["signal"] == "next item"]
+        assert len(rows) == len(set(rows)) == n
+
+
 class Beginnings:
     """Follows a run: where it began each time."""
 
