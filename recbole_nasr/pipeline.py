@@ -17,7 +17,6 @@ from typing import Any
 
 from recbole.config import Config
 from recbole.utils import get_model, get_trainer, init_seed
-from torch import Tensor
 
 from recbole_nasr.candidate_files import save_candidates
 from recbole_nasr.configuration import MODELS, effective
@@ -39,7 +38,7 @@ from recbole_nasr.settings_file import settings_text
 from recbole_nasr.stages import StageClock
 from recbole_nasr.trackers import Tracker, tracked
 from recbole_nasr.trainer.kept import KeptFit
-from recbole_nasr.trainer.ranks import full_ranks
+from recbole_nasr.trainer.ranks import ranks_of_test
 
 _LOG = logging.getLogger("recbole_nasr")
 
@@ -231,16 +230,10 @@ def _move_stages_before_training(record: RunRecord, trainer: Any) -> None:
 
 
 def _save_test_ranks(trainer: Any, test_data: Any, folder: RunFolder) -> None:
-    """Write the rank of every test case; sampled evaluation has none, nor has a model that scores single items."""
-    if trainer.config["eval_args"]["mode"]["test"] != "full":
-        return
-    ranks: Tensor | None = getattr(trainer, "last_ranks", None)  # of our trainers
+    """Write the rank of every test case, where there are ranks."""
+    ranks = ranks_of_test(trainer, test_data)
     if ranks is None:
-        try:
-            ranks = full_ranks(trainer.model, test_data, device=trainer.config["device"])
-        except NotImplementedError:  # by RecBole's DIN and DIEN, whose metrics RecBole computes item by item
-            _LOG.info("%s scores single items only, so no ranks are kept", trainer.config["model"])
-            return
+        return
     dataset = test_data.dataset
     sequences, targets = (
         # As an array: RecBole would take a tensor with one element for a number.

@@ -176,11 +176,9 @@ def _check_evaluation(config: Config) -> None:
 
 
 def _check_valid_metric(config: Config) -> None:
-    measured = [
-        f"{metric}@{k}" if has_cut(metric) else metric
-        for metric in config["metrics"]
-        for k in (config["topk"] if has_cut(metric) else config["topk"][:1])
-    ]
+    measured: list[str] = []
+    for metric in config["metrics"]:
+        measured += [f"{metric}@{k}" for k in config["topk"]] if has_cut(metric) else [metric]
     if config["valid_metric"].lower() not in (name.lower() for name in measured):
         names = ", ".join(measured)
         msg = f"`valid_metric` must be one of the metrics measured, {names}, but is {config['valid_metric']}."

@@ -15,6 +15,7 @@ from recbole_nasr.launch import Launch
 from recbole_nasr.progress import plural
 from recbole_nasr.report.fidelity_report import FidelityReport
 from recbole_nasr.report.markdown import save_report
+from recbole_nasr.report.screen import commands_text
 from recbole_nasr.report.study_figure import save_differences, save_optuna_plots, save_study_figure
 from recbole_nasr.report.study_html import study_html
 from recbole_nasr.report.study_page import study_page
@@ -135,8 +136,7 @@ def _conclude(
     show(f"\nWritten to\n  {folder.path}")
     if draw is not None and runs:
         folder.write_text(BEST, best_settings(draw, runs[0]))
-        following = next_commands(draw, runs[0], command)
-        show("\nNext\n" + "\n".join(f"  # {purpose}\n  {words}" for purpose, words in following.items()))
+        show("\n" + commands_text(next_commands(draw, runs[0], command)))
     if unfinished:
         show(f"{unfinished} more to run, or running elsewhere; repeat the command to continue.")
 

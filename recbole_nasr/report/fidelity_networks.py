@@ -10,7 +10,7 @@ from recbole_nasr.alignment import as_markdown
 from recbole_nasr.report.study_footing import footing
 from recbole_nasr.studies.fidelity_statistics import between_seeds
 from recbole_nasr.studies.fidelity_tables import FidelityTable
-from recbole_nasr.studies.tables import FinishedRun, Row
+from recbole_nasr.studies.tables import FinishedRun, rows_of
 
 PART_NAMES = {"valid": "validation", "test": "test"}
 """Parts of the data that networks are held against, and what people call them."""
@@ -18,17 +18,12 @@ PART_NAMES = {"valid": "validation", "test": "test"}
 
 def networks_section(table: FidelityTable) -> list[str]:
     """Return the parts of the page on the networks, the heading first; ``table`` has at least two of them."""
-    return ["## The networks", footing(_rows(table)), _spread(table), _strata(table), _networks(table)]
-
-
-def _rows(table: FidelityTable) -> list[Row]:
-    """Return each network as a row of a study."""
-    rows = []
-    for network in table.networks:
-        name, records = network.sampled.name, network.runs.values()
-        runs = tuple(FinishedRun(name, record.dataset, {}, record) for record in records)
-        rows.append(Row(name, runs[0].dataset, runs))
-    return rows
+    runs = [
+        FinishedRun(network.sampled.name, record.dataset, {}, record)
+        for network in table.networks
+        for record in network.runs.values()
+    ]
+    return ["## The networks", footing(rows_of(runs)), _spread(table), _strata(table), _networks(table)]
 
 
 def number_text(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_nasr.configuration import MODELS
@@ -75,9 +75,13 @@ def last_screen(
             parts.append(_indented("\n".join(candidates_verdict(result.verification, result.search))))
     folders = [result.folder.path for result in results] + ([comparison] if comparison else [])
     parts.append("Written to\n" + _indented("\n".join(_with_pictures(folder) for folder in folders)))
-    following = [f"# {purpose}\n{command}" for purpose, command in next_commands(results, kept, quick=quick).items()]
-    parts.append("Next\n" + _indented("\n".join(following)))
+    parts.append(commands_text(next_commands(results, kept, quick=quick)))
     return "\n" + "\n\n".join(parts)
+
+
+def commands_text(commands: Mapping[str, str]) -> str:
+    """Return commands to try next, each below what it is for."""
+    return "Next\n" + _indented("\n".join(f"# {purpose}\n{command}" for purpose, command in commands.items()))
 
 
 def _with_pictures(folder: Path) -> str:

@@ -11,15 +11,13 @@ import pandas as pd
 
 from recbole_nasr.data.layouts import KNOWN_NAMES, bare_name
 from recbole_nasr.data.table import Column
+from recbole_nasr.data.times import iso_dates
 from recbole_nasr.errors import DataError, did_you_mean
 
 LIST_NAMES = ("items", "item_ids", "item_id_list", "history", "histories")
 """Names of a column with a whole history in each row."""
 
 _KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], *LIST_NAMES)}
-
-_ISO: dict[str, Any] = {"format": "ISO8601"} if int(pd.__version__.partition(".")[0]) > 1 else {}
-"""For pandas 2, which otherwise takes the form of the first date to be that of all."""
 
 MANY = (list, tuple, np.ndarray, pd.Series)
 """What a history may be."""
@@ -111,8 +109,7 @@ def _moments(times: pd.Series, where: str) -> Column:
     if not pd.api.types.is_datetime64_any_dtype(times):
         found = numbers = pd.to_numeric(times, errors="coerce")
         if numbers.isna().any():
-            plain = times.replace(r" ?UTC$", "Z", regex=True)
-            dates = pd.to_datetime(plain, errors="coerce", utc=True, **_ISO)
+            dates = iso_dates(times)
             found = numbers if numbers.notna().any() and dates.isna().any() else dates
     missing = found.isna()
     if missing.any():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from recbole_nasr import preflight, run_checks
 from recbole_nasr.arguments import split_key
@@ -167,12 +167,8 @@ def refuse_other_settings(asked: StudyRequest, earlier: Mapping[str, Any], now: 
     compared = (key for key in {*earlier, *now} if _tells_results(key.removeprefix("--")))
     names = sorted(key for key in compared if earlier.get(key) != now.get(key))
     if names:
-        differs = "; ".join(f"{name}: then {_shown(earlier, name)}, now {_shown(now, name)}" for name in names)
-        msg = (
-            f"The study {asked.name} on {asked.request.dataset} was started under other settings ({differs}); "
-            "give the same ones to go on, or --run_name=NAME to start another."
-        )
-        raise ConfigError(msg)
+        differs = [f"{name}: then {_shown(earlier, name)}, now {_shown(now, name)}" for name in names]
+        _refuse(asked, "under other settings", differs, "give the same ones to go on, or")
 
 
 def _tells_results(key: str) -> bool:
@@ -193,12 +189,14 @@ def refuse_other_data(asked: StudyRequest, earlier: Mapping[str, str], now: Mapp
     """
     changed = [name for name in earlier if name in now and now[name] != earlier[name]]
     if changed:
-        differs = "; ".join(f"{name}: then {earlier[name][:8]}, now {now[name][:8]}, by SHA-256" for name in changed)
-        msg = (
-            f"The study {asked.name} on {asked.request.dataset} was started on other data ({differs}); "
-            "bring the earlier file back to go on, or give --run_name=NAME to start another."
-        )
-        raise ConfigError(msg)
+        differs = [f"{name}: then {earlier[name][:8]}, now {now[name][:8]}, by SHA-256" for name in changed]
+        _refuse(asked, "on other data", differs, "bring the earlier file back to go on, or give")
+
+
+def _refuse(asked: StudyRequest, other: str, differs: Sequence[str], or_else: str) -> NoReturn:
+    what = f"The study {asked.name} on {asked.request.dataset} was started {other} ({'; '.join(differs)})"
+    msg = f"{what}; {or_else} --run_name=NAME to start another."
+    raise ConfigError(msg)
 
 
 def _shown(settings: Mapping[str, Any], name: str) -> str:

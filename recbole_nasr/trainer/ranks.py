@@ -44,6 +44,28 @@ def count_ranks(scores: Tensor, targets: Tensor) -> Tensor:
     return (scores[:, 1:] >= own).sum(dim=1)
 
 
+def ranks_of_test(trainer: Any, test_data: Any) -> Tensor | None:
+    """Return the rank of every test case, as :func:`full_ranks` does, after the test of a run.
+
+    Args:
+        trainer: What tested the model; ours keep the ranks they found.
+        test_data: The loader of the test cases.
+
+    Returns:
+        The ranks; ``None`` for sampled evaluation, and for a model that scores single items.
+    """
+    if trainer.config["eval_args"]["mode"]["test"] != "full":
+        return None
+    kept: Tensor | None = getattr(trainer, "last_ranks", None)
+    if kept is not None:
+        return kept
+    try:
+        return full_ranks(trainer.model, test_data, device=trainer.config["device"])
+    except NotImplementedError:  # by RecBole's DIN and DIEN, whose metrics RecBole computes item by item
+        _LOG.info("%s scores single items only, so no ranks are kept", trainer.config["model"])
+        return None
+
+
 @torch.no_grad()
 def full_ranks(model: Any, eval_data: Any, *, device: torch.device | str, mask_history: bool = False) -> Tensor:
     """Rank all items for every case of a leave-one-out loader, with RecBole's or our models.
