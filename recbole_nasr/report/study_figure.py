@@ -29,8 +29,7 @@ _HATCHES = ("", "//", "..", "xx", "\\\\", "--")
 
 def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: Path) -> list[str]:
     """Draw the study as ``figure.svg`` and ``figure.png``; return their names; none for a study without a figure."""
-    kinds = {"bars": _bars, "lines": _lines, "panels": _panels, "depth": _depth}
-    draw = kinds.get(asked.definition.figure.get("kind", ""))
+    draw = KINDS.get(asked.definition.figure.get("kind", ""))
     if draw is None or not runs:
         return []
     figure = Figure(figsize=(8, 4.5), layout="constrained")
@@ -209,3 +208,7 @@ def _depth(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) ->
     axes.set_xlabel("layer")
     axes.set_ylabel(f"share of {len(runs)} searches")
     axes.legend(fontsize=8, ncols=min(4, len(shares)), loc="upper center", bbox_to_anchor=(0.5, 1.15))
+
+
+KINDS = {"bars": _bars, "lines": _lines, "panels": _panels, "depth": _depth}
+"""How each kind of figure is drawn."""

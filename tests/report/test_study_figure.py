@@ -5,7 +5,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from recbole_nasr.report.study_figure import save_optuna_plots
+from recbole_nasr.report.study_figure import KINDS, save_optuna_plots
+from recbole_nasr.studies.names import FIGURES
 
 
 def test_the_plots_of_tuning_are_drawn_twice_each_and_none_without_a_finished_trial(
@@ -27,3 +28,7 @@ def test_the_plots_of_tuning_are_drawn_twice_each_and_none_without_a_finished_tr
     assert {"optuna-history.svg", "optuna-history.png", "optuna-slice.svg", "optuna-intermediate.png"} <= {*names}
     assert all((tmp_path / name).stat().st_size for name in names)
     assert capsys.readouterr().err == ""
+
+
+def test_every_kind_of_figure_that_a_study_may_name_is_drawn() -> None:
+    assert {*KINDS, "fidelity", "optuna"} == {*FIGURES}  # the last two come with what the study does
