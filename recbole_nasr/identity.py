@@ -13,6 +13,7 @@ from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.prepare import is_prepared_dataset, prepared_folder
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.model.presets import file_of, resolve_architecture
+from recbole_nasr.ops.loading import loaded_digest
 from recbole_nasr.space import Architecture
 
 NOT_OF_THE_RESULT = frozenset(
@@ -71,14 +72,14 @@ def naming_settings(model: str, dataset: str, settings: Mapping[str, Any]) -> di
 
 
 def named_files(effective: Mapping[str, Any]) -> dict[str, str]:
-    """Return the SHA-256 of what settings name by a file beside the data, by their keys; most settings name none.
+    """Return the SHA-256 of what settings name beside the data, by their keys; most settings name nothing.
 
     That of an architecture is of its text, whatever else stands in the file.
 
     Raises:
         ArchitectureError: If the file of an architecture cannot be read.
     """
-    operations, architecture = _file(effective.get("ops_module")), file_of(effective.get("architecture"))
+    operations, architecture = _operations(effective), file_of(effective.get("architecture"))
     found = {"ops_module": operations} if operations else {}
     if architecture is not None:
         found["architecture"] = hashlib.sha256(str(Architecture.load(architecture)).encode()).hexdigest()
@@ -88,8 +89,8 @@ def named_files(effective: Mapping[str, Any]) -> dict[str, str]:
 def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str, n_processes: int) -> str:
     """Return the hash that two runs share when one can go on where the other was interrupted.
 
-    Beside model and settings that is the content of the data files, of a file of own operations and of an architecture
-    given as a file, the seed, the kind of device and the number of processes: all that the numbers may depend on.
+    Beside model and settings that is the content of the data files, of own operations and of an architecture given as
+    a file, the seed, the kind of device and the number of processes: all that the numbers may depend on.
 
     Args:
         model: Name of the model.
@@ -105,7 +106,7 @@ def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str
         "settings": naming_settings(model, dataset, effective),
         "seed": effective["seed"],
         "device": str(effective["device"]).partition(":")[0],
-        "operations": _file(effective.get("ops_module")),
+        "operations": _operations(effective),
         "architecture": str(resolve_architecture(effective["architecture"], effective)) if model == "NASR" else "",
         "name": name,
         "processes": n_processes,
@@ -121,6 +122,10 @@ def _data(dataset: str, effective: Mapping[str, Any]) -> list[str]:
     return [f"{path.name} {checksum(path)}" for path in files]
 
 
-def _file(name: Any) -> str:
+def _operations(effective: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the file of own operations, or that of a module when it was loaded; empty without any."""
+    name = effective.get("ops_module")
+    if name is None:
+        return ""
     path = Path(str(name))
-    return checksum(path) if name is not None and path.is_file() else ""
+    return checksum(path) if path.is_file() else loaded_digest(name)

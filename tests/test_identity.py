@@ -10,7 +10,8 @@ import pytest
 
 from recbole_nasr import defaults, run_checks
 from recbole_nasr.arguments import parse_line
-from recbole_nasr.identity import BASELINE_FILE, baseline, naming_settings
+from recbole_nasr.identity import BASELINE_FILE, baseline, naming_settings, run_key
+from recbole_nasr.ops import loading
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.plan import base_settings, build_plan
 from recbole_nasr.studies.record import find_record, key_of, load_record, result_key
@@ -134,6 +135,21 @@ def test_the_content_of_files_that_settings_name_names_a_run(toy: Path, tmp_path
     assert all(old != new for old, new in zip(before, keys_with("transformer_h4"), strict=True))
     assert keys_with("tcn_d1_2") == before
     assert key(ops_module="my.module") == key(ops_module="my.module") != key()
+
+
+def test_the_content_of_a_module_of_operations_names_a_run_as_that_of_a_file_does(
+    toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {"data_path": str(toy / "toy"), "ops_module": "my.module", "seed": 1, "device": "cpu"}
+
+    def names(digest: str) -> tuple[str, str]:
+        monkeypatch.setitem(loading._LOADED, "my.module", digest)
+        run = run_key("NASRSearch", "toy", settings, name="", n_processes=1)
+        return result_key("NASRSearch", "toy", settings), run
+
+    before = names("1")
+    assert all(old != new for old, new in zip(before, names("2"), strict=True))
+    assert names("1") == before
 
 
 def test_a_record_of_an_earlier_version_without_checksum_is_read() -> None:

@@ -19,11 +19,11 @@ from recbole_nasr.ops.contract import check_contract
 from recbole_nasr.ops.registry import families_of, known_operations, registering
 
 _LOADED: dict[str, str] = {}
-"""Where from -> digest of the content; empty for a module."""
+"""Where from -> digest of the content when it was loaded."""
 
 
 def load_operations(source: str | Path) -> str:
-    """Run a Python file or module that registers operations; what has been loaded is run again only if it changed.
+    """Run a Python file or module that registers operations; a file is run again if it has changed, a module never is.
 
     The code in it runs with all rights of this process: load only what you trust.
 
@@ -45,8 +45,16 @@ def load_operations(source: str | Path) -> str:
         _LOADED[origin] = digest
     elif origin not in _LOADED:
         _import_module(origin)
-        _LOADED[origin] = ""
+        _LOADED[origin] = _digest_of_module(origin)
     return origin
+
+
+def loaded_digest(source: str | Path) -> str:
+    """Return the digest of the file or module ``source`` when it was loaded; empty if it has not been.
+
+    That of a package is of all Python files in its folder, since its operations may be in any of them.
+    """
+    return _LOADED.get(str(source), "")
 
 
 def are_loaded(source: str | Path) -> bool:
@@ -127,6 +135,14 @@ def _import_module(name: str) -> None:
                 msg = f"`ops_module`: there is no module {name!r} to import; for a file give its path, ending in .py."
                 raise ConfigError(msg) from None
             _refuse(name, error)
+
+
+def _digest_of_module(name: str) -> str:
+    module = sys.modules[name]
+    file = Path(getattr(module, "__file__", None) or "")
+    files = sorted(file.parent.rglob("*.py")) if hasattr(module, "__path__") else [file]
+    digests = [hashlib.sha256(one.read_bytes()).hexdigest() for one in files if one.is_file()]  # none in an archive
+    return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
 
 
 def _check_families(module: str, before: Mapping[str, str]) -> None:
