@@ -5,14 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 
-from recbole_nasr.errors import NASRError
+from recbole_nasr.errors import ConfigError, NASRError
 from recbole_nasr.ops.base import LayerSettings
 from recbole_nasr.ops.loading import load_operations
 from recbole_nasr.ops.registry import build_operation, known_operations, operation_class, operation_flops
 
 
 def cost_table(settings: LayerSettings, length: int) -> str:
-    """Return one row per family, cheapest first: a name, what it is, parameters, FLOPs for ``length`` items."""
+    """Return one row per family, cheapest first: a name, what it is, parameters, FLOPs for ``length`` items.
+
+    Raises:
+        ConfigError: If there is no item.
+        ArchitectureError: If an operation does not fit the settings.
+    """
+    if length < 1:
+        msg = f"A sequence has at least one item, but `length` is {length}; raise it."
+        raise ConfigError(msg)
     costs = []
     for name in known_operations().values():
         parameters = sum(weight.numel() for weight in build_operation(name, settings).parameters())

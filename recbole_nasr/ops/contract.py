@@ -33,6 +33,7 @@ def check_contract(name: str, settings: LayerSettings) -> None:
         before, again, after = operation(hidden), operation(hidden), operation(other)
     rules = (
         (before.shape == hidden.shape, f"must map (B, L, D) to (B, L, D), but made {tuple(before.shape)}"),
+        (bool(before.isfinite().all()), "must give finite numbers, but gave a NaN or an infinity"),
         (torch.equal(before, again), "must give one result for one input in eval mode, but gave two"),
         (_close(before, after), "must be causal, but its earlier outputs change with later items"),
     )

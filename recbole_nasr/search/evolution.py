@@ -111,7 +111,7 @@ class EvolutionSearch:
     def _evolve(self) -> tuple[list[Path], PathScores]:
         settings, objective = self.settings, self.state.objective
         values: dict[Path, Tensor] = {}
-        representation: Tensor | None = None  # the sum alone: of every network it would be more than all scores
+        representation = torch.zeros(())  # the sum alone: of every network it would be more than all scores
         rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))
         best = math.inf
 
@@ -119,7 +119,7 @@ class EvolutionSearch:
             nonlocal best, representation
             found = objective.score_within_memory([()], [network], Progress())
             values[network] = found.values
-            representation = found.representation if representation is None else representation + found.representation
+            representation = representation + found.representation
             value = float(found.values.mean())
             best = min(best, value)
             progress.advance(best=f"{best:.4f}")
@@ -134,7 +134,6 @@ class EvolutionSearch:
                 tournament=settings.evolution_tournament,
                 networks=settings.evolution_networks,
             )
-        assert representation is not None  # noqa: S101 - one network at the least is scored
         networks = sorted(values)
         joined = torch.cat([values[network] for network in networks], dim=1)
         return networks, PathScores(

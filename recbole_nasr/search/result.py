@@ -82,7 +82,7 @@ class BlockRanking:
         """Return the numbers that a tracker follows from block to block."""
         return {
             "selected_score": float(self.scores[self.selected]),
-            "best_score": float(self.scores.min()),
+            "best_score": float(self.scores[self.best]),
             "worst_score": float(self.scores.max()),
             "gap": self.gap,
             "gap_standard_error": self.gap_standard_error,

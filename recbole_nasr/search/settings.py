@@ -16,7 +16,7 @@ TIE_BREAKS = ("score", "flops")
 MOST_EVOLVED = 1_000_000
 """Networks that evolution breeds; their scores are kept in memory, and an evolution that is interrupted starts over."""
 
-_NDCG = re.compile(r"ndcg@([1-9]\d*)", re.IGNORECASE)
+_NDCG = re.compile(r"ndcg@([1-9]\d{0,8})", re.IGNORECASE)  # no catalogue has more items
 _OF_VIEWS = {
     "augmentations": "augmentations",
     "augmentation_ratio": "augmentation_ratio",

@@ -39,6 +39,8 @@ class SearchSpace:
     layers_per_block: tuple[int, ...]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "operations", tuple(self.operations))
+        object.__setattr__(self, "layers_per_block", tuple(self.layers_per_block))
         if not self.operations:
             msg = "A search space needs at least one candidate operation."
             raise ArchitectureError(msg)

@@ -23,6 +23,10 @@ RANDOM = "random"
 """Stratum of networks whose layers are drawn independently and uniformly."""
 
 
+MOST_DRAWS = 100_000
+"""Draws in a row that bring nothing new, after which the networks that are left are too rare to be found."""
+
+
 @dataclass(frozen=True)
 class Sampled:
     """One network of a sample.
@@ -82,7 +86,7 @@ def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled
         seed: Of the random ones.
 
     Raises:
-        ArchitectureError: If the space has fewer than ``n`` of them.
+        ArchitectureError: If the space has fewer than ``n`` of them, or those that are left are hardly ever drawn.
     """
     n_different = _n_different(space)
     if not 1 <= n <= n_different:
@@ -92,17 +96,29 @@ def stratified_sample(space: SearchSpace, n: int, seed: int = 0) -> list[Sampled
     made = _made_on_purpose(space)
     counts: dict[str, int] = {}
     found: dict[tuple[str, ...], Sampled] = {}
+    last = 0  # that brought something new
     for number in itertools.count():
         drawn = (RANDOM, space.random_architecture(rng))
         stratum, architecture = next(made, drawn) if number % 2 == 0 else drawn
         function = function_of(architecture)
         if function in found:
+            _check_found(len(found), n, in_vain=number - last)
             continue
+        last = number
         counts[stratum] = counts.get(stratum, 0) + 1
         found[function] = Sampled(stratum, counts[stratum], architecture)
         if len(found) == n:
             break
     return list(found.values())
+
+
+def _check_found(n_found: int, n: int, *, in_vain: int) -> None:
+    if in_vain > MOST_DRAWS:
+        msg = (
+            f"A sample of {n} different networks is too large: {MOST_DRAWS:,} draws in a row brought none beside the "
+            f"{n_found} found, since those that are left are nearly all `{EMPTY}`; ask for fewer."
+        )
+        raise ArchitectureError(msg)
 
 
 def _n_different(space: SearchSpace) -> int:

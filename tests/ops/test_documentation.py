@@ -52,7 +52,19 @@ def test_the_command_adds_the_operations_of_a_file(
     assert row in capsys.readouterr().out.splitlines()
 
 
-def test_the_command_refuses_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["ops", "--ops_module=missing.py"])
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("--ops_module=missing.py", "`ops_module` must be"),
+        ("--length=0", "A sequence has at least one item, but `length` is 0"),
+        ("--hidden_size=30", "The number of heads must divide `hidden_size`"),
+    ],
+)
+def test_the_command_refuses_in_one_line(
+    word: str, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ops", word])
     assert main() == 2
-    assert capsys.readouterr().err.startswith("error: `ops_module` must be")
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {reason}")
+    assert printed.count("\n") == 1

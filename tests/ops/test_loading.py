@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from recbole_nasr.ops import (
     LayerSettings,
     build_operation,
     load_operations,
+    loading,
     locate_operations,
     operation_class,
     operations_from,
 )
+from recbole_nasr.ops.loading import loaded_digest
 
 OWN = """
 import torch
@@ -54,6 +57,31 @@ def test_an_importable_module_does_too_even_if_something_imported_it_before(
     __import__("own")
     assert load_operations("own") == "own"
     assert operation_class("scaled_x2")[1] == {"factor": (2,)}
+
+
+@pytest.mark.parametrize("changed", ["own/__init__.py", "own/parts.py"])
+def test_a_module_is_told_from_what_it_was_by_the_content_of_its_files(
+    changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "own"
+    package.mkdir()
+    (package / "__init__.py").write_text("from own import parts")
+    (package / "parts.py").write_text(OWN)
+    assert loaded_digest("own") == ""
+
+    def digest() -> str:
+        """Load it as a fresh process does."""
+        loading._LOADED.clear()
+        for name in ("own", "own.parts"):
+            sys.modules.pop(name, None)
+        return loaded_digest(load_operations("own"))
+
+    before = digest()
+    assert digest() == before != ""
+    with (tmp_path / changed).open("a") as file:
+        file.write("\n# other code\n")
+    assert digest() != before
 
 
 def test_a_file_is_run_again_only_if_it_changed(own: Path) -> None:
@@ -97,6 +125,7 @@ def test_a_file_that_fails_leaves_everything_as_it_was(own: Path) -> None:
         (OWN.replace("self.factor * hidden", "hidden + hidden.mean(1, keepdim=True)"), r"must be causal"),
         (OWN.replace("self.factor * hidden", "hidden[:, 1:]"), r"must map \(B, L, D\) .* made \(2, 8, 64\)"),
         (OWN.replace("self.factor * hidden", "hidden * torch.rand(1)"), r"one result for one input"),
+        (OWN.replace("self.factor * hidden", "hidden.log()"), r"must give finite numbers, but gave a NaN"),
         (OWN.replace("self.factor * hidden", "self.missing"), r"line 16: AttributeError"),
     ],
 )

@@ -52,6 +52,11 @@ def test_the_summary_tells_the_selected_from_the_best_and_is_json() -> None:
     assert (summary["tau_views"], summary["p_median"], summary["predictors"]["FLOPs"]) == (0.3, None, -0.9)
 
 
+def test_the_best_score_is_that_of_the_best_path_within_the_budget() -> None:
+    limited = replace(ranking(2), over_budget=(1,))  # it alone has 0.2
+    assert limited.numbers()["best_score"] == limited.summary()["best_score"] == 0.3
+
+
 def test_the_strongest_trivial_rule_may_agree_or_disagree() -> None:
     assert EVIDENCE.strongest_predictor() == ("FLOPs", -0.9)
 

@@ -28,6 +28,7 @@ from recbole_nasr.search import SearchSettings
         ({"path_sampling": "strict"}, "`search_path_sampling` must be one of uniform, fair, but is 'strict'"),
         ({"target_momentum": 1.0}, r"`search_target_momentum` must be in \[0, 1\), but is 1.0"),
         ({"ranking_metric": "ndcg@0"}, "`search_ranking_metric` must be 'loss' or such as 'ndcg@20', but is 'ndcg@0'"),
+        ({"ranking_metric": f"ndcg@{10**20}"}, "`search_ranking_metric` must be 'loss' or such as 'ndcg@20', but is"),
         ({"view_pairs": 0}, "`search_view_pairs`"),
         ({"report_view_pairs": -1}, "`search_report_view_pairs`"),
         ({"report_sequences": 1}, "`search_report_sequences` must be at least 2"),

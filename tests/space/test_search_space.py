@@ -50,6 +50,12 @@ def test_spaces_that_cannot_be_built_are_refused(arguments: tuple[object, ...], 
         SearchSpace.build(*arguments)
 
 
+def test_a_space_of_lists_is_that_of_tuples() -> None:
+    space = SearchSpace(["skip", "gru"], [2, 1])  # type: ignore[arg-type]  # as users of notebooks write it
+    assert space == SearchSpace(("skip", "gru"), (2, 1))
+    assert str(space.architecture([(0, 1), (1,)])) == "skip,gru/gru"
+
+
 def test_the_papers_block_has_256_paths_and_the_space_4_to_the_16() -> None:
     space = SearchSpace.build(FOUR, 16, 4)
     assert space.n_paths(0) == len(list(space.paths(0))) == 256

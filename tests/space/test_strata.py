@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from recbole_nasr.errors import ArchitectureError
-from recbole_nasr.space import SearchSpace
+from recbole_nasr.space import SearchSpace, strata
 from recbole_nasr.space.strata import stratified_sample
 
 PAPER = SearchSpace(("transformer_h4", "transformer_h8", "tcn_d1_2", "tcn_d1_4"), (2, 2))
@@ -47,6 +47,14 @@ def test_all_networks_of_a_small_space_are_found_once() -> None:
     assert len({network.architecture for network in sample}) == 8
     with pytest.raises(ArchitectureError, match="between 1 and the 8 different networks"):
         stratified_sample(space, 9)
+
+
+def test_networks_that_are_hardly_ever_drawn_are_not_drawn_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strata, "MOST_DRAWS", 1_000)
+    space = SearchSpace(("skip", "gru"), (64,))  # one in 2 ** 58 draws has a single `gru`
+    assert len(stratified_sample(space, 12)) == 12
+    with pytest.raises(ArchitectureError, match=r"of 65 different .* 1,000 draws in a row .*; ask for fewer"):
+        stratified_sample(space, 65)
 
 
 def test_a_space_of_one_family_has_pure_and_random_networks_alone() -> None:
