@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Iterable
 
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.model.presets import PRESETS
@@ -73,7 +74,7 @@ goes to every model that reads it, and --SASRec.epochs=5 to that model only.
   training        epochs, learning_rate, train_batch_size, stopping_step, eval_step, seed
   evaluation      metrics, topk, valid_metric, eval_batch_size, eval_args
   data            ml, lastfm and --source: window_length, min_item_interactions, split_by, ...
-                  (all in dataset_configs/); any data set: MAX_ITEM_LIST_LENGTH, load_col,
+                  (all in docs/configuration.md); any data set: MAX_ITEM_LIST_LENGTH, load_col,
                   user_inter_num_interval, item_inter_num_interval
   network         hidden_size, n_layers, ...: all in properties/model/NASR.yaml; beside
                   --architecture=RUN, --n_layers=32 stretches it and --hidden_size=128 widens it
@@ -110,17 +111,17 @@ If something does not work: python -m recbole_nasr.doctor checks the installatio
 
 def help_text() -> str:
     """Return what ``--help`` shows; presets and data sets are those that are shipped."""
-    indent = " " * 18
-    quick = ", ".join(f"{key}={value}" for key, value in quick_settings("NASRSearch").items())
     return _TEXT.format(
         datasets=", ".join(dict.fromkeys([*available("dataset_configs"), "ml-100k"])),
-        presets=textwrap.fill(", ".join(PRESETS), 96, initial_indent=indent, subsequent_indent=indent),
-        studies=textwrap.fill(
-            ", ".join(available("properties/study")), 96, initial_indent=indent, subsequent_indent=indent
-        ),
+        presets=_indented(PRESETS),
+        studies=_indented(available("properties/study")),
         spaces=", ".join(available("properties/space")),
-        searches=textwrap.fill(
-            ", ".join(available("properties/search")), 96, initial_indent=indent, subsequent_indent=indent
-        ),
-        quick=textwrap.fill(quick, 96, initial_indent=indent, subsequent_indent=indent),
+        searches=_indented(available("properties/search")),
+        quick=_indented(f"{key}={value}" for key, value in quick_settings("NASRSearch").items()),
     ).rstrip()
+
+
+def _indented(words: Iterable[str]) -> str:
+    """Return the words as a list in the right-hand column."""
+    indent = " " * 18
+    return textwrap.fill(", ".join(words), 96, initial_indent=indent, subsequent_indent=indent)
