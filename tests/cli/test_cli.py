@@ -253,3 +253,11 @@ def test_the_script_in_the_checkout_runs_the_command_line() -> None:
     )
     assert done.stdout.startswith("recbole-nasr ")
     assert "recbole 1.2" in done.stdout
+
+
+def test_ctrl_c_while_the_script_imports_is_one_line(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "run_nasr.py", tmp_path)
+    (tmp_path / "recbole_nasr").mkdir()
+    (tmp_path / "recbole_nasr" / "__init__.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run([sys.executable, str(tmp_path / "run_nasr.py")], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (cli.INTERRUPTED, "error: interrupted.\n")
