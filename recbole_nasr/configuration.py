@@ -18,7 +18,7 @@ from recbole.utils import ModelType
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.ops import are_loaded, load_operations
-from recbole_nasr.resources import available, load_yaml, resource_dir
+from recbole_nasr.resources import available, yaml_text
 
 MODELS = ("NASR", "NASRSearch")
 """Names of our models, as RecBole knows them."""
@@ -130,12 +130,8 @@ def _model_defaults(config: Any, model: str) -> dict[str, Any]:
 
 
 def _read(config: Any, folder: str, name: str) -> dict[str, Any]:
-    if name not in available(folder):
-        load_yaml(folder, name)  # raises, naming what there is
-    root, _, rest = folder.partition("/")
-    text = (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
     # RecBole's loader, because it reads 1e-3 as a number.
-    return dict(yaml.load(text, Loader=config.yaml_loader) or {})  # noqa: S506 - our own file
+    return dict(yaml.load(yaml_text(folder, name), Loader=config.yaml_loader) or {})  # noqa: S506 - our own file
 
 
 def _recbole_dataset_yaml(config: Any, dataset: str) -> dict[str, Any]:

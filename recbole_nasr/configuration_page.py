@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from recbole_nasr.resources import available, resource_dir
+from recbole_nasr.resources import available, yaml_text
 
 FILES = {
     "Network and training, `NASR`": ("properties/model", "NASR"),
@@ -115,11 +115,11 @@ def page() -> str:
     """Return the whole page as Markdown."""
     parts = [_HEAD]
     for title, (folder, name) in FILES.items():
-        parts += [f"## {title}\n", f"From `{folder}/{name}.yaml`.\n", _table(list(keys_of(_text(folder, name))))]
+        parts += [f"## {title}\n", f"From `{folder}/{name}.yaml`.\n", _table(list(keys_of(yaml_text(folder, name))))]
     for title, folder in _PRESETS.items():
         parts.append(f"## {title}\n")
         for name in available(folder):
-            text = _text(folder, name)
+            text = yaml_text(folder, name)
             parts += [f"`{name}`: {text.splitlines()[0].removeprefix('# ')}\n", _table(list(keys_of(text)))]
     return "\n".join(parts)
 
@@ -127,7 +127,7 @@ def page() -> str:
 def short_table() -> str:
     """Return the README's table of a few keys as Markdown."""
     known = {
-        (name, key.name): key for name in ("NASR", "NASRSearch") for key in keys_of(_text("properties/model", name))
+        (name, key.name): key for name in ("NASR", "NASRSearch") for key in keys_of(yaml_text("properties/model", name))
     }
     return _table([replace(known[place], section="") for place in SHORT])
 
@@ -136,11 +136,6 @@ def with_short_table(readme: str) -> str:
     """Return the README with the present table between :data:`BEGIN` and :data:`END`."""
     before, _, rest = readme.partition(BEGIN)
     return f"{before}{BEGIN}{short_table()}{END}{rest.partition(END)[2]}"
-
-
-def _text(folder: str, name: str) -> str:
-    root, _, rest = folder.partition("/")
-    return (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def _table(keys: list[Key]) -> str:

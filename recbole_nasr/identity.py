@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.data.checksums import checksum
-from recbole_nasr.data.prepare import is_prepared_dataset, prepared_folder
-from recbole_nasr.data.report import REPORT_FILE
+from recbole_nasr.data.prepare import is_prepared_here, prepared_folder
 from recbole_nasr.model.presets import file_of, resolve_architecture
 from recbole_nasr.ops.loading import loaded_digest
 from recbole_nasr.space import Architecture
@@ -115,9 +114,9 @@ def run_key(model: str, dataset: str, effective: Mapping[str, Any], *, name: str
 
 
 def _data(dataset: str, effective: Mapping[str, Any]) -> list[str]:
-    folder = Path(str(effective["data_path"]))
-    if is_prepared_dataset(dataset, effective) and (not folder.is_dir() or (folder / REPORT_FILE).is_file()):
+    if is_prepared_here(effective):
         return [prepared_folder(effective).name]  # named by the content of its source
+    folder = Path(str(effective["data_path"]))
     files = sorted(path for path in folder.glob(f"{dataset}.*") if path.suffix in (".inter", ".item", ".user"))
     return [f"{path.name} {checksum(path)}" for path in files]
 

@@ -29,8 +29,8 @@ def available(folder: str) -> list[str]:
     return sorted(path.stem for path in (resource_dir(root) / rest).glob("*.yaml"))
 
 
-def load_yaml(folder: str, name: str) -> dict[str, Any]:
-    """Read ``folder/name.yaml``.
+def yaml_text(folder: str, name: str) -> str:
+    """Return the text of ``folder/name.yaml``.
 
     Raises:
         ConfigError: If there is no such file; the nearest name is given.
@@ -40,6 +40,13 @@ def load_yaml(folder: str, name: str) -> dict[str, Any]:
         msg = f"There is no {name!r} in {folder}; it has {', '.join(names)}.{did_you_mean(name, names)}"
         raise ConfigError(msg)
     root, _, rest = folder.partition("/")
-    text = (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
-    loaded = yaml.safe_load(text)
-    return dict(loaded or {})
+    return (resource_dir(root) / rest / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_yaml(folder: str, name: str) -> dict[str, Any]:
+    """Read ``folder/name.yaml``.
+
+    Raises:
+        ConfigError: If there is no such file; the nearest name is given.
+    """
+    return dict(yaml.safe_load(yaml_text(folder, name)) or {})

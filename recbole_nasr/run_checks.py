@@ -14,7 +14,7 @@ from recbole.evaluator.register import metric_information
 from recbole_nasr.configuration import MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
 from recbole_nasr.data.options import PREPARATION_KEYS, PrepareOptions
-from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset
+from recbole_nasr.data.prepare import ensure_prepared, is_prepared_here
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
@@ -77,7 +77,7 @@ def check_values(config: Config) -> None:
     _check_valid_metric(config)
     _check_evaluation(config)
     _check_network(config)
-    if _is_prepared(config):
+    if is_prepared_here(config):
         PrepareOptions.from_config(config, config["dataset"])
     else:
         _refuse_preparation_keys(config)
@@ -97,7 +97,7 @@ def prepare_data(model: str, dataset: str, settings: Mapping[str, Any]) -> str:
     """
     with configuration_of(model, dataset, settings) as config:
         folder = Path(config["data_path"])
-        if _is_prepared(config):
+        if is_prepared_here(config):
             folder = ensure_prepared(config)
         return preparation_text(folder)
 
@@ -185,12 +185,6 @@ def _check_valid_metric(config: Config) -> None:
         raise ConfigError(msg)
 
 
-def _is_prepared(config: Config) -> bool:
-    """Return whether the data are prepared here; those of a user's own folder of that name are not."""
-    folder, name = Path(config["data_path"]), config["dataset"]
-    return is_prepared_dataset(name, config) and (not folder.is_dir() or (folder / REPORT_FILE).is_file())
-
-
 def _refuse_preparation_keys(config: Config) -> None:
     given = [key for key in PREPARATION_KEYS if key in config.external_config_dict]
     if given:
@@ -204,7 +198,7 @@ def _refuse_preparation_keys(config: Config) -> None:
 def _check_dataset(config: Config, checked: set[tuple[object, ...]]) -> None:
     """Check that there are data, and that a user's files can be read; what is in ``checked`` is not read again."""
     folder, name = Path(config["data_path"]), config["dataset"]
-    if _is_prepared(config):
+    if is_prepared_here(config):
         return
     if not folder.is_dir():
         if name in known_datasets():

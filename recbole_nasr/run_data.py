@@ -11,12 +11,10 @@ from typing import Any
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 
+from recbole_nasr.data.options import SHORTEST_SEQUENCE
 from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.errors import ConfigError, DataError, NASRError
 from recbole_nasr.results import DataCounts
-
-SHORTEST_SEQUENCE = 4
-"""RecBole drops the first interaction of a history; the others become training, validation and test cases."""
 
 
 def preparation_text(folder: Path) -> str:

@@ -38,6 +38,9 @@ KNOWN_NAMES = {
 }
 """Names by which a column is recognised, the most certain first; case, spaces, dashes and underscores do not count."""
 
+LASTFM_FILE = "userid-timestamp-artid-artname-traid-traname.tsv"
+"""The listening events of Last.FM 1K."""
+
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 """Separator of the columns, by the ending of the file's name."""
 
@@ -72,7 +75,7 @@ class Layout:
 PUBLISHED = {
     "u.data": Layout(("user", "item", "rating", "timestamp"), "\t", 0, 1, 3),
     "ratings.dat": Layout(("UserID", "MovieID", "Rating", "Timestamp"), "::", 0, 1, 3),
-    "userid-timestamp-artid-artname-traid-traname.tsv": Layout(
+    LASTFM_FILE: Layout(
         ("userid", "timestamp", "artid", "artname", "traid", "traname"), "\t", 0, 4, 1, iso=True, item_name=(3, 5)
     ),
 }

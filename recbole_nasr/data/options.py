@@ -10,7 +10,7 @@ from recbole_nasr.data.times import UNITS
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite
 from recbole_nasr.resources import available, load_yaml
 
-SHORTEST_WINDOW = 4
+SHORTEST_SEQUENCE = 4
 """Leave-one-out needs a first item and a target each for training, validation and test."""
 
 EMPTY: tuple[Any, ...] = (None, False, [], {}, "[0,inf)")
@@ -145,8 +145,8 @@ def _are_quantiles(value: Any) -> bool:
 _SHORTEST_WHY = "(one item to start from, one each to train, validate and test)"
 
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("min_window_length", _whole(SHORTEST_WINDOW), f"a whole number, at least {SHORTEST_WINDOW} {_SHORTEST_WHY}"),
-    ("window_length", _whole(SHORTEST_WINDOW), f"a whole number, at least {SHORTEST_WINDOW} {_SHORTEST_WHY}"),
+    ("min_window_length", _whole(SHORTEST_SEQUENCE), f"a whole number, at least {SHORTEST_SEQUENCE} {_SHORTEST_WHY}"),
+    ("window_length", _whole(SHORTEST_SEQUENCE), f"a whole number, at least {SHORTEST_SEQUENCE} {_SHORTEST_WHY}"),
     ("window_stride", _whole(1), f"a whole number from 1 to {LARGEST_INTEGER}"),
     ("min_item_interactions", _whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
     ("min_user_interactions", _whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),

@@ -26,11 +26,11 @@ from recbole_nasr.data.order_signal import order_signal
 from recbole_nasr.data.output import as_compact, write_atomic_files
 from recbole_nasr.data.raw import Raw, Reading, read_raw
 from recbole_nasr.data.report import (
+    REPORT_FILE,
     load_report,
     make_report,
     report_text,
     save_report,
-    with_order_signal,
 )
 from recbole_nasr.data.sources import (
     PUBLISHED_SETS,
@@ -75,6 +75,17 @@ def is_prepared_dataset(name: str, options: Mapping[str, Any] | Any = ()) -> boo
         options: A RecBole ``Config`` or a dictionary, where ``source`` names a file to prepare.
     """
     return name in PUBLISHED_SETS or _value(options, "source") is not None
+
+
+def is_prepared_here(options: Mapping[str, Any] | Any) -> bool:
+    """Return whether the data are made by `ensure_prepared`; those of a user's own folder of that name are not.
+
+    Args:
+        options: A RecBole ``Config`` or a dictionary with ``dataset`` and ``data_path``, the data set's own folder.
+    """
+    folder = Path(str(options["data_path"]))
+    ours = not folder.is_dir() or (folder / REPORT_FILE).is_file()
+    return ours and is_prepared_dataset(options["dataset"], options)
 
 
 def prepared_folder(options: Mapping[str, Any] | Any) -> Path:
@@ -217,5 +228,4 @@ def _check_not_empty(raw: Raw, sequences: Sequences) -> None:
 def _add_order_signal(folder: Path) -> None:
     report = load_report(folder)
     if report.order_signal is None:
-        signal = order_signal(load_compact(folder))
-        save_report(with_order_signal(report, signal), folder)
+        save_report(replace(report, order_signal=order_signal(load_compact(folder))), folder)

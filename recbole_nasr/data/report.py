@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -167,11 +167,6 @@ def _check_split(report: DataReport) -> None:
     if not isinstance(report.split, dict) or not isinstance(report.split.get("eval_args"), dict):
         msg = "its split must have eval_args"
         raise ValueError(msg)  # noqa: TRY004 - a damaged file, whatever is in it
-
-
-def with_order_signal(report: DataReport, signal: dict[str, float]) -> DataReport:
-    """Return the report with the result of `order_signal`."""
-    return replace(report, order_signal=signal)
 
 
 def _facts(report: DataReport) -> list[tuple[str, str]]:

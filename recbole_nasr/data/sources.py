@@ -11,13 +11,12 @@ from pathlib import Path
 
 from recbole_nasr.data import download
 from recbole_nasr.data.archives import ENDINGS
-from recbole_nasr.data.layouts import SEPARATORS
+from recbole_nasr.data.layouts import LASTFM_FILE, SEPARATORS
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 
 PUBLISHED_SETS = ("ml", "lastfm")
 """Data sets whose published files are known here."""
 
-_LASTFM_FILE = "userid-timestamp-artid-artname-traid-traname.tsv"
 _COMPRESSED = ("", ".gz")
 
 
@@ -47,7 +46,7 @@ RELEASES = {
 }
 """The releases of MovieLens by the value of ``ml_release``."""
 
-LASTFM = Release("lastfm-1k", "lastfm-dataset-1K", _LASTFM_FILE)
+LASTFM = Release("lastfm-1k", "lastfm-dataset-1K", LASTFM_FILE)
 
 
 def release_of(dataset: str, ml_release: str) -> Release:
@@ -69,7 +68,7 @@ def wanted_files(dataset: str) -> tuple[str, ...]:
     if dataset == "ml":
         return ("ratings.csv", "ratings.dat", "u.data", "*.inter")
     if dataset == "lastfm":
-        return (_LASTFM_FILE, "*.tsv")
+        return (LASTFM_FILE, "*.tsv")
     return tuple(f"*{ending}" for ending in SEPARATORS)
 
 

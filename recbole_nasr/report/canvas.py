@@ -39,9 +39,16 @@ def drawing(
         yield figure
 
 
-def save_both(figure: Any, stem: Path, dpi: int = 160) -> list[Path]:
-    """Save a figure as ``<stem>.svg`` and ``<stem>.png``, without date and version; return the two files."""
+def save_both(figure: Any, stem: Path, dpi: int = 160, **how: Any) -> list[Path]:
+    """Save a figure as ``<stem>.svg`` and ``<stem>.png``, without date and version; return the two files.
+
+    Args:
+        figure: One of matplotlib.
+        stem: The files without their endings.
+        dpi: Pixels per inch of the PNG.
+        **how: Further arguments of matplotlib's ``savefig``.
+    """
     files = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
-    figure.savefig(files[0], metadata={"Date": None})
-    figure.savefig(files[1], dpi=dpi, metadata={"Software": None})
+    figure.savefig(files[0], metadata={"Date": None}, **how)
+    figure.savefig(files[1], dpi=dpi, metadata={"Software": None}, **how)
     return files

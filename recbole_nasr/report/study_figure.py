@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from recbole_nasr.report.canvas import SALT
+from recbole_nasr.report.canvas import SALT, save_both
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import quiet_optuna
@@ -67,12 +67,8 @@ def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
 
 def _save(figure: Figure, folder: Path, name: str, **how: Any) -> list[str]:
     FigureCanvasAgg(figure)
-    names = [f"{name}.svg", f"{name}.png"]
     with mpl.rc_context(SALT):
-        for name in names:
-            metadata = {"Date": None} if name.endswith(".svg") else None
-            figure.savefig(folder / name, dpi=150, metadata=metadata, **how)
-    return names
+        return [file.name for file in save_both(figure, folder / name, dpi=150, **how)]
 
 
 def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:

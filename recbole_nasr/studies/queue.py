@@ -16,13 +16,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from recbole_nasr.errors import LARGEST_INTEGER
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.trials import began_at, cell_of, choice, is_dead, was_killed
 
 _LOG = logging.getLogger("recbole_nasr")
 
-LARGEST_SEED = 2**31 - 1
 KILLED_OFTEN = 5
 """A run whose process was killed so often without getting any further is not tried again.
 
@@ -192,4 +192,4 @@ class TrialQueue:
         trial.suggest_categorical("dataset", list(self.asked.datasets))
         for name, values in definition.varied.items():
             trial.suggest_categorical(name, [choice(value) for value in values])
-        trial.suggest_int("seed", 0, LARGEST_SEED)
+        trial.suggest_int("seed", 0, LARGEST_INTEGER)

@@ -10,7 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recbole_nasr.statistics import SIGNIFICANT, Comparison, holm, metric_per_case, paired_comparison
+from recbole_nasr.statistics import (
+    SIGNIFICANT,
+    Comparison,
+    holm,
+    is_metric_per_case,
+    metric_per_case,
+    paired_comparison,
+)
 from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.record import ResultRecord
 
@@ -174,7 +181,7 @@ def _pairs_by(rows: Sequence[Row], key: str) -> list[tuple[Row, Row]]:
 
 def _per_case(first: Row, second: Row, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
     """Return the metric of every test case under both rows, averaged over seeds, or ``None`` without equal cases."""
-    if metric.partition("@")[0] not in ("ndcg", "recall", "hit", "mrr"):
+    if not is_metric_per_case(metric):
         return None
     sides = []
     for row in (first, second):
