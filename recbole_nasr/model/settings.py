@@ -185,7 +185,7 @@ def strategy_settings(config: Settings) -> StrategySettings:
         verify=integer(config, "search_verify"),
         verify_ties=integer(config, "search_verify_ties"),
         verify_random=integer(config, "search_verify_random"),
-        keep_hand_made=switch(config, "search_verify_keep"),
+        keep_pure=switch(config, "search_verify_keep"),
         networks=integer(config, "search_networks"),
         seconds=_time_spent(config["search_time"]),
         first_epochs=integer(config, "halving_epochs"),

@@ -28,7 +28,7 @@ class StrategySettings:
         verify: Networks that a search proposes by score for training; 0 takes its own choice as it is.
         verify_ties: More of them from the tie.
         verify_random: Random networks beside them; with ``predictor``, beside the pure ones before it predicts.
-        keep_hand_made: Whether networks of one operation are trained to the end whatever the halving says.
+        keep_pure: Whether networks of one operation are trained to the end whatever the halving says.
         networks: How many networks ``random``, ``halving`` and ``predictor`` train.
         seconds: Time after which ``random`` and ``predictor`` begin no further network; the number of networks does not
             count then.
@@ -40,7 +40,7 @@ class StrategySettings:
     verify: int = 0
     verify_ties: int = 2
     verify_random: int = 2
-    keep_hand_made: bool = True
+    keep_pure: bool = True
     networks: int = 10
     seconds: float | None = None
     first_epochs: int = 4

@@ -26,9 +26,8 @@ def per_path(head: nn.Sequential, features: Tensor) -> Tensor:
     """
     for module in head:
         if isinstance(module, nn.BatchNorm1d):
-            features = (
-                features.float() if features.dtype == torch.bfloat16 else features
-            )  # as torch's BatchNorm adds up
+            if features.dtype == torch.bfloat16:
+                features = features.float()  # as torch's BatchNorm adds up
             variance, mean = torch.var_mean(features, dim=1, correction=0, keepdim=True)
             features = (features - mean) * torch.rsqrt(variance + module.eps)
             if module.affine:

@@ -9,7 +9,7 @@ from recbole_nasr.progress import duration, plural
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.trainer.candidates import Trained
-from recbole_nasr.trainer.strategies import HAND_MADE, PREDICTED, RANDOM
+from recbole_nasr.trainer.strategies import PREDICTED, PURE, RANDOM
 from recbole_nasr.trainer.verification import Verification
 
 _HEADER = ("origin", "validation", "best epoch", "epochs", "parameters", "MFLOPs", "latency, ms", "decision")
@@ -43,7 +43,7 @@ def candidates_verdict(found: Verification, search: SearchResult | None) -> list
         f"{n} network{' was' if n == 1 else 's were'} trained for {epochs:,} {plural(epochs, 'epoch')} in "
         f"{duration(found.seconds)}; taken was {_name(winner)}, {metric} {winner.score:.4f} on the validation cases."
     ]
-    pure = [one for one in found.ranking if HAND_MADE in one.candidate.origins]
+    pure = [one for one in found.ranking if PURE in one.candidate.origins]
     if pure:
         name = pure[0].candidate.architecture.layers[0]
         what = f"the best pure network ({name})"
@@ -77,7 +77,7 @@ def _mean_score(found: Verification, origin: str) -> float | None:
 def _name(one: Trained) -> str:
     """Return the origin of a candidate, and the operation of a pure network."""
     operation = one.candidate.architecture.layers[0]
-    return " + ".join(f"{origin} {operation}" if origin == HAND_MADE else origin for origin in one.candidate.origins)
+    return " + ".join(f"{origin} {operation}" if origin == PURE else origin for origin in one.candidate.origins)
 
 
 def _against(one: Trained, other: Trained) -> str:

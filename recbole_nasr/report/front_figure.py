@@ -10,7 +10,7 @@ from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.search.costs import COSTS
 from recbole_nasr.search.shortlist import CHOSEN, KEPT_OPEN, NEXT, TIED
 from recbole_nasr.trainer.candidates import Trained
-from recbole_nasr.trainer.strategies import HAND_MADE, PREDICTED, RANDOM
+from recbole_nasr.trainer.strategies import PREDICTED, PURE, RANDOM
 from recbole_nasr.trainer.verification import Verification
 
 _AXES = {  # title and unit
@@ -24,7 +24,7 @@ _MARKERS = {  # of the first origin; shapes, so that no colour is needed
     KEPT_OPEN: ("o", "white"),
     NEXT: ("D", "white"),
     TIED: ("^", "white"),
-    HAND_MADE: ("s", "#999999"),
+    PURE: ("s", "#999999"),
     RANDOM: ("x", "black"),
     PREDICTED: ("*", "black"),
 }

@@ -151,7 +151,7 @@ class SearchSettings:
             (0 <= self.report_view_pairs <= 1024, "search_report_view_pairs", "in 0..1024", self.report_view_pairs),
             (self.report_sequences >= 2, "search_report_sequences", "at least 2", self.report_sequences),
             (1 <= self.beam <= 1024, "search_beam", "in 1..1024", self.beam),
-            self._one_of("search_strategy", self.choice, CHOICES),
+            self._one_of("choice", self.choice, CHOICES),
             (
                 1 <= self.evolution_networks <= MOST_EVOLVED,
                 "evolution_networks",

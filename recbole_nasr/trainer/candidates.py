@@ -23,7 +23,7 @@ from recbole_nasr.space import Architecture
 from recbole_nasr.trainer.kept import KeptFit
 from recbole_nasr.trainer.retraining import NASRTrainer
 
-OnValidation = Callable[[int, float], bool]
+GoesOn = Callable[[int, float], bool]
 """Takes the epochs trained and the best validation score so far; returns whether training goes on."""
 
 
@@ -66,9 +66,9 @@ class _FellBehind(Exception):  # noqa: N818 - no error, the way out of RecBole's
 
 
 class _Watch:
-    """Follows the validations of one training, and lets it go on or not; see :data:`OnValidation`."""
+    """Follows the validations of one training, and lets it go on or not; see :data:`GoesOn`."""
 
-    def __init__(self, trainer: NASRTrainer, goes_on: OnValidation) -> None:
+    def __init__(self, trainer: NASRTrainer, goes_on: GoesOn) -> None:
         self.scores: dict[int, float] = {}
         self.seconds = 0.0  # before the last interruption
         self._trainer, self._goes_on, self._started = trainer, goes_on, time.perf_counter()
@@ -117,7 +117,7 @@ class Trainings:
     show_progress: bool = False
     keeper: Keeper = field(default_factory=Keeper)
 
-    def train(self, candidate: Candidate, goes_on: OnValidation) -> Trained:
+    def train(self, candidate: Candidate, goes_on: GoesOn) -> Trained:
         """Train ``candidate`` until early stopping or ``epochs`` end it, or ``goes_on`` returns false."""
         with self._order_kept():
             trainer = self._prepare(candidate.architecture)

@@ -23,7 +23,7 @@ from recbole_nasr.trainer.candidates import Trained
 
 _LOG = logging.getLogger("recbole_nasr")
 
-HAND_MADE = "pure"
+PURE = "pure"
 """Origin of networks with one operation in every layer, which need no search."""
 
 RANDOM, PREDICTED = "random", "predicted"
@@ -110,7 +110,7 @@ class BesidePure(Strategy):
     @property
     def kept(self) -> tuple[str, ...]:
         """The pure networks, unless they may be stopped."""
-        return (HAND_MADE,) if self.plan.keep_hand_made else ()
+        return (PURE,) if self.plan.keep_pure else ()
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ class BesidePure(Strategy):
         pure = [self.space.uniform(name) for name in self.space.operations if name not in left_out]
         # The dearest first: what trainings will take is measured on the first, and better over- than understated.
         pure.sort(key=self.flops, reverse=True)
-        return [Candidate(network, (HAND_MADE,)) for network in pure]
+        return [Candidate(network, (PURE,)) for network in pure]
 
 
 class Proposed(BesidePure):

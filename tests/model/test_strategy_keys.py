@@ -25,7 +25,7 @@ TABLE = CostTable(SPACE.operations, np.array([[10.0, 3.0, 2.0], [7.0, 5.0, 4.0]]
 FIELDS = {
     "search_verify_ties": ("verify_ties", 0),
     "search_verify_random": ("verify_random", 1),
-    "search_verify_keep": ("keep_hand_made", False),
+    "search_verify_keep": ("keep_pure", False),
     "search_networks": ("networks", 5),
     "halving_epochs": ("first_epochs", 3),
     "halving_factor": ("factor", 3),
