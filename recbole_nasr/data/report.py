@@ -182,7 +182,7 @@ def _facts(report: DataReport) -> list[tuple[str, str]]:
         ),
         ("times", f"{report.times['first']} to {report.times['last']}, in the file as {report.times['unit']}"),
         ("dropped", "interactions: " + ", ".join(f"{count:,} {step}" for step, count in report.dropped.items())),
-        ("kept", f"{report.persons:,} persons; {unit}"),
+        ("kept", f"{report.persons:,} {plural(report.persons, 'person')}; {unit}"),
         ("lengths", ", ".join(f"{share} {length:g}" for share, length in report.length_quantiles.items())),
         (
             "ties",

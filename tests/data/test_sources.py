@@ -10,7 +10,7 @@ from recbole_nasr.data import checksums, download, prepare
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.options import PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, prepared_folder
-from recbole_nasr.data.report import load_report
+from recbole_nasr.data.report import load_report, report_text
 from recbole_nasr.data.sources import RELEASES, local_release
 from recbole_nasr.errors import ConfigError, DataError
 
@@ -47,6 +47,7 @@ def test_the_lastfm_sample_is_cut_into_windows_of_twenty_by_the_two_hour_rule(tm
     assert report.dropped["in no window"] == 17 + 3
     assert report.actions == 20 * report.sequences
     assert report.dropped["windows with a late end"] == 20 * (249 - report.sequences)
+    assert "\nkept      1 person; " in report_text(report)
     assert load_report(ensure_prepared({**keys, **loose, "max_end_gap": None})).sequences == 249
 
 
