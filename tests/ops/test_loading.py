@@ -17,6 +17,8 @@ from recbole_nasr.ops import (
     operations_from,
 )
 from recbole_nasr.ops.loading import loaded_digest
+from recbole_nasr.ops.registry import family_of
+from recbole_nasr.search.evidence import trivial_predictors
 
 OWN = """
 import torch
@@ -96,6 +98,15 @@ def test_a_file_is_run_again_only_if_it_changed(own: Path) -> None:
         operation_class("scaled_x3")
 
 
+def test_families_of_ones_own_are_told_apart_whatever_their_names_have_in_common(own: Path) -> None:
+    other = OWN.replace("scaled", "my_other").replace("Scaled", "Other")
+    own.write_text(OWN.replace("scaled", "my_scaled") + other)
+    load_operations(own)
+    assert [family_of(name) for name in ("my_scaled_x3", "my_other_x2", "gru")] == ["my_scaled", "my_other", "gru"]
+    predictors = trivial_predictors([("my_scaled_x3", "my_other_x2")], [0], [0])
+    assert predictors.keys() == {"share of my_scaled_x3", "share of my_other_x2", "parameters", "FLOPs"}
+
+
 def test_a_file_that_fails_leaves_everything_as_it_was(own: Path) -> None:
     load_operations(own)
     own.write_text(OWN.replace("scaled", "other") + "\n1 / 0\n")
@@ -125,6 +136,8 @@ def test_a_file_that_fails_leaves_everything_as_it_was(own: Path) -> None:
         (OWN.replace("self.factor * hidden", "hidden + hidden.mean(1, keepdim=True)"), r"must be causal"),
         (OWN.replace("self.factor * hidden", "hidden[:, 1:]"), r"must map \(B, L, D\) .* made \(2, 8, 64\)"),
         (OWN.replace("self.factor * hidden", "hidden * torch.rand(1)"), r"one result for one input"),
+        (OWN.replace("self.factor * hidden", "hidden.mul_(self.factor)"), r"must leave its input as it is"),
+        (OWN.replace("self.factor * hidden", "hidden - hidden.mean(0)"), r"must map each sequence by itself"),
         (OWN.replace("self.factor * hidden", "hidden.log()"), r"must give finite numbers, but gave a NaN"),
         (OWN.replace("self.factor * hidden", "self.missing"), r"line 16: AttributeError"),
     ],
