@@ -100,12 +100,30 @@ def operation_class(name: str) -> tuple[type[Operation], dict[str, tuple[int, ..
     Raises:
         ArchitectureError: If no registered family knows the name.
     """
+    family, match = _matched(name)
+    given = {key: text for key, text in match.groupdict().items() if text is not None}
+    return _FAMILIES[family][1], {key: _numbers(name, text) for key, text in given.items()}
+
+
+def family_of(name: str) -> str:
+    """Return the family of operation ``name``.
+
+    Raises:
+        ArchitectureError: If no registered family knows the name.
+
+    Example:
+        >>> family_of("transformer_h4")
+        'transformer'
+    """
+    return _matched(name)[0]
+
+
+def _matched(name: str) -> tuple[str, re.Match[str]]:
     if len(name) <= _MAX_NAME:
-        for pattern, cls, _ in _FAMILIES.values():
+        for family, (pattern, _, _) in _FAMILIES.items():
             match = pattern.fullmatch(name)
             if match:
-                given = {key: text for key, text in match.groupdict().items() if text is not None}
-                return cls, {key: _numbers(name, text) for key, text in given.items()}
+                return family, match
     examples = known_operations().values()
     shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "…"
     hint = did_you_mean(shown, examples) or " Operations of your own come from `ops_module`."

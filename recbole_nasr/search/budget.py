@@ -51,7 +51,7 @@ class Budget:
             longer = self._cheapest[-1][:, None] + self._cost[None]
             self._cheapest.append(_undominated(np.concatenate(list(longer))))
         if not self.can_end(np.zeros(len(used)), n_layers):
-            named = ", ".join(f"`max_{name}`={limit:g}" for name, limit in self.limits.items())
+            named = ", ".join(f"`max_{name}`={limit:.12g}" for name, limit in self.limits.items())
             msg = f"No network of the search space is within {named} together, though some are within each; raise one."
             raise ConfigError(msg)
 
@@ -109,7 +109,7 @@ class Budget:
                 where = f", measured on {table.device}" if name == "latency_ms" else ""
                 msg = (
                     f"`max_{name}` must be at least {_shown(name, least)}, the cheapest network of the search space "
-                    f"({table.operations[row]} in all {self.n_layers} layers{where}), but is {self.limits[name]:g}; "
+                    f"({table.operations[row]} in all {self.n_layers} layers{where}), but is {self.limits[name]:.12g}; "
                     "raise it, or search fewer layers or cheaper operations."
                 )
                 raise ConfigError(msg)

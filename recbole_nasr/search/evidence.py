@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from recbole_nasr.space.strata import family_of
+from recbole_nasr.ops.registry import family_of
 
 Array = npt.NDArray[Any]
 

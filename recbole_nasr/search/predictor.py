@@ -17,10 +17,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from recbole_nasr.ops.registry import family_of
 from recbole_nasr.search.best_networks import best_networks
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.space import Path
-from recbole_nasr.space.strata import EMPTY, family_of
+from recbole_nasr.space.strata import EMPTY
 
 Values = npt.NDArray[np.float64]
 

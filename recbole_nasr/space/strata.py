@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from recbole_nasr.errors import ArchitectureError
+from recbole_nasr.ops.registry import family_of
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space.architecture import Architecture
 from recbole_nasr.space.search_space import SearchSpace
@@ -45,11 +46,6 @@ class Sampled:
     def name(self) -> str:
         """Name within the sample, such as ``random 3``."""
         return f"{self.stratum} {self.number}"
-
-
-def family_of(operation: str) -> str:
-    """Return the family of an operation: its name up to the first ``_``."""
-    return operation.partition("_")[0]
 
 
 def function_of(architecture: Architecture) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recbole_nasr.space.strata import Sampled, family_of
+from recbole_nasr.ops.registry import family_of
+from recbole_nasr.space.strata import Sampled
 from recbole_nasr.studies.fidelity_statistics import Array
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.signals import SignalRecord

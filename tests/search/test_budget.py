@@ -4,6 +4,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,8 @@ def test_the_cheapest_possible_network_is_named_when_no_network_fits() -> None:
     with pytest.raises(ConfigError, match=r"at least 8\.000.*measured on cpu"):
         Budget(3, 3, TABLE, {"latency_ms": 7.9})
     assert Budget(3, 3, TABLE, {"parameters": 103}).fits((2, 2, 2))
+    with pytest.raises(ConfigError, match=r"at least 10000103, .* is 1234567;"):
+        Budget(3, 3, replace(TABLE, fixed=np.array([10.0**7 + 100, 50, 5])), {"parameters": 1234567})
 
 
 def test_limits_that_exclude_each_other_are_refused() -> None:
