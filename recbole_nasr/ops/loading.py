@@ -126,11 +126,14 @@ def _run_file(origin: str) -> None:
 
 def _import_module(name: str) -> None:
     with registering():
-        before = known_operations()
+        before, imported = known_operations(), set(sys.modules)
         try:
             importlib.import_module(name)
             _check_families(name, before)
         except (Exception, SystemExit) as error:
+            for other in set(sys.modules) - imported:  # once it is mended it is to be run again
+                if f"{other}.".startswith(f"{name}."):
+                    del sys.modules[other]
             if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
                 msg = f"`ops_module`: there is no module {name!r} to import; for a file give its path, ending in .py."
                 raise ConfigError(msg) from None

@@ -40,7 +40,7 @@ def check_finite(values: Tensor, paths: Sequence[Path], index: int) -> None:
     if not bool(finite.all()):
         bad = paths[int((~finite).nonzero()[0]) % len(paths)]
         msg = (
-            f"Path scores must be finite, but path {bad} of block {index} has a NaN or infinite one; "
+            f"Path scores must be finite, but path {bad} of block {index + 1} has a NaN or infinite one; "
             f"lower `search_learning_rate`."
         )
         raise NumericalError(msg)

@@ -107,6 +107,19 @@ def test_families_of_ones_own_are_told_apart_whatever_their_names_have_in_common
     assert predictors.keys() == {"share of my_scaled_x3", "share of my_other_x2", "parameters", "FLOPs"}
 
 
+def test_a_module_that_was_refused_is_imported_anew_once_it_is_mended(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(own.parent)
+    own.write_text(OWN.replace("self.factor * hidden", "hidden.flip(1)"))
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="must be causal"):
+            load_operations("own")
+    own.write_text(OWN)
+    load_operations("own")
+    assert operation_class("scaled_x2")[1] == {"factor": (2,)}
+
+
 def test_a_file_that_fails_leaves_everything_as_it_was(own: Path) -> None:
     load_operations(own)
     own.write_text(OWN.replace("scaled", "other") + "\n1 / 0\n")

@@ -216,7 +216,7 @@ def test_a_score_that_is_not_finite_names_its_path(make_sequences: MakeSequences
     net, objective = make()
     objective.hold(make_sequences(8))
     nn.init.constant_(net.block(0).layers[0][3].blocks[0].first.taps.bias, torch.nan)
-    with pytest.raises(NumericalError, match=r"path \(3, 0\) of block 0"):
+    with pytest.raises(NumericalError, match=r"path \(3, 0\) of block 1"):
         objective.score([()], ALL, Progress())
 
 

@@ -267,7 +267,7 @@ def test_a_score_that_is_not_finite_names_its_path_and_still_restores_the_modes(
     net = make_net().train()
     with torch.no_grad():
         net.block(0).layers[0][3].blocks[0].first.taps.bias.fill_(torch.nan)
-    with pytest.raises(NumericalError, match=r"path \(0, 0\) of block 0.*`search_learning_rate`"):
+    with pytest.raises(NumericalError, match=r"path \(0, 0\) of block 1.*`search_learning_rate`"):
         rank(net, views, ALL_16)  # one bad path makes the ensemble bad, hence all
     assert all(module.training for module in net.modules())
 
