@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.arguments import COMMANDS, split_key
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_nasr.arguments import COMMANDS, parse_value, split_key
 from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.errors import ConfigError, did_you_mean, on_or_off
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
@@ -31,7 +33,10 @@ REQUEST_KEYS = (
 )
 """Keys of a command that runs models which are for the command itself; all others are for the models."""
 
-_PLACE_KEYS = {"data_path", "device", "gpu_id", "runs_dir", "ops_module", *DATASET_ARGUMENTS} - {"train_scheme"}
+_DATA_KEYS = {"data_path", *DATASET_ARGUMENTS, *dataset_arguments} - {"train_scheme"}
+"""Keys that say on which data, ours and RecBole's."""
+
+_PLACE_KEYS = {"device", "gpu_id", "runs_dir", "ops_module", *_DATA_KEYS}
 """Keys that say on which data and which device, and not how."""
 
 _LONGEST_INTERVAL_S = 86_400
@@ -117,9 +122,22 @@ def build_request(line: dict[str, Any]) -> Request:
     )
 
 
-def kept_words(command: Sequence[str]) -> list[str]:
-    """Return the words of a command that those which follow from it need too, such as ``--data_path=data``."""
-    return [word for word in command if word.partition("=")[0].removeprefix("--") in _PLACE_KEYS]
+def kept_words(command: Sequence[str], in_files: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the words of a command that those which follow from it need too, such as ``--data_path=data``.
+
+    Args:
+        command: The words.
+        in_files: Settings of its configuration files, of which those that describe the data become words.
+    """
+    found = {word.partition("=")[0].removeprefix("--"): word for word in command}
+    words = {key: word for key, word in found.items() if key in _PLACE_KEYS}
+    described = {key: _word(key, value) for key, value in (in_files or {}).items() if key in _DATA_KEYS}
+    return list({**described, **words}.values())
+
+
+def _word(key: str, value: Any) -> str:
+    text = str(value)
+    return f"--{key}={text if parse_value(text) == value else repr(value)}"
 
 
 def _file_names(text: str) -> list[str]:

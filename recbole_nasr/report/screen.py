@@ -116,7 +116,7 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, qui
             commands["let training decide between the candidates of the search"] = (
                 f"{run} --model=NASRSearch{same} {data} --search_verify=3"
             )
-    else:
+    elif not any(word.startswith("--benchmark_filename=") for word in kept):  # a search needs whole histories
         commands["search a network for these data, with the default settings"] = f"{run} --model=NASRSearch {data}"
     if not set(names) - set(MODELS) and not any(result.masks_history for result in results):  # as RecBole's cannot
         ours = retrain_words(found or results[0])

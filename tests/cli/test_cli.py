@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from recbole_nasr import cli, load
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.cli import main
 from recbole_nasr.request import kept_words
 from recbole_nasr.space import Architecture
@@ -87,6 +88,18 @@ def test_the_next_commands_write_where_this_one_has_written(toy: Path, capsys: p
 def test_the_next_commands_keep_the_data_and_the_device_and_no_other_setting() -> None:
     place = ["--data_path=my data", "--device=cuda", "--gpu_id=1", "--split_by=time", "--ops_module=mine.py"]
     assert kept_words(["python", "run_nasr.py", "--epochs=3", *place, "--train_scheme=prefix", "--seed=1"]) == place
+
+
+def test_the_next_commands_know_the_columns_that_a_file_or_the_line_names() -> None:
+    files = {
+        "USER_ID_FIELD": "7",
+        "load_col": {"inter": ["who", "what"]},
+        "field_separator": "\t",
+        "data_path": "a",
+        "epochs": 3,
+    }
+    found = parse_line(kept_words(["run_nasr.py", "--data_path=b", "--ITEM_ID_FIELD=what"], files))
+    assert found == {**{key: files[key] for key in files if key != "epochs"}, "data_path": "b", "ITEM_ID_FIELD": "what"}
 
 
 def test_a_preset_with_a_depth_of_its_own_is_not_stretched_when_it_is_loaded(toy: Path) -> None:

@@ -222,6 +222,8 @@ def test_the_next_commands_find_the_same_data(make_result: Make) -> None:
     commands = next_commands([make_result("SASRec")], ["--data_path=my data"])
     command = commands["search a network for these data, with the default settings"]
     assert command == "python run_nasr.py --model=NASRSearch --dataset=ml '--data_path=my data'"
+    split = next_commands([make_result("SASRec")], ["--benchmark_filename=['train', 'valid', 'test']"])
+    assert not any("--model=NASRSearch" in line for line in split.values())  # it would refuse
 
 
 @pytest.mark.parametrize("model", ["NASR", "SASRec", "NASRSearch"])
