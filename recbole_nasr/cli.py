@@ -28,7 +28,7 @@ from recbole_nasr.model_errors import DISK_REFUSES
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, save_comparison
-from recbole_nasr.request import Request, build_request, kept_words
+from recbole_nasr.request import Request, build_request, described_words, kept_words
 from recbole_nasr.results import RunResult
 from recbole_nasr.serving.command import is_command, run_command
 from recbole_nasr.settings_file import settings_text
@@ -199,7 +199,7 @@ def _run_all(
 def _conclude(results: list[RunResult], request: Request, command: list[str]) -> None:
     """Save the comparison, and show the last screen."""
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
-    show(last_screen(results, comparison, kept_words(command, request.file_settings), quick=request.quick))
+    show(last_screen(results, comparison, kept_words(command), described_words(request), quick=request.quick))
 
 
 def _run_one(run: preflight.PlannedRun, request: Request, key: str, command: list[str]) -> RunResult:

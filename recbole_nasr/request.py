@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -122,21 +123,19 @@ def build_request(line: dict[str, Any]) -> Request:
     )
 
 
-def kept_words(command: Sequence[str], in_files: Mapping[str, Any] | None = None) -> list[str]:
-    """Return the words of a command that those which follow from it need too, such as ``--data_path=data``.
+def kept_words(command: Sequence[str]) -> list[str]:
+    """Return the words of a command that those which follow from it need too, such as ``--data_path=data``."""
+    return [word for word in command if word.partition("=")[0].removeprefix("--") in _PLACE_KEYS]
 
-    Args:
-        command: The words.
-        in_files: Settings of its configuration files, of which those that describe the data become words.
-    """
-    found = {word.partition("=")[0].removeprefix("--"): word for word in command}
-    words = {key: word for key, word in found.items() if key in _PLACE_KEYS}
-    described = {key: _word(key, value) for key, value in (in_files or {}).items() if key in _DATA_KEYS}
-    return list({**described, **words}.values())
+
+def described_words(request: Request) -> list[str]:
+    """Return as words what configuration files, and not the command line, say of the data, such as ``load_col``."""
+    files, line = request.file_settings, request.line_settings
+    return [_word(key, value) for key, value in files.items() if key in _DATA_KEYS and key not in line]
 
 
 def _word(key: str, value: Any) -> str:
-    text = str(value)
+    text = value if isinstance(value, str) else json.dumps(value)  # its double quotes are easier on a shell
     return f"--{key}={text if parse_value(text) == value else repr(value)}"
 
 

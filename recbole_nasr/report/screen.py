@@ -46,7 +46,12 @@ def save_comparison(results: Sequence[RunResult], runs_dir: Path, name: str) -> 
 
 
 def last_screen(
-    results: Sequence[RunResult], comparison: Path | None = None, kept: Sequence[str] = (), *, quick: bool = False
+    results: Sequence[RunResult],
+    comparison: Path | None = None,
+    kept: Sequence[str] = (),
+    described: Sequence[str] = (),
+    *,
+    quick: bool = False,
 ) -> str:
     """Return the last screen of a command: table, differences, architectures, folders, commands to try next.
 
@@ -54,6 +59,7 @@ def last_screen(
         results: The runs of the command.
         comparison: Folder of their comparison, if there are several.
         kept: See :func:`next_commands`.
+        described: See :func:`next_commands`.
         quick: See :func:`next_commands`.
     """
     first = results[0]
@@ -75,7 +81,7 @@ def last_screen(
             parts.append(_indented("\n".join(candidates_verdict(result.verification, result.search))))
     folders = [result.folder.path for result in results] + ([comparison] if comparison else [])
     parts.append("Written to\n" + _indented("\n".join(_with_pictures(folder) for folder in folders)))
-    parts.append(commands_text(next_commands(results, kept, quick=quick)))
+    parts.append(commands_text(next_commands(results, kept, described, quick=quick)))
     return "\n" + "\n\n".join(parts)
 
 
@@ -90,16 +96,20 @@ def _with_pictures(folder: Path) -> str:
     return f"{folder}  ({', '.join(worth_a_look)})" if worth_a_look else str(folder)
 
 
-def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, quick: bool = False) -> dict[str, str]:
+def next_commands(
+    results: Sequence[RunResult], kept: Sequence[str] = (), described: Sequence[str] = (), *, quick: bool = False
+) -> dict[str, str]:
     """Return commands to try next, by what they are for.
 
     Args:
         results: The runs of this command.
         kept: Words of the command line that the next commands need too, such as ``--data_path=data``.
+        described: More words on the data, which those commands need that do not read the settings of a run.
         quick: Whether the runs have the small settings of ``--quick``, which another search should not have.
     """
     run = program()
     data = shlex.join([f"--dataset={results[0].dataset}", *kept])
+    anew = shlex.join(["--model=NASRSearch", f"--dataset={results[0].dataset}", *described, *kept])
     names = [result.model for result in results]
     found = next((result for result in results if result.model == "NASRSearch"), None)
     commands = {}
@@ -109,15 +119,17 @@ def next_commands(results: Sequence[RunResult], kept: Sequence[str] = (), *, qui
             f"{run} --model=NASR {retrain_words(found)} {data} --seed={found.seed + 1}"
         )
         if quick:
-            commands["search at full size"] = f"{run} --model=NASRSearch {data}"
+            commands["search at full size"] = f"{run} {anew}"
         else:
             commands["search with another seed"] = f"{run} --model=NASRSearch{same} {data} --seed={found.seed + 1}"
         if found.verification is None:
             commands["let training decide between the candidates of the search"] = (
                 f"{run} --model=NASRSearch{same} {data} --search_verify=3"
             )
-    elif not any(word.startswith("--benchmark_filename=") for word in kept):  # a search needs whole histories
-        commands["search a network for these data, with the default settings"] = f"{run} --model=NASRSearch {data}"
+    elif not any(
+        word.startswith("--benchmark_filename=") for word in (*kept, *described)
+    ):  # a search needs whole histories
+        commands["search a network for these data, with the default settings"] = f"{run} {anew}"
     if not set(names) - set(MODELS) and not any(result.masks_history for result in results):  # as RecBole's cannot
         ours = retrain_words(found or results[0])
         commands["compare it with models of RecBole"] = f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}"

@@ -13,7 +13,7 @@ import pytest
 from recbole_nasr import cli, load
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.cli import main
-from recbole_nasr.request import kept_words
+from recbole_nasr.request import Request, described_words, kept_words
 from recbole_nasr.space import Architecture
 
 SMALL = (
@@ -90,16 +90,14 @@ def test_the_next_commands_keep_the_data_and_the_device_and_no_other_setting() -
     assert kept_words(["python", "run_nasr.py", "--epochs=3", *place, "--train_scheme=prefix", "--seed=1"]) == place
 
 
-def test_the_next_commands_know_the_columns_that_a_file_or_the_line_names() -> None:
-    files = {
-        "USER_ID_FIELD": "7",
-        "load_col": {"inter": ["who", "what"]},
-        "field_separator": "\t",
-        "data_path": "a",
-        "epochs": 3,
-    }
-    found = parse_line(kept_words(["run_nasr.py", "--data_path=b", "--ITEM_ID_FIELD=what"], files))
-    assert found == {**{key: files[key] for key in files if key != "epochs"}, "data_path": "b", "ITEM_ID_FIELD": "what"}
+def test_the_next_commands_know_what_a_file_or_the_line_says_of_the_data() -> None:
+    columns = {"load_col": {"inter": ["who", "what"]}, "USER_ID_FIELD": "7", "field_separator": "\t", "threshold": None}
+    request = Request(
+        ("NASR",), "toy", file_settings={**columns, "data_path": "a", "epochs": 3}, line_settings={"data_path": "b"}
+    )
+    assert parse_line(described_words(request)) == columns
+    assert '--load_col={"inter": ["who", "what"]}' in described_words(request)
+    assert kept_words(["--ITEM_ID_FIELD=what", "--epochs=3"]) == ["--ITEM_ID_FIELD=what"]
 
 
 def test_a_preset_with_a_depth_of_its_own_is_not_stretched_when_it_is_loaded(toy: Path) -> None:

@@ -222,7 +222,11 @@ def test_the_next_commands_find_the_same_data(make_result: Make) -> None:
     commands = next_commands([make_result("SASRec")], ["--data_path=my data"])
     command = commands["search a network for these data, with the default settings"]
     assert command == "python run_nasr.py --model=NASRSearch --dataset=ml '--data_path=my data'"
-    split = next_commands([make_result("SASRec")], ["--benchmark_filename=['train', 'valid', 'test']"])
+    described = next_commands([make_result("SASRec")], ["--device=cpu"], ["--USER_ID_FIELD=who"])
+    assert [line for line in described.values() if "USER_ID" in line] == [
+        "python run_nasr.py --model=NASRSearch --dataset=ml --USER_ID_FIELD=who --device=cpu"
+    ]
+    split = next_commands([make_result("SASRec")], [], ["--benchmark_filename=[train, valid, test]"])
     assert not any("--model=NASRSearch" in line for line in split.values())  # it would refuse
 
 
