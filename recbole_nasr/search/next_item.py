@@ -165,7 +165,7 @@ class NextItem(Objective):
         if rows.numel() < 2:
             msg = (
                 "Ranking by the next item needs at least two held-out sequences of two items or more, but there are "
-                f"{rows.numel()}; use more data or raise `search_holdout_ratio`."
+                f"{rows.numel()}; use more data, or raise `search_holdout_ratio` or `MAX_ITEM_LIST_LENGTH`."
             )
             raise DataError(msg)
         kept = held_out.rows(rows)

@@ -161,7 +161,7 @@ def test_padding_and_sequences_without_a_target_change_no_score(make_sequences: 
     assert objective.group.tolist() == sequences.group.tolist()
     torch.testing.assert_close(objective.score([()], ALL, Progress()).values, expected)
     assert objective.work(16) == 16 * 6
-    with pytest.raises(DataError, match=r"there are 0; use more data or raise `search_holdout_ratio`"):
+    with pytest.raises(DataError, match=r"there are 0; use more data, or raise `search_holdout_ratio` or `MAX_ITEM"):
         objective.hold(SearchSequences(single, torch.tensor([1]), torch.tensor([0])))
 
 
