@@ -58,7 +58,14 @@ LASTFM_1K = Shape(rows=19_150_868, users=992, items=1_080_000, least=2, spread=1
 
 
 def activity(shape: Shape, most: int, rng: np.random.Generator) -> Ints:
-    """Return the number of interactions of each user: lognormal above the least, with exactly ``shape.rows`` in all."""
+    """Return the number of interactions of each user: lognormal above the least, with exactly ``shape.rows`` in all.
+
+    Raises:
+        ValueError: If users with at most ``most`` cannot have so many.
+    """
+    if shape.users * most < shape.rows:
+        msg = f"{shape.users} users with at most {most} interactions cannot have {shape.rows}; take a larger --scale."
+        raise ValueError(msg)
     above = rng.lognormal(0.0, shape.spread, shape.users)
     left = shape.rows - shape.users * shape.least
     counts: Ints = np.minimum(np.floor(above * left / above.sum()).astype(np.int64), most - shape.least)
@@ -204,7 +211,10 @@ def main() -> None:
     full, write = KINDS[chosen.kind]
     shape = full.scaled(chosen.scale)
     start = time.perf_counter()
-    write(chosen.path, shape, chosen.seed)
+    try:
+        write(chosen.path, shape, chosen.seed)
+    except ValueError as error:
+        parser.error(str(error))
     size = chosen.path.stat().st_size
     sys.stderr.write(f"{chosen.path}: {shape.rows:,} rows, {size:,} bytes, {time.perf_counter() - start:.1f} s\n")
 
