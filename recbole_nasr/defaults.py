@@ -12,7 +12,6 @@ from recbole.utils import get_model
 from recbole_nasr.compat.devices import VISIBLE
 from recbole_nasr.configuration_keys import recbole_settings
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.limits import has_cut
 
 EVALUATION: dict[str, Any] = {
     "metrics": ["NDCG", "Recall"],
@@ -37,15 +36,6 @@ QUICK_BASELINES = {"SASRec-1": "sasrec-1", "NextItNet-1": "nextitnet-1", "Random
 def quick_settings(model: str) -> dict[str, Any]:
     """Return the part of :data:`QUICK` that is for ``model``."""
     return QUICK.get(model, QUICK["other models"])
-
-
-def valid_metric(settings: Mapping[str, Any]) -> str:
-    """Return the metric that stops the training: NDCG at 20, or the nearest of the metrics in use."""
-    metrics, topk = settings["metrics"], settings["topk"]
-    names = [metrics] if isinstance(metrics, str) else list(metrics)
-    cuts = [topk] if isinstance(topk, int) else list(topk)
-    name = next((metric for metric in names if str(metric).lower() == "ndcg"), names[0])
-    return f"{name}@{20 if 20 in cuts else max(cuts)}" if has_cut(str(name)) else str(name)
 
 
 def full_softmax(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:

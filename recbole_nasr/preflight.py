@@ -14,7 +14,7 @@ from recbole_nasr.arguments import STUDY_KEYS, split_key
 from recbole_nasr.configuration import MODELS
 from recbole_nasr.configuration_keys import advice, known_keys
 from recbole_nasr.errors import ConfigError, did_you_mean
-from recbole_nasr.limits import check_measures
+from recbole_nasr.measures import check_eval_args, check_measures, valid_metric
 from recbole_nasr.model.presets import PRESETS
 from recbole_nasr.model.strategy_keys import check_read
 from recbole_nasr.ops import load_operations, locate_operations
@@ -183,5 +183,7 @@ def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:
         chosen["ops_module"] = find(chosen["ops_module"])
     chosen.update(defaults.full_softmax(model, chosen))
     check_measures(chosen)
-    chosen.setdefault("valid_metric", defaults.valid_metric(chosen))
+    if "eval_args" in chosen:
+        check_eval_args(chosen["eval_args"])
+    chosen.setdefault("valid_metric", valid_metric(chosen))
     return chosen

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from recbole.config import Config
-from recbole.evaluator.register import metric_information
 
 from recbole_nasr.configuration import MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
@@ -19,7 +18,8 @@ from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
-from recbole_nasr.limits import check_limits, check_measures, check_model_keys, has_cut
+from recbole_nasr.limits import check_limits, check_model_keys
+from recbole_nasr.measures import check_evaluation, check_measures, check_valid_metric
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import (
     average_decay,
@@ -36,7 +36,6 @@ from recbole_nasr.registration import known_datasets
 from recbole_nasr.run_data import preparation_text
 from recbole_nasr.settings_file import settings_text
 from recbole_nasr.trackers import check_trackers
-from recbole_nasr.trainer.ranks import MASKING_NEEDS_RANKS
 
 
 def check_run(
@@ -74,8 +73,9 @@ def check_values(config: Config) -> None:
     if config["model"] not in MODELS:
         check_model_keys(config, config.internal_config_dict)
     check_trackers(config)
-    _check_valid_metric(config)
-    _check_evaluation(config)
+    check_valid_metric(config)
+    check_evaluation(config)
+    _check_parts(config)
     _check_network(config)
     if is_prepared_here(config):
         PrepareOptions.from_config(config, config["dataset"])
@@ -153,35 +153,15 @@ def configuration_of(model: str, dataset: str, settings: Mapping[str, Any]) -> I
         yield config
 
 
-def _check_evaluation(config: Config) -> None:
-    """Refuse metrics that cannot be had from what a test case is ranked among, which shows after a training only."""
-    modes, metrics = set(config["eval_args"]["mode"].values()), config["metrics"]
-    needs = {need for metric in metrics for need in metric_information[metric.lower()]}
-    for mode in modes:
-        if mode[:3] in ("uni", "pop") and not int(mode[3:]) > 0:  # RecBole refuses what is no number
-            msg = f"`eval_args` of mode {mode} ranks a target among no other items; name a number of them, as uni100."
-            raise ConfigError(msg)
-    if "labeled" in modes and needs & {"rec.topk", "rec.items", "rec.meanrank"}:
+def _check_parts(config: Config) -> None:
+    """Refuse a split that asks for no training, validation or test cases; a run here needs all of them."""
+    split = config["eval_args"]["split"]
+    [how] = split.values()
+    if not config["benchmark_filename"] and not (how == "valid_and_test" or (isinstance(how, list) and all(how))):
         msg = (
-            "`eval_args` of mode labeled measures value metrics (AUC, LogLoss, MAE, RMSE), not "
-            f"{', '.join(metrics)}; set the mode to full, or change `metrics`."
+            "`eval_args` must leave cases to train, validate and test with (LS: valid_and_test, or three positive "
+            f"shares), but its split is {split}."
         )
-        raise ConfigError(msg)
-    masks = config["model"] in MODELS and switch(config, "mask_history")
-    if masks and (modes != {"full"} or needs != {"rec.topk"}):
-        raise ConfigError(MASKING_NEEDS_RANKS.format(metrics=metrics))
-    if masks and config["benchmark_filename"]:
-        msg = "`mask_history` needs whole histories, which files of `benchmark_filename` do not hold; drop one of them."
-        raise ConfigError(msg)
-
-
-def _check_valid_metric(config: Config) -> None:
-    measured: list[str] = []
-    for metric in config["metrics"]:
-        measured += [f"{metric}@{k}" for k in config["topk"]] if has_cut(metric) else [metric]
-    if config["valid_metric"].lower() not in (name.lower() for name in measured):
-        names = ", ".join(measured)
-        msg = f"`valid_metric` must be one of the metrics measured, {names}, but is {config['valid_metric']}."
         raise ConfigError(msg)
 
 

@@ -54,6 +54,12 @@ def load_data(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
     if max(config["topk"]) > dataset.item_num - 1:
         msg = f"`topk` must not exceed the {dataset.item_num - 1} items there are, but is {config['topk']}."
         raise ConfigError(msg)
+    if "labeled" in config["eval_args"]["mode"].values() and config["LABEL_FIELD"] not in dataset.inter_feat:
+        msg = (
+            f"`eval_args` of mode labeled needs the field {config['LABEL_FIELD']!r}, which {config['dataset']!r} does "
+            "not have; make it from another one with `threshold`, such as {rating: 3}, or rank items with mode full."
+        )
+        raise ConfigError(msg)
     sizes = dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num
     with refusals(ConfigError, f"RecBole cannot split {config['dataset']!r}"):
         loaders = data_preparation(config, dataset)

@@ -45,7 +45,7 @@ def check_interaction_file(
     path: Path,
     *,
     separator: str = "\t",
-    fields: Sequence[str] = (),
+    fields: Sequence[str | None] = (),
     numbers: Sequence[str] = (),
     encoding: str | None = None,
 ) -> None:
@@ -57,7 +57,8 @@ def check_interaction_file(
         path: The file.
         separator: Column separator.
         fields: Fields that must be in the header.
-        numbers: Fields that must not be tokens: RecBole numbers these in order of appearance, whatever they say.
+        numbers: Those that must not be tokens, which RecBole numbers in order of appearance, whatever they say; the
+            others must be, for RecBole looks up nothing else.
         encoding: Text encoding; UTF-8 without it.
 
     Raises:
@@ -148,7 +149,7 @@ def _safe_name(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
-def _check_header(path: Path, head: str, separator: str, fields: Sequence[str], numbers: Sequence[str]) -> None:
+def _check_header(path: Path, head: str, separator: str, fields: Sequence[str | None], numbers: Sequence[str]) -> None:
     names = []
     for column in head.split(separator):
         name, colon, ftype = column.partition(":")
@@ -161,11 +162,14 @@ def _check_header(path: Path, head: str, separator: str, fields: Sequence[str], 
         if name in numbers and ftype.startswith("token"):
             msg = f"{path}, line 1: {name!r} must be a number, {name}:float, but is a {ftype}; correct the header."
             raise DataError(msg)
+        if name in fields and name not in numbers and ftype != "token":
+            msg = f"{path}, line 1: {name!r} must be a name, {name}:token, but is a {ftype}; correct the header."
+            raise DataError(msg)
         names.append(name)
     for field in fields:
         if field not in names:
             msg = (
                 f"{path}, line 1: the column {field!r} is needed, it has {', '.join(names)}; "
-                f"add it or name the right one.{did_you_mean(field, names)}"
+                f"add it or name the right one.{did_you_mean(str(field), names)}"
             )
             raise DataError(msg)

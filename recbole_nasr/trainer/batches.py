@@ -61,13 +61,14 @@ class SequenceBatches:
         return counts.index_add_(0, self.items.long(), times)
 
     def epoch(
-        self, batch_size: int, generator: torch.Generator, rank: int = 0, world_size: int = 1, n_done: int = 0
+        self, batch_size: int, generator: torch.Generator | None, rank: int = 0, world_size: int = 1, n_done: int = 0
     ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """Yield every chunk once, in random order, in batches that differ in size by at most one.
+        """Yield every chunk once, in batches that differ in size by at most one.
 
         Args:
             batch_size: Largest batch.
-            generator: Source of the order, on the device of the chunks; in the same state in every process.
+            generator: Source of a random order, on the device of the chunks and in the same state in every process;
+                without it, the order is that of the data.
             rank: Number of this process.
             world_size: How many processes share each batch.
             n_done: Batches to leave out at the start.
@@ -75,7 +76,10 @@ class SequenceBatches:
         Yields:
             What :meth:`gather` returns for this process's share of a batch, and how many targets the whole batch has.
         """
-        order = torch.randperm(len(self), generator=generator, device=self.items.device)
+        if generator is None:
+            order = torch.arange(len(self), device=self.items.device)
+        else:
+            order = torch.randperm(len(self), generator=generator, device=self.items.device)
         for rows in order.tensor_split(self.n_steps(batch_size))[n_done:]:
             own = rows.tensor_split(world_size)[rank]
             yield *self.gather(own), self.length[rows].sum()

@@ -167,7 +167,8 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         """Train one epoch with a target at every position; continue it where a loaded state was saved in it."""
         batches = self._batches_of(dataset)
         self.speed.learn_items(self.model.network, batches)
-        order = generator(self.config["seed"], f"retrain/order/{epoch_idx}", self.device)
+        stream = f"retrain/order/{epoch_idx}"
+        order = generator(self.config["seed"], stream, self.device) if self.config["shuffle"] else None
         size, n_processes = self.config["train_batch_size"], distributed.world_size()
         shown = open_progress(batches.n_steps(size), f"epoch {epoch_idx + 1}")
         epoch = TrainingEpoch(epoch_idx, self.model, self._average, self.keeper)

@@ -8,7 +8,8 @@ import pytest
 
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.limits import check_limits, check_measures
+from recbole_nasr.limits import check_limits
+from recbole_nasr.measures import check_measures
 from recbole_nasr.preflight import check_request
 from recbole_nasr.request import build_request
 
@@ -30,9 +31,11 @@ VALUES: list[tuple[str, Any]] = [
     ("clip_grad_norm", 5),
     ("clip_grad_norm", {"max_norm": 0}),
     ("load_col", 5),
-    ("eval_args", {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "RO", "group_by": "user", "mode": "full"}),
     ("use_gpu", "no"),
     ("learner", "adamm"),
+    ("learner", "sparse_adam"),
+    ("clip_grad_norm", {"max_norm": 5.0, "norm": 2}),
+    ("shuffle", "no"),
 ]
 
 
@@ -44,6 +47,7 @@ def test_a_value_that_training_cannot_use_is_refused_with_its_key_and_value(key:
 
 def test_the_limits_themselves_are_allowed() -> None:
     check_limits({"seed": 0, "epochs": 1, "train_batch_size": 1, "stopping_step": 0, "eval_step": 0})
+    check_limits({"eval_step": -1, "epochs": 0}, trains=False)
     check_limits({"seed": 2**32 - 1, "weight_decay": 0, "clip_grad_norm": None, "learner": "SGD"})
 
 

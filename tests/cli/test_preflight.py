@@ -22,6 +22,7 @@ _SPLIT = "'split':{'LS':'valid_and_test'},'order':'TO','group_by':'user'"
 SAMPLED_TEST = f"{{{_SPLIT},'mode':{{'valid':'full','test':'uni30'}}}}"
 MASKING = "`mask_history` works with full ranking"
 SAMPLED = f"{{{_SPLIT},'mode':'uni30'}}"
+PARTS = "`eval_args` must leave cases to train, validate and test with"
 LABELED = f"{{{_SPLIT},'mode':'labeled'}}"
 
 
@@ -229,6 +230,10 @@ def test_models_of_recbole_and_ours_are_known() -> None:
             "`mask_history` needs whole",
         ),
         ([f"--eval_args={LABELED}"], "NASR", ConfigError, "`eval_args` of mode labeled measures value metrics"),
+        ([f"--eval_args={SAMPLED.replace('30', '')}"], "SASRec", ConfigError, "`eval_args` must have mode full"),
+        (["--eval_args={'split':None,'order':'TO'}"], "SASRec", ConfigError, "`eval_args` must have one split"),
+        (["--eval_args={'split':{'LS':'test_only'},'order':'TO'}"], "NASR", ConfigError, PARTS),
+        (["--eval_args={'split':{'RS':[0.8,0.2,0]},'order':'TO'}"], "SASRec", ConfigError, PARTS),
         (
             ["--user_inter_num_interval=10"],
             "SASRec",

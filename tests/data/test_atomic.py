@@ -62,3 +62,18 @@ def test_a_time_that_is_a_name_is_refused_because_names_are_in_order_of_appearan
     with pytest.raises(DataError, match=r"line 1: 'timestamp' must be a number, timestamp:float, but is a token"):
         check_interaction_file(path, fields=["user_id"], numbers=["timestamp"])
     check_interaction_file(path, fields=["user_id"])
+
+
+@pytest.mark.parametrize("kind", ["float", "token_seq"])
+def test_an_item_that_is_no_name_is_refused_because_recbole_numbers_names_alone(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text(f"user_id:token\titem_id:{kind}\nu\t1\n")
+    with pytest.raises(DataError, match=rf"line 1: 'item_id' must be a name, item_id:token, but is a {kind}"):
+        check_interaction_file(path, fields=["user_id", "item_id"])
+
+
+def test_a_field_that_is_not_set_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text("user_id:token\nu\n")
+    with pytest.raises(DataError, match="the column None is needed"):
+        check_interaction_file(path, fields=["user_id", None])
