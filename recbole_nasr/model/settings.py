@@ -177,7 +177,7 @@ def strategy_settings(config: Settings) -> StrategySettings:
 
     Raises:
         ConfigError: If a value has the wrong type or is out of range, or networks are to be compared that are never
-            validated.
+            trained or validated.
         ArchitectureError: If the search space cannot be built.
     """
     settings = StrategySettings(
@@ -191,10 +191,11 @@ def strategy_settings(config: Settings) -> StrategySettings:
         first_epochs=integer(config, "halving_epochs"),
         factor=integer(config, "halving_factor"),
     )
-    if settings.trains and integer(config, "eval_step") < 1:
-        msg = "Networks are compared on the validation cases (`search_verify`, `search_strategy`): `eval_step` must be "
-        msg += f"at least 1, but is {config['eval_step']}."
-        raise ConfigError(msg)
+    for key in ("epochs", "eval_step"):
+        if settings.trains and integer(config, key) < 1:
+            msg = f"Networks are trained and compared by validation (`search_verify`, `search_strategy`): `{key}` "
+            msg += f"must be at least 1, but is {config[key]}."
+            raise ConfigError(msg)
     if not cost_limits(config):  # a budget may leave pure networks out; how many is known when costs are measured
         settings.check_predictions(len(search_space(config).operations))
     return settings

@@ -140,6 +140,7 @@ def test_a_time_is_seconds_or_what_the_search_of_a_finished_run_took(tmp_path: P
         ({"search_networks": 0}, "`search_networks` must be in 1..10000, but is 0"),
         ({"search_verify_keep": "no"}, "`search_verify_keep` must be True or False"),
         ({"eval_step": 0}, "`eval_step` must be at least 1, but is 0"),
+        ({"epochs": 0}, "`epochs` must be at least 1, but is 0"),
     ],
 )
 def test_strategies_that_cannot_be_run_are_refused(changes: dict[str, Any], part: str) -> None:
