@@ -110,6 +110,7 @@ def next_commands(
     run = program()
     data = shlex.join([f"--dataset={results[0].dataset}", *kept])
     anew = shlex.join(["--model=NASRSearch", f"--dataset={results[0].dataset}", *described, *kept])
+    fixed_split = any(word.startswith("--benchmark_filename=") for word in (*kept, *described))  # no search on such
     names = [result.model for result in results]
     found = next((result for result in results if result.model == "NASRSearch"), None)
     commands = {}
@@ -126,9 +127,7 @@ def next_commands(
             commands["let training decide between the candidates of the search"] = (
                 f"{run} --model=NASRSearch{same} {data} --search_verify=3"
             )
-    elif not any(
-        word.startswith("--benchmark_filename=") for word in (*kept, *described)
-    ):  # a search needs whole histories
+    elif not fixed_split:
         commands["search a network for these data, with the default settings"] = f"{run} {anew}"
     if not set(names) - set(MODELS) and not any(result.masks_history for result in results):  # as RecBole's cannot
         ours = retrain_words(found or results[0])
