@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 LARGEST_INTEGER = 2**31 - 1
 """No key takes a larger one: what counts or measures anything here is far below, and arrays overflow above."""
@@ -84,6 +85,16 @@ def is_finite(value: object) -> bool:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return math.isfinite(value) if isinstance(value, float) else abs(value) < _LARGEST
+
+
+def whole(low: int, high: int = LARGEST_INTEGER) -> Callable[[Any], bool]:
+    """Return what says of a value whether it is a whole number from ``low`` to ``high``.
+
+    Example:
+        >>> whole(1)(3), whole(1)(0), whole(1)(True), whole(1)(3.0)
+        (True, False, False, False)
+    """
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 def on_or_off(key: str, value: object) -> bool:

@@ -7,18 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from recbole_nasr.data.options import EMPTY
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite, whole
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
 """The optimisers of RecBole's trainer, without sparse_adam, which refuses the dense gradients of every model here.
 
 For a name it does not know RecBole logs a warning and takes Adam.
 """
-
-
-def whole(low: int, high: int = LARGEST_INTEGER) -> Callable[[Any], bool]:
-    """Return what says of a value whether it is a whole number from ``low`` to ``high``."""
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 _CLIPPING = {"max_norm", "norm_type", "error_if_nonfinite", "foreach"}  # what torch takes

@@ -9,8 +9,7 @@ from typing import Any
 from recbole.evaluator.register import metric_information
 
 from recbole_nasr.configuration import MODELS
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite
-from recbole_nasr.limits import whole
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite, whole
 from recbole_nasr.model.settings import switch
 from recbole_nasr.trainer.ranks import MASKING_NEEDS_RANKS
 
@@ -103,7 +102,7 @@ def _is_mode(value: Any) -> bool:
 
 
 def valid_metric(settings: Mapping[str, Any] | Any) -> str:
-    """Return the metric that stops the training: NDCG at 20, or the nearest of the metrics in use."""
+    """Return the metric that stops the training: NDCG, or the first metric in use; at 20, or the largest cut."""
     metrics, topk = settings["metrics"], settings["topk"]
     names = [metrics] if isinstance(metrics, str) else list(metrics)
     cuts = [topk] if isinstance(topk, int) else list(topk)

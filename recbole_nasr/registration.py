@@ -14,9 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recbole_nasr import configuration, configuration_keys, limits, measures
+from recbole_nasr import config_checks, configuration, configuration_keys
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
-from recbole_nasr.model.strategy_keys import check_read
 from recbole_nasr.patching import wrap
 
 
@@ -88,9 +87,9 @@ def _hook_config() -> None:
 
     def with_checks(original: Callable[..., Any]) -> Callable[..., Any]:
         def _set_default_parameters(self: Any) -> None:
-            _settle_measures(self)
+            config_checks.settle_measures(self)
             original(self)
-            _check_values(self)
+            config_checks.check_values(self)
             _use_prepared_folder(self)
 
         return _set_default_parameters
@@ -108,36 +107,6 @@ def _hook_config() -> None:
     wrap(Config, "_get_model_and_dataset", with_known_model)
     wrap(Config, "_load_internal_config_dict", with_defaults)
     wrap(Config, "_set_default_parameters", with_checks)
-
-
-def _settle_measures(config: Any) -> None:
-    """Check what our models are measured by before RecBole reads it; unless the user says, choose epochs by that."""
-    options = config.final_config_dict
-    if config.model not in configuration.MODELS:
-        return
-    measures.check_measures(options)
-    measures.check_eval_args(options["eval_args"])
-    if "valid_metric" not in config.external_config_dict:
-        options["valid_metric"] = measures.valid_metric(options)
-
-
-def _check_values(config: Any) -> None:
-    """Refuse of our models what RecBole would ignore, or stop at after an epoch."""
-    options = config.final_config_dict
-    if config.model not in configuration.MODELS:
-        return
-    limits.check_limits(options, trains=False)
-    measures.check_valid_metric(options)
-    measures.check_evaluation(options)
-    negatives = options["train_neg_sample_args"]
-    if isinstance(negatives, dict) and negatives["distribution"] not in (None, "None"):
-        msg = (
-            "`train_neg_sample_args` must be empty, for the loss is a softmax over all items and would take negative "
-            f"items for targets, but is {negatives!r:.200}; leave it out (`n_sampled_items` samples the softmax)."
-        )
-        raise ConfigError(msg)
-    if config.model == "NASRSearch":  # a file may hold more than one search reads
-        check_read(config, {**config.variable_config_dict, **config.cmd_config_dict})
 
 
 def _check_model(name: Any, error: Exception) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from recbole_nasr.data.times import UNITS
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite, whole
 from recbole_nasr.resources import available, load_yaml
 
 SHORTEST_SEQUENCE = 4
@@ -128,10 +128,6 @@ def _check(chosen: dict[str, Any]) -> None:
 _TYPED_TAB = "\\t"  # what a shell passes for '\t'
 
 
-def _whole(least: int) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= LARGEST_INTEGER
-
-
 def _is_separator(value: Any) -> bool:
     return value in (None, "", "::", _TYPED_TAB) or (len(value) == 1 and value not in '"\r\n')
 
@@ -145,12 +141,12 @@ def _are_quantiles(value: Any) -> bool:
 _SHORTEST_WHY = "(one item to start from, one each to train, validate and test)"
 
 _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("min_window_length", _whole(SHORTEST_SEQUENCE), f"a whole number, at least {SHORTEST_SEQUENCE} {_SHORTEST_WHY}"),
-    ("window_length", _whole(SHORTEST_SEQUENCE), f"a whole number, at least {SHORTEST_SEQUENCE} {_SHORTEST_WHY}"),
-    ("window_stride", _whole(1), f"a whole number from 1 to {LARGEST_INTEGER}"),
-    ("min_item_interactions", _whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
-    ("min_user_interactions", _whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
-    ("max_undecodable_rows", _whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
+    ("min_window_length", whole(SHORTEST_SEQUENCE), f"a whole number, at least {SHORTEST_SEQUENCE} {_SHORTEST_WHY}"),
+    ("window_length", whole(SHORTEST_SEQUENCE), f"a whole number, at least {SHORTEST_SEQUENCE} {_SHORTEST_WHY}"),
+    ("window_stride", whole(1), f"a whole number from 1 to {LARGEST_INTEGER}"),
+    ("min_item_interactions", whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
+    ("min_user_interactions", whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
+    ("max_undecodable_rows", whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
     ("max_end_gap", lambda value: value is None or (is_finite(value) and value >= 0), "empty or seconds, at least 0"),
     ("filter_until_stable", lambda value: isinstance(value, bool), "True or False"),
     ("source_separator", _is_separator, "empty, one character such as ';' or '\\t', or '::'"),

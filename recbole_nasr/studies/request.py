@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.arguments import STUDY_KEYS, split_key
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, on_or_off
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, on_or_off, whole
 from recbole_nasr.request import Request, build_request
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.form import MOST_NETWORKS, MOST_SEEDS
@@ -196,7 +196,7 @@ def _check_settings(definition: StudyDefinition, request: Request) -> None:
 
 def _seeds(value: Any, key: str = "seeds") -> tuple[int, ...]:
     seeds = value if isinstance(value, (list, tuple)) else [value]
-    good = all(isinstance(seed, int) and not isinstance(seed, bool) and 0 <= seed <= LARGEST_INTEGER for seed in seeds)
+    good = all(map(whole(0), seeds))
     if not seeds or not good or len(set(seeds)) < len(seeds):
         rule = f"different integers from 0 to {LARGEST_INTEGER}, such as [2020, 2021]"
         msg = f"`--{key}` must be {rule}, but is {value!r:.80}."
