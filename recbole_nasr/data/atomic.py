@@ -15,6 +15,7 @@ from recbole_nasr.data.table import Column
 from recbole_nasr.errors import DataError, did_you_mean
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
+_BYTE_ORDER_MARK = "\ufeff"
 _BLOCK_ROWS = 500_000
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f"%\x85\u2028\u2029]')
 _MISSING = frozenset(
@@ -69,7 +70,9 @@ def check_interaction_file(
         raise DataError(msg)
     try:
         with path.open(encoding=encoding or "utf-8") as file:
-            head, first = file.readline().rstrip("\r\n"), file.readline().rstrip("\r\n")
+            head = file.readline().rstrip("\r\n")
+            filled = ((place, text) for place, text in enumerate(file, start=2) if text.strip("\r\n "))
+            line, first = next(filled, (2, ""))
     except (OSError, UnicodeError, LookupError) as error:
         msg = f"{path} must be a readable text file, but: {error}; check the file and the key encoding."
         raise DataError(msg) from error
@@ -77,10 +80,11 @@ def check_interaction_file(
     if not first:
         msg = f"{path}: at least one interaction is needed after the header, there is none; check the file."
         raise DataError(msg)
-    columns, values = head.count(separator) + 1, first.count(separator) + 1
+    columns, values = head.count(separator) + 1, first.rstrip("\r\n").count(separator) + 1
     if columns != values:
         msg = (
-            f"{path}, line 2: {columns} columns are expected, as in the header, {values} found; check field_separator."
+            f"{path}, line {line}: {columns} columns are expected, as in the header, {values} found; "
+            "check field_separator."
         )
         raise DataError(msg)
 
@@ -111,6 +115,8 @@ def first_bad_row(
         checks = {
             place: finite_number if column.partition(":")[0] in finite else number for place, column in numbers.items()
         }
+        if len(separator) == 1:  # RecBole's parser knows no quotes beside a longer one
+            checks.update({place: _closed for place in range(len(header)) if place not in numbers})
         return first_bad_line(file, header, separator, checks, start=2, quoted=False)
 
 
@@ -149,7 +155,20 @@ def _safe_name(name: str) -> str:
     return _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", name)
 
 
+def _closed(text: str) -> str:
+    """Accept a name with which RecBole's parser does not go on behind the cell, up to the next quotation mark."""
+    if text[:1] != '"' or (len(text) > 1 and text[-1] == '"' and '"' not in text[1:-1].replace('""', "")):
+        return ""
+    return f"begins with a quotation mark, so it must end with one and double those inside, but is {text[:40]!r}"
+
+
 def _check_header(path: Path, head: str, separator: str, fields: Sequence[str | None], numbers: Sequence[str]) -> None:
+    if head.startswith(_BYTE_ORDER_MARK):
+        msg = (
+            f"{path}, line 1: it must begin with the name of a column, but begins with a byte order mark; "
+            "set encoding=utf-8-sig."
+        )
+        raise DataError(msg)
     names = []
     for column in head.split(separator):
         name, colon, ftype = column.partition(":")

@@ -56,6 +56,43 @@ def test_the_first_bad_row_is_named_and_blank_lines_count(tmp_path: Path) -> Non
     assert first_bad_row(path) == "line 4: 2 columns are expected, 3 found"
 
 
+@pytest.mark.parametrize("cell", ['"i1', '"', '"a"b"', '"""'])
+def test_a_quotation_mark_that_recbole_would_read_on_behind_is_named(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text(f'user_id:token\titem_id:token\nu\t"i1"\nu\ta"b"\nu\t{cell}\nv\ti2"\n')
+    bad = first_bad_row(path)
+    assert bad.startswith("line 4: item_id:token begins with a quotation mark")
+    assert repr(cell) in bad
+
+
+@pytest.mark.parametrize("cell", ['"i1"', 'a"b', 'i1"', '""', '"say ""so"""', '""""'])
+def test_a_quoted_name_that_recbole_reads_as_one_cell_is_accepted(cell: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text(f"user_id:token\titem_id:token\nu\t{cell}\nv\ti2\n")
+    assert first_bad_row(path) == ""
+    assert len(pd.read_csv(path, sep="\t", engine="python", dtype=str)) == 2
+
+
+def test_blank_lines_before_the_first_row_are_passed_over_as_recbole_does(tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text("user_id:token\titem_id:token\n\n \nu\ti\n")
+    check_interaction_file(path, fields=["user_id", "item_id"])
+    path.write_text("user_id:token\titem_id:token\n\nu\n")
+    with pytest.raises(DataError, match=r"line 3: 2 columns are expected, as in the header, 1 found"):
+        check_interaction_file(path)
+    path.write_text("user_id:token\titem_id:token\n\n\n")
+    with pytest.raises(DataError, match="there is none"):
+        check_interaction_file(path)
+
+
+def test_a_byte_order_mark_which_nobody_sees_is_named_with_the_encoding_that_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.inter"
+    path.write_text("user_id:token\titem_id:token\nu\ti\n", encoding="utf-8-sig")
+    with pytest.raises(DataError, match=r"line 1: .* byte order mark.*encoding=utf-8-sig"):
+        check_interaction_file(path, fields=["user_id", "item_id"])
+    check_interaction_file(path, fields=["user_id", "item_id"], encoding="utf-8-sig")
+
+
 def test_a_time_that_is_a_name_is_refused_because_names_are_in_order_of_appearance(tmp_path: Path) -> None:
     path = tmp_path / "a.inter"
     path.write_text("user_id:token\ttimestamp:token\nu\t1\n")
