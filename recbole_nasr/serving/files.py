@@ -53,12 +53,11 @@ class HistoryFile:
             msg = f"There is no file {str(path)!r} with histories; check --input."
             raise DataError(msg)
         self.path = path
-        names, first = self._look()
+        names, nested = self._look()
         self._item = find_column("item", names, columns.get("item"))
         self._time = find_column("time", names, columns.get("time"), needed=False)
         self._user = find_column("user", names, columns.get("user"), needed=False)
-        single = isinstance(first[self._item], (str, int, float, np.number))
-        lists = not single or str(self._item).partition(":")[0] in LIST_NAMES
+        lists = self._item in nested or str(self._item).partition(":")[0] in LIST_NAMES
         if not lists and self._user is None and len(names) > 1:  # else each interaction would be a history
             msg = (
                 f"{path} needs a column with the user of each row, there are {', '.join(map(str, names))}; name it "
@@ -115,13 +114,15 @@ class HistoryFile:
             raise DataError(msg)
         return np.concatenate([finished, hashes[~unfinished[starts.to_numpy()]]])
 
-    def _look(self) -> tuple[list[str], dict[Any, Any]]:
-        """Return the names of the columns and the first row."""
+    def _look(self) -> tuple[list[str], set[str]]:
+        """Return the names of the columns, and of those that hold lists."""
+        nested: set[str] = set()
         if self.path.suffix == ".parquet":
-            parquet = pyarrow().parquet
+            arrow = pyarrow()
             with self._refusals():
-                file = parquet.ParquetFile(self.path)
+                file = arrow.parquet.ParquetFile(self.path)
                 self._n_rows = file.metadata.num_rows
+                nested = {column.name for column in file.schema_arrow if arrow.types.is_nested(column.type)}
                 head = next(file.iter_batches(batch_size=1), None)
                 frame = pd.DataFrame() if head is None else _plain(head)
         else:
@@ -133,7 +134,7 @@ class HistoryFile:
         if not len(frame):
             msg = f"{self.path} has no row with a history; check the file."
             raise DataError(msg)
-        return list(frame), dict(frame.iloc[0])
+        return list(frame), nested
 
     def _text(self) -> Iterator[tuple[pd.DataFrame, int]]:
         before = 0
@@ -167,8 +168,8 @@ class HistoryFile:
 
 
 def _plain(batch: Any) -> pd.DataFrame:
-    """Return rows as they stand; what a file says about pandas is left aside."""
-    return batch.replace_schema_metadata(None).to_pandas()
+    """Return rows as they stand, also whole numbers beside a missing one; what is said about pandas is left aside."""
+    return batch.replace_schema_metadata(None).to_pandas(integer_object_nulls=True)
 
 
 def _split(cell: Any) -> list[Any]:

@@ -36,8 +36,15 @@ class _Parquet:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer: Any = None
+        self._empty: pd.DataFrame | None = None
 
     def add(self, frame: pd.DataFrame) -> None:
+        if len(frame):
+            self._write(frame)
+        else:  # it says nothing about the types of the columns
+            self._empty = frame
+
+    def _write(self, frame: pd.DataFrame) -> None:
         arrow = pyarrow()
         table = arrow.Table.from_pandas(frame, preserve_index=False, schema=self._writer and self._writer.schema)
         if self._writer is None:
@@ -45,6 +52,8 @@ class _Parquet:
         self._writer.write_table(table)
 
     def close(self) -> None:
+        if self._writer is None and self._empty is not None:
+            self._write(self._empty)
         if self._writer is not None:
             self._writer.close()
 

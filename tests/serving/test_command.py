@@ -4,6 +4,7 @@ import csv
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -97,6 +98,36 @@ def test_parquet_in_and_out(trained: SimpleNamespace) -> None:
     assert recommend_file(trained, "in.parquet", output="top.parquet") == 0
     expected = load(trained.nasr, "cpu").recommend(pd.Series(lists, index=[10, 20]), k=2)
     pd.testing.assert_frame_equal(pd.read_parquet("top.parquet"), expected, check_dtype=False)
+
+
+def test_whole_numbers_of_a_parquet_file_stay_whole_beside_a_missing_one(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    large = 2**53 + 1  # no double
+    columns = {"user_id": [large, large, 7], "item_id": [large, None, 318], "timestamp": [large, large - 1, 1]}
+    pd.DataFrame(columns, dtype="Int64").to_parquet(tmp_path / "gaps.parquet")
+    pieces = list(HistoryFile(tmp_path / "gaps.parquet", {}).pieces())
+    assert [user for histories, _ in pieces for user in histories.users] == [large, 7]
+    assert [item for histories, _ in pieces for item in histories.items] == ["", str(large), "318"]
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"),
+    [
+        ([None, "i1", "i2"], [["", "i1"], ["i2"]]),
+        ([None, 1, 2], [["", "1"], ["2"]]),
+        ([None, ["i1"], ["i2", "i3"]], [[], ["i1"], ["i2", "i3"]]),
+    ],
+)
+def test_what_a_row_of_a_parquet_file_is_does_not_depend_on_the_first(
+    items: list[Any], expected: list[list[str]], tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({"user_id": ["a", "a", "b"], "item_id": pd.Series(items, dtype=object)}).to_parquet(
+        tmp_path / "log.parquet"
+    )
+    pieces = list(HistoryFile(tmp_path / "log.parquet", {}).pieces())
+    ends = [(histories, *pair) for histories, _ in pieces for pair in pairwise(histories.start.tolist())]
+    assert [histories.items[a:b].tolist() for histories, a, b in ends] == expected
 
 
 def test_a_parquet_file_of_single_items_has_a_history_in_every_row(tmp_path: Path) -> None:

@@ -33,3 +33,17 @@ def test_two_commands_with_one_output_do_not_mix(tmp_path: Path) -> None:
         first.add(FRAME)
     assert (tmp_path / "top.csv").read_text() == "item,rank\ni1,1\ni1,1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["top.csv"]
+
+
+@pytest.mark.parametrize("name", ["top.csv", "top.parquet"])
+def test_a_piece_without_a_recommendation_leaves_those_after_it(name: str, tmp_path: Path) -> None:
+    if name.endswith("parquet"):
+        pytest.importorskip("pyarrow")
+    read = pd.read_csv if name.endswith("csv") else pd.read_parquet
+    for frames in ([FRAME[:0], FRAME, FRAME[:0], FRAME], [FRAME[:0], FRAME[:0]]):
+        with open_table(tmp_path / name) as table:
+            for frame in frames:
+                table.add(frame)
+        found = read(tmp_path / name)
+        assert list(found) == list(FRAME)
+        assert found["item"].tolist() == [item for frame in frames for item in frame["item"]]
