@@ -39,8 +39,16 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
     try:
         facts = pyarrow.parquet.read_metadata(path)
         _check_size(path, facts.num_rows)
-        columns = facts.schema.to_arrow_schema().names
+        schema = facts.schema.to_arrow_schema()
+        columns = schema.names
         places = choose_columns(str(path), columns, chosen)
+        for place in places.values():
+            if pyarrow.types.is_nested(schema.field(place).type):
+                msg = (
+                    f"{path}: {columns[place]} must hold one value in each row, but holds {schema.field(place).type}; "
+                    "write a row for each interaction."
+                )
+                raise DataError(msg)
         table = pyarrow.parquet.read_table(path, columns=[columns[place] for place in places.values()])
         frame = table.replace_schema_metadata(None).to_pandas()  # what a file says about pandas is left aside
     except (OSError, ValueError, ArithmeticError, MemoryError, LookupError, pyarrow.ArrowException) as error:
@@ -50,10 +58,9 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
         raise DataError(msg) from error
     user, item, time = (frame[columns[place]] for place in places.values())
     for column in (user, item, time):
-        if len(column) == 0 or column.isna().any():
-            found = (
-                "there is none" if len(column) == 0 else f"row {int(column.isna().argmax()) + 1} has no {column.name}"
-            )
+        missing = column.isna() | (column == "")
+        if len(column) == 0 or missing.any():
+            found = "there is none" if len(column) == 0 else f"row {int(missing.argmax()) + 1} has no {column.name}"
             msg = f"{path}: rows with user, item and time are needed, but {found}; correct the file."
             raise DataError(msg)
     seconds, unit = _seconds(path, time, time_unit)

@@ -235,6 +235,27 @@ def test_an_item_of_lastfm_is_its_id_or_its_name(
     assert found.table.time.max() == (1241478537 if item != "id" else 1241445250)
 
 
+@pytest.mark.parametrize("role", ["user", "item"])
+def test_an_empty_name_is_refused_in_parquet_as_it_is_in_text(role: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"user": ["a", "b"], "item": ["i", "j"], "time": [1, 2]})
+    frame.loc[1, role] = ""
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match=f"row 2 has no {role}"):
+        read_raw(tmp_path / "a.parquet", WANTED, reading())
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match=f"line 3: {role} is empty, a name is needed"):
+        read_raw(tmp_path / "a.csv", WANTED, reading())
+
+
+def test_a_parquet_file_with_a_history_in_every_row_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"user": ["a", "b"], "item": [["i"], ["j", "i"]], "time": [1, 2]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="item must hold one value in each row, but holds list<"):
+        read_raw(tmp_path / "a.parquet", WANTED, reading())
+
+
 def test_parquet_is_read_where_pyarrow_is_installed_and_names_it_where_not(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     try:
