@@ -93,7 +93,21 @@ def _check_archive(path: Path) -> dict[str, int]:
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         msg = f"{str(path)!r} was not written by torch.save, which stores records as they are: one is compressed."
         raise CheckpointError(msg)
+    _check_content(path)
     return {member.filename.partition("/")[2]: member.file_size for member in members}
+
+
+def _check_content(path: Path) -> None:
+    """Compare every record with its checksum: torch reads a weight whose bits have flipped as it is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        msg = f"{str(path)!r} is damaged: its records cannot be read ({error})."
+        raise CheckpointError(msg) from error
+    if bad is not None:
+        msg = f"{str(path)!r} is damaged: the checksum of its record {bad.partition('/')[2]} does not fit."
+        raise CheckpointError(msg)
 
 
 def _settle(checkpoint: Any, path: Path) -> dict[str, Any]:

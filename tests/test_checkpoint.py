@@ -296,6 +296,16 @@ def test_missing_damaged_and_foreign_files_are_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "script.pth")
 
 
+def test_a_flipped_weight_which_torch_does_not_notice_is_damage(tmp_path: Path) -> None:
+    path, weights = tmp_path / "flipped.pth", torch.full((64,), 0.75)
+    torch.save({"state_dict": {"weight": weights}}, path, pickle_protocol=4)
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"flipped\.pth' is damaged: the checksum of its record data/0"):
+        load_checkpoint(path)
+
+
 @pytest.mark.parametrize("protocol", [2, 4, 5])
 def test_plain_values_and_tensors_of_every_kind_survive(protocol: int, tmp_path: Path) -> None:
     kept = {
