@@ -125,7 +125,7 @@ def make_report(
         duplicates=n_duplicates(histories, tied),
         length_quantiles={f"{share:.0%}": float(size) for share, size in zip(shares, quantiles, strict=True)},
         split=_split_facts(split, sequences, options),
-        unseen_test_share=_unseen_share(item, split.part),
+        unseen_test_share=_unseen_share(sequences, split.part),
     )
 
 
@@ -236,6 +236,8 @@ def _split_facts(split: Split, sequences: Sequences, options: PrepareOptions) ->
     return {"by": by, "cases": cases.tolist(), "cuts": list(split.cuts), "eval_args": split.eval_args}
 
 
-def _unseen_share(item: Column, part: Column) -> float:
+def _unseen_share(sequences: Sequences, part: Column) -> float:
+    item, tested = sequences.item, part == TEST
+    tested[sequences.start] = False  # no cases
     trained = np.bincount(item[part == TRAIN], minlength=int(item.max()) + 1) > 0
-    return float((~trained[item[part == TEST]]).mean())
+    return float((~trained[item[tested]]).mean())

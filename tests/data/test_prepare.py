@@ -162,3 +162,16 @@ def test_a_damaged_report_is_an_error_of_the_data(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(DataError, match=r"report\.json"):
         load_report(tmp_path)
+
+
+def test_the_share_of_unseen_items_is_one_of_the_test_cases_which_first_items_are_not(tmp_path: Path) -> None:
+    # Five of the ten events, with i1 to i4, are before the test; then u2 begins with x and goes on with i1 to i4.
+    rows = [("u1", item, time) for time, item in enumerate(["i1", "i2", "i3", "i4", "i4"])]
+    rows += [("u2", item, 5 + time) for time, item in enumerate(["x", "i1", "i2", "i3", "y"])]
+    source = tmp_path / "a.csv"
+    source.write_text("user,item,time\n" + "".join(f"{user},{item},{time}\n" for user, item, time in rows))
+    options = {"dataset": "own", "data_path": str(tmp_path), "source": str(source), "sequence_unit": "user"}
+    folder = ensure_prepared({**options, "split_by": "time", "time_quantiles": [0.4, 0.5]})
+    report = load_report(folder)
+    assert report.split["cases"] == [3, 1, 4]
+    assert report.unseen_test_share == 1 / 4  # y; i1, i2 and i3 were trained on
