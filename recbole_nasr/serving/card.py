@@ -66,7 +66,8 @@ item_seq = torch.zeros(1, {length}, dtype=torch.int64)  # any number of rows
 item_seq[0, : len(history)] = torch.tensor(history)
 network = torch.export.load("model.pt2").module()
 ids, scores = network(item_seq, torch.tensor([len(history)]))
-print([(names[number], round(score, 3)) for number, score in zip(ids[0].tolist(), scores[0].tolist())])
+best = zip(ids[0].tolist(), scores[0].tolist())
+print([(names[number], round(score, 3)) for number, score in best if number])
 """
 
 _ONNX = """\
@@ -82,7 +83,8 @@ item_seq = np.zeros((1, {length}), dtype=np.int64)  # any number of rows
 item_seq[0, : len(history)] = history
 session = onnxruntime.InferenceSession("model.onnx")
 ids, scores = session.run(None, {{"item_seq": item_seq, "item_seq_len": np.array([len(history)])}})
-print([(names[number], round(score, 3)) for number, score in zip(ids[0].tolist(), scores[0].tolist())])
+best = zip(ids[0].tolist(), scores[0].tolist())
+print([(names[number], round(score, 3)) for number, score in best if number])
 """
 
 
@@ -111,7 +113,8 @@ def card_text(loaded: LoadedRun, file_format: str, network: TopKNetwork, facts: 
         f"```python\n{code}```",
         f"`item_seq` is int64 `(batch, {length})`: numbers of `items.csv`, oldest first, padded with 0 on the right; "
         f"longer histories are cut to their last {length} items. `item_seq_len` is int64 `(batch,)`, each from 1 to "
-        f"{length}. Out come `ids` and `scores`, `(batch, {network.k})`, best first; a score is a logit. {seen}",
+        f"{length}. Out come `ids` and `scores`, `(batch, {network.k})`, best first; a score is a logit. {seen} "
+        "`ids` are 0 and `scores` -inf where fewer items are left.",
         "## Data",
         _data(loaded),
         f"Licence of the data: {licence(config)}",

@@ -45,12 +45,15 @@ class TopKNetwork(nn.Module):
         self.exclude_seen = exclude_seen
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> tuple[Tensor, Tensor]:
-        """Return numbers and logits ``(B, k)`` of the best items after right-padded ``item_seq (B, L)``."""
+        """Return numbers and logits ``(B, k)`` of the best items after right-padded ``item_seq (B, L)``.
+
+        Where fewer items are left, numbers are 0 and logits ``-inf``.
+        """
         scores = self.network.scores(item_seq, item_seq_len)
         if self.exclude_seen:
             scores = scores.scatter(1, item_seq, -torch.inf)
         best, ids = scores.topk(self.k)
-        return ids, best
+        return ids.masked_fill(best == -torch.inf, 0), best
 
 
 def check_format(name: str) -> None:

@@ -97,6 +97,24 @@ def test_seen_items_are_left_out_only_if_asked() -> None:
     assert (with_seen > 0).all()
 
 
+@pytest.mark.parametrize("file_format", ["torch", pytest.param("onnx", marks=pytest.mark.slow)])
+def test_where_nothing_is_left_the_number_is_0_and_never_that_of_a_seen_item(file_format: str, tmp_path: Path) -> None:
+    if file_format == "onnx":
+        need_onnx()
+    network = network_of({"skip"})
+    network.k = N_ITEMS - 1
+    run = file_runner(write_network(network, file_format, LENGTH, tmp_path))
+    item_seq, item_seq_len = random_histories(40, LENGTH, N_ITEMS)
+    for runner in (eager_runner(network), run):
+        ids, scores = runner(item_seq, item_seq_len)
+        for row, best, values in zip(item_seq, ids, scores, strict=True):
+            left = set(range(1, N_ITEMS)) - set(row)
+            assert set(best[: len(left)]) == left
+            assert not best[len(left) :].any()
+            assert np.isneginf(values[len(left) :]).all()
+            assert np.isfinite(values[: len(left)]).all()
+
+
 def test_another_result_is_refused_and_nothing_is_kept(
     trained: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,6 +210,16 @@ def test_the_command_leaves_a_folder_that_runs_without_this_package(
     ):
         assert part in card
     check_card(trained, Path("net"), "recbole_nasr", "recbole")
+
+
+def test_the_code_of_the_card_shows_fewer_than_k_items_where_fewer_are_left(
+    trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measured, "_SECONDS_PER_ROUND", 0.0)
+    k = len(load(trained.nasr, "cpu").vocabulary) - 1
+    export_run(trained.nasr, "torch", Path("net"), k=k)
+    assert len(run_card(Path("net"))) == k - 2
+    assert "`ids` are 0 and `scores` -inf where fewer items are left" in (Path("net") / "README.md").read_text()
 
 
 def test_onnx_runs_without_torch(trained: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
