@@ -91,8 +91,12 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         return F.cross_entropy(logits, interaction[self.POS_ITEM_ID] - 1)
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Return the score of each row's ``item_id``, ``(B,)``."""
-        return self.full_sort_predict(interaction).gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
+        """Return the score of each row's ``item_id``, ``(B,)``, without those of other items; padding's is ``-inf``."""
+        items, output = interaction[self.ITEM_ID], self.network.output
+        row = (items - 1).clamp_min(0)
+        hidden = self(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        scores: Tensor = (hidden * output.weight[row]).sum(dim=1) + output.bias[row]
+        return scores.masked_fill(items == 0, -torch.inf)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Return the scores of all items, ``(B, n_items)``; padding scores ``-inf``."""

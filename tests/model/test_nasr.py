@@ -29,7 +29,20 @@ def test_predict_gives_the_score_of_the_rows_own_item(assemble: Assemble, toy: P
     batch = cases(run)
     scores = run.model.eval().full_sort_predict(batch)
     expected = scores[torch.arange(12), batch["item_id"]]
-    assert torch.equal(run.model.predict(batch), expected)
+    torch.testing.assert_close(run.model.predict(batch), expected)
+    batch["item_id"][0] = 0
+    assert run.model.predict(batch)[0] == -torch.inf
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_to_score_one_item_of_a_row_those_of_no_other_are_computed(
+    tied: bool, assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = assemble("NASR", toy, tie_embeddings=tied)
+    model, batch = run.model.eval(), cases(run)
+    expected = model.full_sort_predict(batch).gather(1, batch["item_id"].unsqueeze(1)).squeeze(1)
+    monkeypatch.setattr(model.network.output, "forward", None)  # a large catalogue would take gigabytes
+    torch.testing.assert_close(model.predict(batch), expected)
 
 
 def test_the_representation_is_what_the_output_layer_scores(assemble: Assemble, toy: Path) -> None:
