@@ -88,9 +88,13 @@ def _plain_name(name: str) -> str:
 
 
 def _rank(name: str, wanted: Sequence[str]) -> int:
-    """Return the index of a name among the wanted ones, or their number if it is not among them."""
-    found = (place for place, pattern in enumerate(wanted) if PurePosixPath(_plain_name(name)).match(pattern))
-    return next(found, len(wanted))
+    """Return the index of a name among the wanted ones, or their number if it is not among them, as no hidden one is.
+
+    To ``a.csv`` macOS adds a hidden ``._a.csv``.
+    """
+    plain = PurePosixPath(_plain_name(name))
+    found = (place for place, pattern in enumerate(wanted) if plain.match(pattern))
+    return len(wanted) if plain.name.startswith(".") else next(found, len(wanted))
 
 
 def _choose(path: Path, names: list[str], wanted: Sequence[str]) -> str:

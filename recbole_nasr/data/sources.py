@@ -73,7 +73,7 @@ def wanted_files(dataset: str) -> tuple[str, ...]:
 
 
 def given_source(path: Path, dataset: str) -> Path:
-    """Return the file or archive that ``--source`` names, or the one in the folder it names.
+    """Return the file or archive that ``--source`` names, or the one in the folder it names that is not hidden.
 
     Raises:
         DataError: If there is none.
@@ -85,7 +85,8 @@ def given_source(path: Path, dataset: str) -> Path:
         raise DataError(msg)
     wanted = (*wanted_files(dataset), *(("*.parquet",) if dataset not in PUBLISHED_SETS else ()))
     patterns = [f"{name}{ending}" for name in wanted for ending in _COMPRESSED] + [f"*{ending}" for ending in ENDINGS]
-    found = next((file for pattern in patterns for file in sorted(path.glob(pattern)) if file.is_file()), None)
+    files = (file for pattern in patterns for file in sorted(path.glob(pattern)) if file.is_file())
+    found = next((file for file in files if not file.name.startswith(".")), None)
     if found is None:
         msg = f"source={path} is a folder without {', '.join(wanted)} or an archive; name the file itself."
         raise DataError(msg)

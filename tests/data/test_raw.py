@@ -102,6 +102,24 @@ def test_compressed_files_and_archives_are_read_where_they_lie(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "ratings.csv.gz", "b.tar.gz"}
 
 
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_what_macos_lays_beside_a_file_is_not_taken_for_it(kind: str, tmp_path: Path) -> None:
+    members = {"__MACOSX/._events.csv": b"\0\5\26\7Mac OS X", "a/._events.csv": b"\0\5\26\7Mac OS X"}
+    members["a/events.csv"] = b"user,item,time\nu,i,1\n"
+    path = tmp_path / f"a.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    else:
+        with tarfile.open(path, "w:gz") as tar:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    assert read_raw(path, ["*.csv"], reading()).table.items.tolist() == ["i"]
+
+
 @pytest.mark.parametrize("name", ["../ratings.csv", "/etc/ratings.csv", "C:\\ratings.csv", "a/../../ratings.csv"])
 def test_an_archive_with_a_path_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:

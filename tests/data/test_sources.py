@@ -11,7 +11,7 @@ from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.options import PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, prepared_folder
 from recbole_nasr.data.report import load_report, report_text
-from recbole_nasr.data.sources import RELEASES, local_release
+from recbole_nasr.data.sources import RELEASES, given_source, local_release
 from recbole_nasr.errors import ConfigError, DataError
 
 RAW = Path(os.environ.get("RECBOLE_NASR_RAW_DATA", Path(__file__).parents[3] / "shared" / "data" / "raw"))
@@ -98,6 +98,12 @@ def test_a_source_that_is_not_there_or_a_folder_without_data_is_refused(tmp_path
         prepared_folder({"data_path": str(tmp_path), "source": str(tmp_path / "none.csv")})
     with pytest.raises(DataError, match=r"a folder without ratings\.csv"):
         prepared_folder({"data_path": str(tmp_path), "source": str(tmp_path)})
+
+
+def test_a_hidden_file_is_not_the_source_of_a_folder(tmp_path: Path) -> None:
+    for name in ("._events.csv", ".ratings.csv", "events.csv"):
+        (tmp_path / name).write_text("user,item,time\nu,i,1\n")
+    assert given_source(tmp_path, "shop") == tmp_path / "events.csv"
 
 
 def test_a_source_for_the_data_set_of_recbole_needs_another_name(tmp_path: Path) -> None:
