@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
+from recbole.utils.enum_type import FeatureType
 from torch import Tensor
 
 from recbole_nasr.data.atomic import check_interaction_file, first_bad_row
@@ -77,6 +78,18 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
                     "add the field to load_col: {inter: [...]}."
                 )
                 raise DataError(msg)
+        if self._took_rows_for_others():
+            bad = first_bad_row(path, separator=separator, encoding=encoding, finite=numbers)
+            msg = f"{path}, {bad or 'a name goes on over several lines'}; correct the file."
+            raise DataError(msg)
+
+    def _took_rows_for_others(self) -> bool:
+        """Return whether a time is missing, to which RecBole gives the mean, or a quoted name has swallowed rows."""
+        rows, time = self.inter_feat, self.inter_feat[self.time_field]
+        if self.field2type[self.time_field] == FeatureType.FLOAT and not np.isfinite(time).all():
+            return True
+        texts = (column for name, column in rows.items() if self.field2type[name] == FeatureType.TOKEN)
+        return any(isinstance(name, str) and "\n" in name for column in texts for name in column.unique())
 
     def _reset_index(self) -> None:
         if self.inter_feat.empty:

@@ -177,6 +177,9 @@ def test_earlier_items_are_the_whole_history_before_the_target(toy_config: Any) 
         (HEADER, [("u", "i", 1, "noon")], r"line 2.*noon"),
         ("user_id\titem_id\ttimestamp", [("u", "i", 1)], "name:type"),
         (HEADER, [("u", "i")], "line 2"),
+        (HEADER, [("u", "i", 1, 5), ("u", "j", 1, ""), ("u", "k", 1, 6)], "line 3: timestamp:float needs a finite"),
+        (HEADER, [("u", "i", 1, 5), ("u", "j", 1, "inf")], "line 3: timestamp:float needs a finite"),
+        (HEADER, [("u", '"i', 1, 5), ("u", "j", 1, 6), ("v", 'k"', 1, 7)], "line 2: item_id:token begins with a quot"),
     ],
 )
 def test_an_unreadable_file_is_one_line_that_names_it(
