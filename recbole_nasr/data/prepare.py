@@ -133,7 +133,8 @@ def ensure_prepared(config: Mapping[str, Any] | Any) -> Path:
         if _value(config, "order_signal"):
             _add_order_signal(folder)
     except OSError as error:
-        msg = f"The prepared data are written to {folder}, but: {error}; free space there or set data_path."
+        advice = "check its permissions" if isinstance(error, PermissionError) else "free space there"
+        msg = f"The prepared data are written to {folder}, but: {error}; {advice} or set data_path."
         raise DataError(msg) from error
     return folder
 

@@ -139,6 +139,17 @@ def test_a_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ensure_prepared({"data_path": str(tmp_path)})
 
 
+def test_where_nothing_may_be_written_the_advice_is_not_to_free_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(prepare, "write_atomic_files", refused)
+    with pytest.raises(DataError, match="Permission denied; check its permissions or set data_path"):
+        ensure_prepared({"data_path": str(tmp_path)})
+
+
 def test_the_checksum_of_a_large_file_is_remembered_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
