@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from recbole_nasr.progress import plural
 from recbole_nasr.report.canvas import SALT, save_both
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import quiet_optuna
 from recbole_nasr.studies.summaries import shares_by_depth
-from recbole_nasr.studies.tables import Difference, FinishedRun, Row, rows_of
+from recbole_nasr.studies.tables import Difference, FinishedRun, Row, rows_of, searches
 
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", ":", "-.")
@@ -34,6 +35,8 @@ def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: 
         return []
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     draw(figure, asked, runs)
+    if not figure.axes:  # no run of the kind that is drawn has finished
+        return []
     return _save(figure, folder, "figure")
 
 
@@ -191,8 +194,15 @@ def _panels(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) ->
 
 
 def _depth(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
-    shares = shares_by_depth([Architecture.parse(run.record.architecture) for run in runs])
-    axes = figure.add_subplot()
+    rows = searches(runs)
+    for number, row in enumerate(rows):
+        axes = figure.add_subplot(1, len(rows), number + 1)
+        _shares(axes, shares_by_depth([Architecture.parse(run.record.architecture) for run in row.runs]))
+        axes.set_xlabel(f"layer; {row.name} on {row.dataset}" if len(rows) > 1 else "layer")
+        axes.set_ylabel(f"share of {len(row.runs)} {plural(len(row.runs), 'search', 'es')}")
+
+
+def _shares(axes: Any, shares: Mapping[str, Sequence[float]]) -> None:
     depth = len(next(iter(shares.values())))
     bottom = [0.0] * depth
     for number, (name, values) in enumerate(shares.items()):
@@ -201,8 +211,6 @@ def _depth(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) ->
         axes.bar(range(1, depth + 1), values, bottom=bottom, label=name, color=grey, edgecolor="black", hatch=hatch)
         bottom = [low + value for low, value in zip(bottom, values, strict=True)]
     axes.set_xticks(range(1, depth + 1))
-    axes.set_xlabel("layer")
-    axes.set_ylabel(f"share of {len(runs)} searches")
     axes.legend(fontsize=8, ncols=min(4, len(shares)), loc="upper center", bbox_to_anchor=(0.5, 1.15))
 
 

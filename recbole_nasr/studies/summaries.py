@@ -12,7 +12,7 @@ from recbole_nasr.alignment import as_markdown
 from recbole_nasr.progress import plural
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.record import ResultRecord
-from recbole_nasr.studies.tables import FinishedRun
+from recbole_nasr.studies.tables import FinishedRun, Row, searches
 
 Summary = Callable[[Sequence[FinishedRun]], list[str]]
 
@@ -38,14 +38,32 @@ def shares_by_depth(architectures: Sequence[Architecture]) -> dict[str, list[flo
 
 
 def architectures_found(runs: Sequence[FinishedRun]) -> list[str]:
-    """List the searches, how far they agree, and which operations they chose at which depth (Fig. 5)."""
-    found = [Architecture.parse(run.record.architecture) for run in runs]
+    """List the searches, how far they agree, and which operations they chose at which depth (Fig. 5), row by row."""
+    return _by_row(runs, lambda row: _found([run.record for run in row.runs]))
+
+
+def _by_row(runs: Sequence[FinishedRun], of_row: Callable[[Row], list[str]]) -> list[str]:
+    """Return what there is to say of the searches of each row, below its name where there are several."""
+    rows = searches(runs)
+    lines: list[str] = []
+    for row in rows:
+        if len(rows) > 1:
+            lines += [*([""] if lines else []), f"{_name(row, rows)}:", ""]
+        lines += of_row(row)
+    return lines or ["No search has finished yet."]
+
+
+def _name(row: Row, rows: Sequence[Row]) -> str:
+    """Return the name of ``row``, with its data set where ``rows`` have several."""
+    return f"{row.name} on {row.dataset}" if len({other.dataset for other in rows}) > 1 else row.name
+
+
+def _found(records: Sequence[ResultRecord]) -> list[str]:
+    found = [Architecture.parse(record.architecture) for record in records]
     lines = []
-    for run, architecture in zip(runs, found, strict=True):
-        ties = ", ".join(f"{block['tied']} of {block['ranked']}" for block in run.record.search)
-        lines.append(
-            f"- seed {run.record.seed}: `{architecture}`" + (f"; paths tied per block: {ties}" if ties else "")
-        )
+    for record, architecture in zip(records, found, strict=True):
+        ties = ", ".join(f"{block['tied']} of {block['ranked']}" for block in record.search)
+        lines.append(f"- seed {record.seed}: `{architecture}`" + (f"; paths tied per block: {ties}" if ties else ""))
     pairs = list(itertools.combinations(found, 2))
     if pairs:
         n_operations = len({name for architecture in found for name in architecture.layers})
@@ -65,18 +83,17 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
     """Compare the time of each search with that of training, and its result with random search at equal cost (§4.2.2).
 
     Random search at equal cost trains as many random networks as the search and its own training take, and keeps the
-    one that validates best.
+    one that validates best. They are those of the same data set and the same point of the grid.
     """
-    random = sorted((run.record for run in runs if run.label == "Random"), key=lambda record: record.seed)
-    labels = dict.fromkeys(run.label for run in runs if "search" in run.record.seconds)
-    if not labels or not random:
-        return ["Too few runs have finished to compare costs."]
-    lines: list[str] = []
-    for label in labels:
-        if len(labels) > 1:
-            lines += [*([""] if lines else []), f"{label}:", ""]
-        lines += _cost([run.record for run in runs if run.label == label and "search" in run.record.seconds], random)
-    return lines
+
+    def of_row(row: Row) -> list[str]:
+        there = (row.dataset, row.runs[0].point)
+        random = [run.record for run in runs if run.label == "Random" and (run.dataset, run.point) == there]
+        if not random:
+            return ["Too few runs have finished to compare costs."]
+        return _cost([run.record for run in row.runs], sorted(random, key=lambda record: record.seed))
+
+    return _by_row(runs, of_row)
 
 
 def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> list[str]:
@@ -101,13 +118,14 @@ def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> l
 def ablation(runs: Sequence[FinishedRun]) -> list[str]:
     """Say of every row how decided its searches were, and whether they found the same with other seeds."""
     lines = [["row", "searches", "paths tied with the best", "equal layers, other seed", "search, s"]]
-    for label in dict.fromkeys(run.label for run in runs):
-        records = [run.record for run in runs if run.label == label]
+    rows = searches(runs)
+    for row in rows:
+        records = [run.record for run in row.runs]
         tied = [block["tied"] / block["ranked"] for record in records for block in record.search]
         found = [Architecture.parse(record.architecture) for record in records]
         equal = [agreement(*pair) for pair in itertools.combinations(found, 2)]
-        seconds = float(np.mean([record.seconds.get("search", 0.0) for record in records]))
-        lines.append([label, str(len(records)), _share(tied), _share(equal), f"{seconds:.1f}"])
+        seconds = float(np.mean([record.seconds["search"] for record in records]))
+        lines.append([_name(row, rows), str(len(records)), _share(tied), _share(equal), f"{seconds:.1f}"])
     return [
         as_markdown(lines),
         "",

@@ -121,6 +121,11 @@ def rows_of(runs: Sequence[FinishedRun]) -> list[Row]:
     ]
 
 
+def searches(runs: Sequence[FinishedRun]) -> list[Row]:
+    """Gather the runs that have searched; further trainings of what they found, and all other rows, are left out."""
+    return rows_of([run for run in runs if "search" in run.record.seconds])
+
+
 def tidy(study: str, runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[Any]]]:
     """Return header and rows of the table with one row per run, numbers unrounded."""
     points = list(dict.fromkeys(key for run in runs for key in run.point))

@@ -1,12 +1,34 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+from matplotlib.figure import Figure
 
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.study_figure import KINDS, save_optuna_plots
 from recbole_nasr.studies.names import FIGURES
+from recbole_nasr.studies.plan import Cell
+from recbole_nasr.studies.request import build_study_request
+from recbole_nasr.studies.tables import FinishedRun
+from tests.studies.conftest import record_of
+
+STUDY = "title: T\npaper: P\nclaim: C\nruns:\n    NASR: {model: NASR}\n"
+
+
+def drawn(kind: str, definition: str, runs: Sequence[FinishedRun]) -> Figure:
+    """The figure of a study of one's own."""
+    Path("mine.yaml").write_text(STUDY + definition)
+    figure = Figure()
+    KINDS[kind](figure, build_study_request(parse_line(["--study=mine.yaml", "--dataset=toy"])), runs)
+    return figure
+
+
+def finished(seed: int = 1, label: str = "NASR", point: dict[str, Any] | None = None, **facts: Any) -> FinishedRun:
+    return FinishedRun(label, "toy", point or {}, record_of(Cell(label, "NASR", "toy", {}, seed), **facts))
 
 
 def test_the_plots_of_tuning_are_drawn_twice_each_and_none_without_a_finished_trial(
@@ -32,3 +54,13 @@ def test_the_plots_of_tuning_are_drawn_twice_each_and_none_without_a_finished_tr
 
 def test_every_kind_of_figure_that_a_study_may_name_is_drawn() -> None:
     assert {*KINDS, "fidelity", "optuna"} == {*FIGURES}  # the last two come with what the study does
+
+
+def test_the_shares_by_depth_are_those_of_the_searches_of_each_row() -> None:
+    searched = {"seconds": {"search": 1.0}}
+    found = [finished(seed, architecture="tcn_d1_2,tcn_d1_4", **searched) for seed in (1, 2)]
+    again = finished(1001, architecture="tcn_d1_2,tcn_d1_4")
+    deeper = finished(1, "Deeper", architecture="tcn_d1_2,tcn_d1_4,tcn_d1_2", **searched)
+    foreign = finished(1, "SASRec")
+    axes = drawn("depth", "", [*found, again, deeper, foreign]).axes
+    assert [one.get_ylabel() for one in axes] == ["share of 2 searches", "share of 1 search"]

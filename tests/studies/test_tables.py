@@ -18,7 +18,7 @@ from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import find_record, load_record, result_key
 from recbole_nasr.studies.request import StudyRequest
-from recbole_nasr.studies.summaries import ablation, agreement, cost, shares_by_depth
+from recbole_nasr.studies.summaries import ablation, agreement, architectures_found, cost, shares_by_depth
 from recbole_nasr.studies.tables import FinishedRun, Row, differences, mean_sd, rows_of, tidy
 
 from .conftest import record_of
@@ -155,6 +155,40 @@ def test_the_ablation_tells_ties_and_agreement_between_seeds_of_every_row(run: C
         ]
     )
     assert lines[0].splitlines()[2:] == ["| paper | 2 | 50% | 50% | 2.0 |", "| improved | 1 | 10% | - | 2.0 |"]
+
+
+def test_further_trainings_of_what_was_found_are_no_searches(run: Callable[..., FinishedRun]) -> None:
+    def one(seed: int, architecture: str, **seconds: float) -> FinishedRun:
+        blocks = [{"ranked": 10, "tied": 2}] if seconds else []
+        return run("NASR", seed, [1], architecture=architecture, search=blocks, seconds={"training": 1.0, **seconds})
+
+    found = [one(1, "tcn_d1_2,tcn_d1_4", search=2.0), one(2, "tcn_d1_4,tcn_d1_2", search=2.0)]
+    again = [one(1001, "tcn_d1_2,tcn_d1_4"), one(1002, "tcn_d1_4,tcn_d1_2")]
+    foreign = run("SASRec", 1, [1], architecture="")
+    lines = "\n".join(architectures_found([*found, *again, foreign]))
+    assert "seed 1001" not in lines
+    assert "the same operation in 0% of the layers, on average over 1 pair;" in lines
+    (table,) = ablation([*found, *again, foreign])[:1]
+    assert table.splitlines()[2:] == ["| NASR | 2 | 20% | 0% | 2.0 |"]
+
+
+def test_searches_of_different_points_of_a_grid_are_not_mixed(run: Callable[..., FinishedRun]) -> None:
+    def one(label: str, depth: int, test: float, **seconds: float) -> FinishedRun:
+        layers = ",".join(["tcn_d1_2"] * depth)
+        part = {"valid": {"ndcg@2": test}, "test": {"ndcg@2": test}, "architecture": layers, "seconds": seconds}
+        return replace(run(label, depth, [1], **part), point={"n_layers": depth})
+
+    runs = [one("NASR", depth, depth / 10, search=3.0, training=1.0) for depth in (2, 4)]
+    runs += [one("Random", 2, 0.1, training=4.0), one("Random", 4, 0.9, training=4.0)]
+    lines = cost(runs)
+    assert [line for line in lines if line.endswith(":")] == ["NASR, n_layers=2:", "NASR, n_layers=4:"]
+    tests = [line for line in lines if line.startswith("- test")]
+    assert ["0.2000 for the networks found (mean), 0.1000" in tests[0], "0.9000" in tests[1]] == [True, True]
+    assert ablation(runs)[0].splitlines()[2:] == [
+        "| NASR, n_layers=2 | 1 | - | - | 3.0 |",
+        "| NASR, n_layers=4 | 1 | - | - | 3.0 |",
+    ]
+    assert sum(line.startswith("| tcn_d1_2 |") for part in architectures_found(runs) for line in part.split("\n")) == 2
 
 
 def test_agreement_and_shares_by_depth() -> None:
