@@ -121,7 +121,7 @@ def _conclude(
         report = FidelityReport(asked, signals.table(queue, runs), command)
         show("\n" + report.write(folder, failures, unfinished))
     else:
-        found = differences(rows_of(runs), asked.definition.reference, asked.definition.compare)
+        found = differences(rows_of(runs), asked.definition.reference, asked.definition.compared)
         figures = [*save_study_figure(asked, runs, folder.path), *save_differences(found, folder.path)]
         if asked.definition.space:
             figures += save_optuna_plots(queue.study, folder.path)

@@ -16,6 +16,7 @@ from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.table import ranking_text
 from recbole_nasr.report.trial_table import trial_table
 from recbole_nasr.statistics import SIGNIFICANT
+from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.shortfalls import REQUIREMENTS, shortfalls, unfinished_training
 from recbole_nasr.studies.summaries import SUMMARIES
@@ -188,9 +189,9 @@ def _papers(asked: StudyRequest) -> list[Mapping[str, float]]:
 
 
 def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
-    compare = asked.definition.compare
-    first = f"`{compare}={asked.definition.varied[compare][0]}`" if compare else found[0].reference
-    other = "the row that differs from it in this alone" if compare else "the other row"
+    compared = asked.definition.compared
+    first = f"`{compared[0]}={value_text(compared[1])}`" if compared else found[0].reference
+    other = "the row that differs from it in this alone" if compared else "the other row"
     note = (
         f"{first} minus {other}, on the same test cases, each averaged over its runs: mean with its 95 % bootstrap "
         "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "

@@ -120,6 +120,11 @@ class StudyDefinition:
         return {**self.grid, **self.one_at_a_time}
 
     @property
+    def compared(self) -> tuple[str, Any] | None:
+        """The key that rows are compared by, and its first value, which the others are held against, if any."""
+        return (self.compare, self.varied[self.compare][0]) if self.compare else None
+
+    @property
     def transfers(self) -> bool:
         """Whether rows take over what was found on another data set, as in `transfer`."""
         return any(run.architecture_of for run in self.runs)

@@ -32,6 +32,8 @@ def check_names(definition: StudyDefinition) -> None:
         rows = [row_name(label, point) for label in labels for point in definition.points()]
         _check(definition, "reference", definition.reference, rows, "one of its rows")
     _check(definition, "compare", definition.compare, definition.varied, "one of the keys it varies")
+    if definition.compare and definition.reference:
+        _refuse(definition, "`reference` or `compare`, not both", definition.compare)
     _check(definition, "summary", definition.summary, SUMMARIES, "one of the summaries")
     for name in definition.needs:
         _check(definition, "needs", name, REQUIREMENTS, "requirements of docs/studies.md")

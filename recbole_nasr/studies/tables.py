@@ -147,7 +147,7 @@ def tidy(study: str, runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[
     return header, table
 
 
-def differences(rows: Sequence[Row], reference: str, compare: str = "") -> list[Difference]:
+def differences(rows: Sequence[Row], reference: str, compare: tuple[str, Any] | None = None) -> list[Difference]:
     """Compare rows on the same data set, metric by metric; Holm over all comparisons.
 
     Rows whose ranks are not on this machine are left out; see :meth:`ResultRecord.ranks`.
@@ -155,11 +155,11 @@ def differences(rows: Sequence[Row], reference: str, compare: str = "") -> list[
     Args:
         rows: Of one study.
         reference: Name of the row that is compared with every other; may be empty.
-        compare: Key that the study varies: a row with its first value is compared with those that have another, and
-            are equal in all the rest.
+        compare: Key that the study varies, and a value of it: a row with that value is compared with those that have
+            another, and are equal in all the rest.
     """
     pairs = [(ours, other) for ours in rows if ours.name == reference for other in rows if other is not ours]
-    pairs += _pairs_by(rows, compare) if compare else []
+    pairs += _pairs_by(rows, *compare) if compare else []
     found: list[tuple[Row, Row, str, int, Comparison]] = []
     for ours, other in pairs:
         for metric in ours.runs[0].record.test if ours.dataset == other.dataset else ():
@@ -174,14 +174,20 @@ def differences(rows: Sequence[Row], reference: str, compare: str = "") -> list[
     ]
 
 
-def _pairs_by(rows: Sequence[Row], key: str) -> list[tuple[Row, Row]]:
-    """Return the rows that differ in ``key`` alone, the one with the value that came first standing first."""
+def _pairs_by(rows: Sequence[Row], key: str, value: Any) -> list[tuple[Row, Row]]:
+    """Return the rows that differ in ``key`` alone, the one that has ``value`` there standing first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
         run = row.runs[0]
-        rest = {name: value for name, value in run.point.items() if name != key}
+        rest = {name: part for name, part in run.point.items() if name != key}
         groups.setdefault(f"{row.dataset} {row_name(run.label, rest)}", []).append(row)
-    return [(first, other) for first, *others in groups.values() for other in others]
+    return [
+        (first, other)
+        for group in groups.values()
+        for first in group
+        for other in group
+        if first.runs[0].point[key] == value and other is not first
+    ]
 
 
 def _per_case(first: Row, second: Row, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:

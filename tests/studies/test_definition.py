@@ -59,6 +59,10 @@ def test_a_file_of_another_form_is_refused(text: str, part: str, tmp_path: Path)
         (OWN + "reference: B\n", r"`reference` to be one of its rows \(A\), but has 'B'"),
         (OWN + "grid: {n_layers: [1, 2]}\nreference: A\n", r"one of its rows \(A, n_layers=1; A, n_layers=2\), but"),
         (OWN + "grid: {n_layers: [1, 2]}\ncompare: n_layer\n", "Did you mean 'n_layers'?"),
+        (
+            OWN + "grid: {n_layers: [1, 2]}\ncompare: n_layers\nreference: A, n_layers=1\n",
+            "`reference` or `compare`, not both",
+        ),
         (OWN + "summary: costs\n", "Did you mean 'cost'?"),
         (OWN + "needs: [E1, E99]\n", "`needs` to be requirements .*; E15.*, but has 'E99'"),
         (OWN + "figure: {kind: bar}\n", "Did you mean 'bars'?"),

@@ -85,12 +85,22 @@ def test_rows_are_paired_by_a_key_they_differ_in_alone(run: Callable[..., Finish
         return replace(made, label=label, point={"n_layers": layers, "gate": gated})
 
     rows = rows_of([one("A", n, gate, [1 + 8 * (not gate)] * 4) for n in (2, 4) for gate in (True, False)])
-    found = differences(rows, "", "gate")
+    found = differences(rows, "", ("gate", True))
     assert [(pair.reference, pair.other) for pair in found] == [
         ("A, n_layers=2, gate=True", "A, n_layers=2, gate=False"),
         ("A, n_layers=4, gate=True", "A, n_layers=4, gate=False"),
     ]
     assert [pair.comparison.mean_difference for pair in found] == [1, 1]
+    assert differences([row for row in rows if "gate=True" not in row.name], "", ("gate", True)) == []
+
+
+def test_a_row_whose_first_value_has_no_result_yet_is_compared_with_none(run: Callable[..., FinishedRun]) -> None:
+    runs = [replace(run(f"A-{n}", 1, [n] * 4), label="A", point={"n_layers": n}) for n in (2, 4, 8)]
+    (pair, other) = differences(rows_of(runs), "", ("n_layers", 2))
+    assert (pair.reference, pair.other, other.other) == ("A, n_layers=2", "A, n_layers=4", "A, n_layers=8")
+    assert (
+        differences(rows_of(runs[1:]), "", ("n_layers", 2)) == []
+    )  # not 4 against 8 under the words "n_layers=2 minus"
 
 
 def test_a_record_keeps_its_ranks_when_the_run_is_gone(run: Callable[..., FinishedRun], tmp_path: Path) -> None:
