@@ -37,7 +37,7 @@ from recbole_nasr.studies.storage import (
     quiet_optuna,
     study_lock,
 )
-from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, rows_of, tidy
+from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, metrics_of, rows_of, tidy
 from recbole_nasr.studies.tuned import BEST, best_settings, next_commands
 
 
@@ -143,10 +143,10 @@ def _conclude(
 
 def _screen_table(runs: Sequence[FinishedRun]) -> str:
     rows = rows_of(runs)
-    metrics = list(rows[0].runs[0].record.test)
+    metrics = metrics_of(rows)
     lines = [["row", "data", "runs", *metrics, "step"]]
     for row in rows:
         step = 1000 * mean_sd([run.record.step_seconds for run in row.runs])[0]
-        means = [f"{row.mean_sd('test', name)[0]:.4f}" for name in metrics]
+        means = [f"{row.mean_sd('test', name)[0]:.4f}" if name in row.metrics else "" for name in metrics]
         lines.append([row.name, row.dataset, str(len(row.runs)), *means, f"{step:.1f} ms"])
     return "Test results, means over runs\n\n" + aligned(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from optuna.trial import FrozenTrial
@@ -20,7 +20,7 @@ from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.shortfalls import REQUIREMENTS, shortfalls, unfinished_training
 from recbole_nasr.studies.summaries import SUMMARIES
-from recbole_nasr.studies.tables import Difference, FinishedRun, Row, mean_sd, rows_of
+from recbole_nasr.studies.tables import Difference, FinishedRun, Row, mean_sd, metrics_of, rows_of
 
 SMOKE_RUN = "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
 
@@ -120,7 +120,8 @@ def ranked_among(rows: Sequence[Row]) -> str:
     modes = [args.get("mode") for args in given if isinstance(args, dict)]  # a record may be a stranger's
     sampled = {str(mode.get("test", "full")) for mode in modes if isinstance(mode, dict)} - {"full"}
     masked = {run.record.settings.get("mask_history") for row in rows for run in row.runs}
-    full = "ranking all items" + (" but those of the history" if True in masked else "")
+    somewhere = "" if masked == {True} else ", in some rows"
+    full = "ranking all items" + (f"{somewhere} but those of the history" if True in masked else "")
     return " or ".join(map(ranking_text, sorted(sampled))) or full
 
 
@@ -139,19 +140,23 @@ def _explanation(rows: Sequence[Row], *, bold: bool) -> str:
 
 
 def _means(rows: Sequence[Row], found: Sequence[Difference]) -> str:
-    metrics = list(rows[0].runs[0].record.test)
+    metrics = metrics_of(rows)
     valid = str(rows[0].runs[0].record.settings["valid_metric"]).lower()
     header = ["row", "data", "runs", *metrics, f"valid {valid}", "epochs (best)", "step", "training", "parameters"]
     lines = []
     for row in rows:
         records = [run.record for run in row.runs]
-        cells = [_pair(*row.mean_sd("test", name), bold=_is_best(row, name, rows, found)) for name in metrics]
+        cells = [
+            _pair(*row.mean_sd("test", name), bold=_is_best(row, name, rows, found)) if name in row.metrics else ""
+            for name in metrics
+        ]
         step = 1000 * mean_sd([record.step_seconds for record in records])[0]
         training = mean_sd([record.seconds["training"] for record in records])[0]
         epochs = [
             f"{_span([record.epochs for record in records])} ({_span([record.best_epoch for record in records])})"
         ]
-        facts = [_pair(*row.mean_sd("valid", valid)), *epochs, f"{step:.1f} ms", f"{training:.0f} s"]
+        validated = _pair(*row.mean_sd("valid", valid)) if valid in records[0].valid else ""
+        facts = [validated, *epochs, f"{step:.1f} ms", f"{training:.0f} s"]
         facts += [f"{round(mean_sd([record.n_parameters for record in records])[0]):,}"]
         lines.append([row.name, row.dataset, str(len(records)), *cells, *facts])
     return as_markdown([header, *lines], left=(0, 1))
@@ -166,26 +171,22 @@ def _is_best(row: Row, metric: str, rows: Sequence[Row], found: Sequence[Differe
 
 
 def _published(asked: StudyRequest, rows: Sequence[Row]) -> str:
+    papers = [asked.definition.published.get(row.dataset, {}).get(row.name, {}) for row in rows]
+    both = [[name for name in row.metrics if name in paper] for row, paper in zip(rows, papers, strict=True)]
+    metrics = [name for name in metrics_of(rows) if any(name in names for names in both)]
     lines = []
-    for row in rows:
-        paper: Mapping[str, float] = asked.definition.published.get(row.dataset, {}).get(row.name, {})
-        metrics = [name for name in row.runs[0].record.test if name in paper]
-        if metrics:
-            here = {name: row.mean_sd("test", name)[0] for name in metrics}
-            lines.append([row.name, row.dataset, *(f"{here[name]:.4f} / {paper[name]:.4f}" for name in metrics)])
+    for row, paper, names in zip(rows, papers, both, strict=True):
+        numbers = [
+            f"{row.mean_sd('test', name)[0]:.4f} / {paper[name]:.4f}" if name in names else "" for name in metrics
+        ]
+        lines += [[row.name, row.dataset, *numbers]] if names else []
     if not lines:
         return ""
-    metrics = [name for name in rows[0].runs[0].record.test if name in next(iter(_papers(asked)), {})]
-    header = ["row", "data", *metrics]
     note = (
         "Here / in the paper. The paper's data are larger than those of any release with a fixed name: compare orders, "
         "not values."
     )
-    return f"{note}\n\n{as_markdown([header, *lines], left=(0, 1))}"
-
-
-def _papers(asked: StudyRequest) -> list[Mapping[str, float]]:
-    return [numbers for rows in asked.definition.published.values() for numbers in rows.values()]
+    return f"{note}\n\n{as_markdown([['row', 'data', *metrics], *lines], left=(0, 1))}"
 
 
 def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite
 
 MOST_NETWORKS = 10_000
 """Networks that `fidelity` may sample; each is trained."""
@@ -43,11 +43,22 @@ RANGES: Rule = (
     lambda value: TABLE[0](value) and all(isinstance(values, list) and values for values in value.values()),
     "a table of lists, none of them empty",
 )
+FIGURE: Rule = (lambda value: TABLE[0](value) and all(map(TEXT[0], value.values())), "a table of texts")
+PUBLISHED: Rule = (
+    lambda value: (
+        TABLE[0](value)
+        and all(TABLE[0](rows) and all(TABLE[0](row) for row in rows.values()) for rows in value.values())
+        and all(is_finite(number) for rows in value.values() for row in rows.values() for number in row.values())
+    ),
+    "a table of data sets, each a table of rows with a number for each metric",
+)
 SEED = _whole(0, LARGEST_INTEGER)
 
 STUDY: dict[str, Rule] = {
     **dict.fromkeys(("title", "paper", "claim", "reference", "compare", "summary"), TEXT),
-    **dict.fromkeys(("settings", "space", "figure", "published", "quick"), TABLE),
+    **dict.fromkeys(("settings", "space", "quick"), TABLE),
+    "figure": FIGURE,
+    "published": PUBLISHED,
     **dict.fromkeys(("grid", "one_at_a_time"), RANGES),
     "seeds": _list_of(SEED, empty=False),
     "search_seeds": _list_of(SEED, empty=True),

@@ -62,6 +62,11 @@ class Row:
     dataset: str
     runs: tuple[FinishedRun, ...]
 
+    @property
+    def metrics(self) -> list[str]:
+        """Its test metrics; rows may have been given different ones."""
+        return list(self.runs[0].record.test)
+
     def mean_sd(self, part: str, metric: str) -> tuple[float, float]:
         """Return mean and standard deviation over seeds of ``valid`` or ``test``; nan for the latter with one seed."""
         return mean_sd([getattr(run.record, part)[metric] for run in self.runs])
@@ -119,6 +124,11 @@ def rows_of(runs: Sequence[FinishedRun]) -> list[Row]:
         Row(name, dataset, tuple(sorted(group, key=lambda run: run.record.seed)))
         for (dataset, name), group in groups.items()
     ]
+
+
+def metrics_of(rows: Sequence[Row]) -> list[str]:
+    """Return every test metric of any of the rows."""
+    return list(dict.fromkeys(name for row in rows for name in row.metrics))
 
 
 def searches(runs: Sequence[FinishedRun]) -> list[Row]:

@@ -27,6 +27,10 @@ def test_a_file_of_ones_own_is_a_study_named_after_the_file(tmp_path: Path) -> N
     ("text", "part"),
     [
         (OWN + "grids:\n    n_layers: [1]\n", "Did you mean 'grid'?"),
+        (OWN + "published: {ml: {A: {ndcg@20: high}}}\n", "a number for each metric"),
+        (OWN + "published: {ml: 5}\n", "a table of data sets"),
+        (OWN + "figure: {kind: 5}\n", "needs `figure` to be a table of texts"),
+        (OWN + "grid: {n_layers: [1]}\nfigure: {kind: lines, x: [n_layers]}\n", "a table of texts"),
         (OWN + "quick:\n    seed: [1]\n", "Did you mean 'seeds'?"),
         (OWN.replace("settings", "setings"), "Did you mean 'settings'?"),
         (OWN.replace("model: NASR, ", ""), r"needs model \(of every row\)"),

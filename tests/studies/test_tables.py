@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.study_footing import footing
-from recbole_nasr.report.study_page import ranked_among
+from recbole_nasr.report.study_page import ranked_among, study_page
 from recbole_nasr.space import Architecture
 from recbole_nasr.statistics import paired_comparison
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import find_record, load_record, result_key
-from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.summaries import ablation, agreement, architectures_found, cost, shares_by_depth
 from recbole_nasr.studies.tables import FinishedRun, Row, differences, mean_sd, rows_of, tidy
 
@@ -256,10 +257,33 @@ def test_a_page_says_what_the_targets_were_ranked_among() -> None:
     masked = row("full")
     masked.runs[0].record.settings["mask_history"] = True
     assert ranked_among([masked]) == "ranking all items but those of the history"
+    assert ranked_among([masked, row("full")]) == "ranking all items, in some rows but those of the history"
     assert (
         ranked_among([row("full"), row("pop9")])
         == "each target ranked among 9 items drawn by popularity, not among all"
     )
+
+
+def test_rows_with_different_metrics_have_each_number_in_its_column(
+    run: Callable[..., FinishedRun], tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "title: T\npaper: P\nclaim: C\nruns: {A: {model: NASR}, B: {model: NASR}}\n"
+        "published: {toy: {A: {ndcg@2: 0.1}, B: {mrr@2: 0.2, ndcg@2: 0.3}}}\n"
+    )
+    asked = build_study_request(parse_line([f"--study={path}", "--dataset=toy"]))
+    data = dict.fromkeys(("sequences", "items", "actions", "test_cases"), 1)
+    runs = [
+        run("A", 1, [1], test={"ndcg@2": 0.4}, data=data),
+        run("B", 1, [1], test={"mrr@2": 0.5, "ndcg@2": 0.6}, data=data),
+    ]
+    page = study_page(asked, runs, [], [], 0, ["x"], [])
+    assert "| row | data | runs | ndcg@2 | mrr@2 | valid ndcg@2 |" in page
+    assert "| A | toy | 1 | 0.4000 |  | 0.5000 |" in page
+    assert "| B | toy | 1 | 0.6000 | 0.5000 | 0.5000 |" in page
+    assert "| row | data | ndcg@2 | mrr@2 |\n" in page
+    assert "| A | toy | 0.4000 / 0.1000 |  |\n| B | toy | 0.6000 / 0.3000 | 0.5000 / 0.2000 |" in page
 
 
 def test_the_published_numbers_name_rows_of_the_study() -> None:
