@@ -15,13 +15,15 @@ from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from recbole_nasr.errors import is_finite
 from recbole_nasr.progress import plural
 from recbole_nasr.report.canvas import SALT, save_both
 from recbole_nasr.space import Architecture
+from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import quiet_optuna
 from recbole_nasr.studies.summaries import shares_by_depth
-from recbole_nasr.studies.tables import Difference, FinishedRun, Row, rows_of, searches
+from recbole_nasr.studies.tables import Difference, FinishedRun, Row, row_name, rows_of, searches
 
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", ":", "-.")
@@ -109,12 +111,14 @@ def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
     return names
 
 
-def _metric(runs: Sequence[FinishedRun]) -> str:
-    return str(runs[0].record.settings["valid_metric"]).lower()
+def _rows(runs: Sequence[FinishedRun]) -> tuple[list[Row], str]:
+    """Return the rows to draw, and their metric: what stopped the training of the first, which others may lack."""
+    metric = runs[0].record.valid_metric
+    return [row for row in rows_of(runs) if metric in row.metrics], metric
 
 
 def _bars(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
-    rows, metric = rows_of(runs), _metric(runs)
+    rows, metric = _rows(runs)
     datasets = list(dict.fromkeys(row.dataset for row in rows))
     for number, dataset in enumerate(datasets):
         axes = figure.add_subplot(1, len(datasets), number + 1)
@@ -141,56 +145,72 @@ def _label(axes: Any, metric: str, rows: Sequence[Row], dataset: str) -> None:
 
 
 def _lines(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
-    key, metric = asked.definition.figure["x"], _metric(runs)
+    key, (rows, metric) = asked.definition.figure["x"], _rows(runs)
     axes = figure.add_subplot()
-    curves: dict[str, list[Row]] = {}
-    for row in rows_of(runs):
-        rest = {name: value for name, value in row.runs[0].point.items() if name != key}
-        name = ", ".join([row.runs[0].label, *(f"{part}={value}" for part, value in rest.items())])
-        curves.setdefault(name, []).append(row)
-    for number, (name, rows) in enumerate(curves.items()):
-        _curve(axes, rows, key, metric, number, name)
-    axes.set_xscale("log", base=2)
-    ticks = sorted({row.runs[0].point[key] for rows in curves.values() for row in rows})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
-    axes.set_xlabel(key)
+    places = _places(asked.definition.varied[key])
+    _curves(axes, rows, key, metric, places)
+    if all(is_finite(value) and value > 0 for value in asked.definition.varied[key]):
+        axes.set_xscale("log", base=2)
+    _ticks(axes, rows, key, places)
     axes.set_ylabel(f"test {metric}")
     axes.legend(fontsize=8)
 
 
-def _curve(axes: Any, rows: Sequence[Row], key: str, metric: str, number: int, name: str) -> None:
-    ordered = sorted(rows, key=lambda row: row.runs[0].point[key])
-    means = [row.mean_sd("test", metric) for row in ordered]
-    axes.errorbar(
-        [row.runs[0].point[key] for row in ordered],
-        [mean for mean, _ in means],
-        yerr=_errors(means),
-        color="black",
-        capsize=3,
-        marker=_MARKERS[number % len(_MARKERS)],
-        linestyle=_LINES[number % len(_LINES)],
-        markerfacecolor="white" if number % 2 else "black",
-        label=name,
-    )
+def _places(values: Sequence[Any]) -> dict[str, float]:
+    """Return where each value of a key stands on its axis: numbers at themselves, others in the order of the study."""
+    numbers = all(map(is_finite, values))
+    return {str(value): value if numbers else number for number, value in enumerate(values)}
+
+
+def _place(row: Row, key: str, places: Mapping[str, float]) -> float:
+    return places[str(row.runs[0].point[key])]
+
+
+def _ticks(axes: Any, rows: Sequence[Row], key: str, places: Mapping[str, float]) -> None:
+    shown = {_place(row, key, places): value_text(row.runs[0].point[key]) for row in rows}
+    axes.set_xticks(sorted(shown), [shown[place] for place in sorted(shown)])
+    axes.set_xlabel(key)
+
+
+def _curves(axes: Any, rows: Sequence[Row], key: str, metric: str, places: Mapping[str, float]) -> None:
+    """Draw ``metric`` against ``key``, one curve for the rows that differ in nothing else."""
+    curves: dict[str, list[Row]] = {}
+    for row in rows:
+        rest = {name: value for name, value in row.runs[0].point.items() if name != key}
+        curves.setdefault(row_name(row.runs[0].label, rest), []).append(row)
+    for number, (name, own) in enumerate(curves.items()):
+        ordered = sorted(own, key=lambda row: _place(row, key, places))
+        means = [row.mean_sd("test", metric) for row in ordered]
+        axes.errorbar(
+            [_place(row, key, places) for row in ordered],
+            [mean for mean, _ in means],
+            yerr=_errors(means),
+            color="black",
+            capsize=3,
+            marker=_MARKERS[number % len(_MARKERS)],
+            linestyle=_LINES[number % len(_LINES)],
+            markerfacecolor="white" if number % 2 else "black",
+            label=name,
+        )
 
 
 def _panels(figure: Figure, asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:
-    keys, metric = asked.definition.one_at_a_time, _metric(runs)
+    keys, (rows, metric) = asked.definition.one_at_a_time, _rows(runs)
     default = {key: values[0] for key, values in keys.items()}
     first = None
-    for number, key in enumerate(keys):
+    for number, (key, values) in enumerate(keys.items()):
         axes = figure.add_subplot(1, len(keys), number + 1, sharey=first)
         first = first or axes
-        rows = [
-            row
-            for row in rows_of(runs)
-            if all(row.runs[0].point[other] == default[other] for other in keys if other != key)
+        shown = [
+            row for row in rows if all(row.runs[0].point[other] == default[other] for other in keys if other != key)
         ]
-        _curve(axes, rows, key, metric, 0, "")
-        axes.set_xticks(sorted(row.runs[0].point[key] for row in rows))
-        axes.set_xlabel(key)
+        places = _places(values)
+        _curves(axes, shown, key, metric, places)
+        _ticks(axes, shown, key, places)
     if first is not None:
         first.set_ylabel(f"test {metric}")
+        if len(first.get_legend_handles_labels()[1]) > 1:
+            first.legend(fontsize=8)
 
 
 def _depth(figure: Figure, _asked: StudyRequest, runs: Sequence[FinishedRun]) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import optuna
 import pytest
+import yaml
 from matplotlib.figure import Figure
 
 from recbole_nasr.arguments import parse_line
@@ -64,3 +65,38 @@ def test_the_shares_by_depth_are_those_of_the_searches_of_each_row() -> None:
     foreign = finished(1, "SASRec")
     axes = drawn("depth", "", [*found, again, deeper, foreign]).axes
     assert [one.get_ylabel() for one in axes] == ["share of 2 searches", "share of 1 search"]
+
+
+@pytest.mark.parametrize(
+    ("values", "places", "ticks", "scale"),
+    [
+        ("[4, 1, 2]", [1, 2, 4], ["1", "2", "4"], "log"),
+        ("[0.0, 0.25]", [0, 0.25], ["0", "0.25"], "linear"),  # a logarithm would lose the first
+        ("[[mask], [mask, crop]]", [0, 1], ["mask", "mask+crop"], "linear"),
+        ("[null, 3]", [0, 1], ["None", "3"], "linear"),
+        ("[b, a]", [0, 1], ["b", "a"], "linear"),
+    ],
+)
+def test_a_curve_has_a_point_for_every_value_of_its_key(
+    values: str, places: list[float], ticks: list[str], scale: str
+) -> None:
+    given = yaml.safe_load(values)
+    runs = [finished(seed, point={"k": value}) for value in given for seed in (1, 2)]
+    for kind, varied in (("lines", "grid"), ("panels", "one_at_a_time")):
+        definition = f"{varied}: {{k: {values}}}\nfigure: {{kind: {kind}, x: k}}\n"
+        (axes,) = drawn(kind, definition, runs).axes
+        assert [*axes.lines[0].get_xdata()] == places
+        assert [label.get_text() for label in axes.get_xticklabels()] == ticks
+        assert axes.get_xscale() == (scale if kind == "lines" else "linear")
+
+
+def test_panels_have_a_curve_for_each_row() -> None:
+    runs = [finished(1, label, {"k": value}) for label in ("NASR", "B") for value in (1, 2)]
+    (axes,) = drawn("panels", "    B: {model: NASR}\none_at_a_time: {k: [1, 2]}\n", runs).axes
+    assert axes.get_legend_handles_labels()[1] == ["NASR", "B"]
+
+
+def test_a_row_without_the_metric_of_the_figure_is_left_out() -> None:
+    other = finished(1, "B", test={"mrr@2": 0.5})
+    (axes,) = drawn("bars", "    B: {model: NASR}\n", [finished(), other]).axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["NASR"]
