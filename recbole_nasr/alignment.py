@@ -36,7 +36,8 @@ def as_markdown(lines: Sequence[Sequence[str]], *, left: Collection[int] = (0,))
     """Return rows of cells as a Markdown table.
 
     Args:
-        lines: Rows with equally many cells; the first is the header.
+        lines: Rows with equally many cells; the first is the header. A bar or a line break in a cell ends neither it
+            nor its row.
         left: Columns that are aligned to the left; the others are aligned to the right.
 
     Example:
@@ -45,6 +46,6 @@ def as_markdown(lines: Sequence[Sequence[str]], *, left: Collection[int] = (0,))
         | --- | ---: |
         | Fargo | 4.2 |
     """
-    header, *rows = lines
+    header, *rows = [[cell.replace("\n", " ").replace("|", "\\|") for cell in line] for line in lines]
     rule = ["---" if column in left else "---:" for column in range(len(header))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from recbole_nasr.alignment import as_markdown
 from recbole_nasr.report.study_html import study_html
 
 SVG = (
@@ -45,3 +46,11 @@ def test_tables_can_be_scrolled_on_a_phone_and_warnings_stand_out(tmp_path: Path
     assert 'name="viewport"' in document
     assert "prefers-color-scheme: dark" in document
     assert "@media print" in document
+
+
+def test_a_bar_in_a_cell_is_text_and_ends_no_cell(tmp_path: Path) -> None:
+    table = as_markdown([["row", "x"], ["mask | crop", "0.1"], ["two\nlines", "0.2"]])
+    assert table.splitlines()[2:] == ["| mask \\| crop | 0.1 |", "| two lines | 0.2 |"]
+    document = study_html(f"# A\n\n{table}\n", tmp_path)
+    assert "<td>mask | crop</td>" in document
+    assert document.count("<td") == 4
