@@ -28,10 +28,15 @@ def best_settings(draw: Draw, best: FinishedRun) -> str:
 
     Those are said on the command line, so that the file serves another network, and a search, as well.
     """
+    given = _given(draw, best)
+    return settings_text({key: value for key, value in given.items() if key not in _ON_THE_LINE})
+
+
+def _given(draw: Draw, best: FinishedRun) -> dict[str, Any]:
+    """Return what the trial ``best`` was given but its seed."""
     # Optuna has lists and tables as text, so the values are those of the run.
     drawn = {key: best.record.settings.get(key, value) for key, value in best.point.items()}
-    settings = {**draw.base, **drawn}
-    return settings_text({key: value for key, value in settings.items() if key not in _ON_THE_LINE})
+    return {**draw.base, **drawn}
 
 
 def next_commands(draw: Draw, best: FinishedRun, command: Sequence[str]) -> dict[str, str]:
@@ -44,7 +49,9 @@ def next_commands(draw: Draw, best: FinishedRun, command: Sequence[str]) -> dict
     """
     asked, model, settings = draw.asked, best.record.model, best.record.settings
     words = shlex.join([f"--config_files={asked.folder / BEST}", f"--dataset={best.dataset}", *kept_words(command)])
-    given: Any = draw.base.get("architecture")
+    given = _given(draw, best).get("architecture")
+    if given == "random":  # which with another seed is another network
+        given = best.record.architecture
     network = shlex.join([f"--architecture={given}"]) + " " if given else ""
     commands = {
         "train it with another seed": f"{program()} --model={model} {network}{words} --seed={best.record.seed + 1}"

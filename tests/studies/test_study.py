@@ -16,10 +16,14 @@ from recbole_nasr.errors import ConfigError
 from recbole_nasr.settings_file import read_settings
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.definition import StudyDefinition
-from recbole_nasr.studies.plan import base_settings
+from recbole_nasr.studies.plan import Cell, base_settings
 from recbole_nasr.studies.request import StudyRequest, build_study_request
-from recbole_nasr.studies.running import tuned_space
+from recbole_nasr.studies.running import Draw, tuned_space
 from recbole_nasr.studies.storage import open_study
+from recbole_nasr.studies.tables import FinishedRun
+from recbole_nasr.studies.tuned import best_settings, next_commands
+
+from .conftest import record_of
 
 Study = Callable[..., int]
 
@@ -127,6 +131,20 @@ def test_what_was_tuned_is_trained_and_searched_by_the_commands_that_are_shown(
         assert (settings["hidden_size"], settings["n_layers"], settings["epochs"]) == (8, 5, 2)
     assert trained["architecture"] == "nextitnet-1"
     assert searched["n_blocks"] == 2  # of at most four layers, as in the paper
+
+
+@pytest.mark.parametrize(("given", "shown"), [("nextitnet-1", "nextitnet-1"), ("random", "tcn_d1_2,tcn_d1_4")])
+def test_an_architecture_that_was_drawn_is_that_of_the_command_to_train_it(
+    given: str, shown: str, ask: Callable[..., StudyRequest]
+) -> None:
+    asked = ask("tune", "--space={'architecture': ['sasrec-1', 'nextitnet-1', 'random']}")
+    draw = Draw(asked, {"n_blocks": 1}, asked.definition.space)
+    settings = {"architecture": given, "n_layers": 2}
+    record = record_of(Cell("NASR", "NASR", "toy", {}, 1), settings=settings, architecture="tcn_d1_2,tcn_d1_4")
+    best = FinishedRun("NASR", "toy", {"architecture": given}, record)
+    assert "architecture" not in best_settings(draw, best)
+    words = next_commands(draw, best, ["run_nasr.py"])["train it with another seed"].split()
+    assert f"--architecture={shown}" in words
 
 
 @pytest.mark.parametrize(
