@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from recbole_nasr.alignment import as_markdown
 from recbole_nasr.machine import environment
@@ -63,7 +63,7 @@ def study_page(
     parts += ["## Trials", table] if table else []
     parts += still_open(failures, unfinished)
     if runs:
-        parts += ["## What this page falls short of", _shortfalls(asked, runs, compared=bool(found))]
+        parts += ["## What this page falls short of", _shortfalls(asked, runs, found, trials)]
     parts += ["## How it was run", _machine(asked, runs, command)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -94,8 +94,11 @@ def _warning(runs: Sequence[FinishedRun]) -> str:
     )
 
 
-def _shortfalls(asked: StudyRequest, runs: Sequence[FinishedRun], *, compared: bool) -> str:
-    short = shortfalls(asked, runs, compared=compared)
+def _shortfalls(
+    asked: StudyRequest, runs: Sequence[FinishedRun], found: Sequence[Difference], trials: Sequence[FrozenTrial]
+) -> str:
+    tried = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    short = shortfalls(asked, runs, compared=bool(found), trials=tried)
     met = [name for name in asked.definition.needs if name not in dict(short)]
     lines = [f"- {name} ({REQUIREMENTS[name]}): {reason}" for name, reason in short]
     lines += [f"- met: {', '.join(met)}"] if met else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from recbole_nasr.progress import plural
+from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
 from recbole_nasr.studies.tables import FinishedRun, rows_of
 
@@ -35,16 +36,19 @@ _DATASETS = 4
 _DEEPEST = 32
 
 
-def shortfalls(asked: StudyRequest, runs: Sequence[FinishedRun], *, compared: bool) -> list[tuple[str, str]]:
+def shortfalls(
+    asked: StudyRequest, runs: Sequence[FinishedRun], *, compared: bool, trials: int = 0
+) -> list[tuple[str, str]]:
     """Return the requirements that this page does not meet, in order, each with the fact that says so.
 
     Args:
         asked: The command.
         runs: Those that have finished.
         compared: Whether rows were compared in pairs.
+        trials: How many trials of `tune` have a result, stopped early or not.
     """
     checks: dict[str, Callable[[], str]] = {
-        "E1": lambda: _recipe(asked, runs),
+        "E1": lambda: _recipe(asked, runs, trials),
         "E2": lambda: _random(asked, runs),
         "E3": lambda: _searches(runs),
         "E4": lambda: "not asked here; --study=fidelity does" if asked.definition.name != "fidelity" else "",
@@ -64,17 +68,20 @@ def shortfalls(asked: StudyRequest, runs: Sequence[FinishedRun], *, compared: bo
 
 def unfinished_training(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
     """Return the runs whose last validation was their best and that stopped because the epochs were used up."""
-    return [
-        run
-        for run in runs
-        if run.record.best_epoch == run.record.epochs == run.record.settings.get("epochs", run.record.epochs + 1)
-    ]
+    return [run for run in runs if _used_up(run.record) and run.record.best_epoch == _last_validated(run.record)]
 
 
-def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
+def _used_up(record: ResultRecord) -> bool:
+    return bool(record.epochs == record.settings.get("epochs"))
+
+
+def _last_validated(record: ResultRecord) -> int:
+    return record.epochs - record.epochs % int(record.settings.get("eval_step", 1))
+
+
+def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun], trials: int) -> str:
     if asked.definition.space:
-        trials = asked.n_trials or asked.definition.n_trials
-        return "" if trials >= _TRIALS else f"{trials} trials"
+        return "" if trials >= _TRIALS else f"{trials} {plural(trials, 'trial')}"
     baselines = [run for run in asked.definition.runs if run.model != SEARCHED and run.label != "Random"]
     if any(run.tuned for run in baselines):
         few = [f"{run.label} ({run.tuned} trials)" for run in baselines if run.tuned < _TRIALS]
