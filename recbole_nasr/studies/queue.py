@@ -66,10 +66,10 @@ class TrialQueue:
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
 
     def failures(self) -> list[tuple[str, str]]:
-        """Return the name and the reason of every run that has failed, is not tried again, and has no result."""
+        """Return the name and the reason of every run that has no result and will have none unless asked for again."""
         trials = self.study.get_trials(deepcopy=False)
         done = {cell_of(trial) for trial in trials if trial.state in _DONE}
-        given_up = self._given_up(trials).items()
+        given_up = {**self._given_up(trials), **self._stranded(trials)}.items()
         return [(cell or "a point that cannot be drawn", reason) for cell, reason in given_up if cell not in done]
 
     def unfinished(self) -> int:
@@ -78,7 +78,7 @@ class TrialQueue:
         if self.draw is not None:
             return sum(trial.state in _ALIVE for trial in trials) + self._left_to_draw(trials)
         over = {cell_of(trial) for trial in trials if trial.state in _DONE}
-        return len(self._by_key.keys() - over - self._given_up(trials).keys())
+        return len(self._by_key.keys() - over - self._given_up(trials).keys() - self._stranded(trials).keys())
 
     def anything_left(self) -> bool:
         """Return whether a trial waits, or is still to be drawn."""
@@ -100,6 +100,12 @@ class TrialQueue:
             if n >= KILLED_OFTEN
         }
         return {**often, **reasons}
+
+    def _stranded(self, trials: Sequence[FrozenTrial]) -> dict[str, str]:
+        """Return why each run waits in vain whose architecture was to come from one that is given up."""
+        tried = {cell_of(trial) for trial in trials if trial.state in (*_ALIVE, *_DONE)}
+        lost = self._given_up(trials).keys() - tried
+        return {cell.key: f"it needs what {cell.needs} was to find" for cell in self.cells if cell.needs in lost}
 
     def _left_to_draw(self, trials: Sequence[FrozenTrial]) -> int:
         """Return how many trials of `tune` are still to be drawn; killed and interrupted ones do not count."""

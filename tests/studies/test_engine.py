@@ -258,6 +258,23 @@ def test_a_run_waits_for_the_architecture_it_needs_and_is_given_it(engine: Build
     assert found.queue.finished()[1].user_attrs["architecture"] == f"found by {search.key}"
 
 
+def test_a_run_whose_search_has_failed_is_no_run_that_is_left(engine: Build) -> None:
+    search = Cell("NASR", "NASRSearch", "toy", {}, 1)
+    needy = Cell("Random", "NASR", "toy", {}, 1, needs=search.key)
+    lost = engine(Worker(fails="NASR"), of=[needy, search])
+    lost.run()
+    assert lost.queue.unfinished() == 0  # the same command would not make it
+    assert lost.queue.failures() == [
+        (search.key, "MemoryError: no room"),
+        (needy.key, f"it needs what {search.key} was to find"),
+    ]
+    worker = Worker()
+    again = engine(worker, "--retry_failed", of=[needy, search])
+    again.run()
+    assert worker.ran == [search.key, needy.key]
+    assert (again.queue.unfinished(), again.queue.failures()) == (0, [])
+
+
 def test_budgets_end_a_command_and_the_next_goes_on(engine: Build, cells: list[Cell]) -> None:
     worker = Worker()
     engine(worker, "--n_trials=3").run()
