@@ -16,7 +16,7 @@ from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from recbole_nasr.documents import check_version
@@ -49,7 +49,8 @@ def quiet_optuna() -> Iterator[None]:
 
 def default_storage(asked: StudyRequest) -> str:
     """Return the storage that the command names, or SQLite in the folder of the study."""
-    return asked.storage or f"sqlite:///{asked.folder / 'study.db'}"
+    own = URL.create("sqlite", database=str(asked.folder / "study.db"))  # which escapes what has a meaning in addresses
+    return asked.storage or own.render_as_string()
 
 
 def study_lock(asked: StudyRequest) -> FileLock:

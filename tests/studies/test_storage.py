@@ -73,3 +73,12 @@ def test_a_grid_may_vary_a_list_of_numbers(ask: Callable[..., StudyRequest], tmp
     asked = ask("mine.yaml")
     assert open_study(asked).user_attrs["settings"]["grid"] == {"layers_per_block": [[1, 2], [2, 1]]}
     assert [choice(value) for value in asked.definition.varied["layers_per_block"]] == ["1+2", "2+1"]
+
+
+@pytest.mark.parametrize("name", ["a b", "50%20", "really?", "a#1", "ü"])
+def test_a_study_is_kept_in_its_folder_whatever_that_is_called(name: str, ask: Callable[..., StudyRequest]) -> None:
+    asked = ask("table2", f"--runs_dir={name}")
+    open_study(asked)
+    open_study(asked)
+    assert (Path(name) / "toy" / "table2" / "study.db").is_file()
+    assert [path.name for path in Path().iterdir()] == [name]
