@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from recbole_nasr.search.costs import COSTS
 from recbole_nasr.studies.tables import Row
@@ -35,10 +36,21 @@ def footing(rows: Sequence[Row]) -> str:
         for name, first in {row.dataset: row.runs[0].record.data for row in rows}.items()
         if first
     )
-    lines = [f"Data, cases, evaluator and the rule that picks the epoch are the same for all rows. {data}."]
+    lines = [f"{_equal(settings)} are the same for all rows. {data}."]
     lines += [f"Shared settings: {', '.join(shared)}."] if shared else []
     lines += ["Settings that differ between rows:", "\n".join(f"- {line}" for line in differing)] if differing else []
     return "\n\n".join(lines)
+
+
+def _equal(settings: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the runs have in common beside their data, as the beginning of a sentence."""
+    facts: dict[str, set[Any]] = {
+        "cases": {str(found.get("split_by")) for found in settings if "split_by" in found},
+        "evaluator": {bool(found.get("mask_history")) for found in settings},
+        "the rule that picks the epoch": {str(found.get("valid_metric")) for found in settings},
+    }
+    equal = ["Data", *(name for name, values in facts.items() if len(values) <= 1)]
+    return " and ".join([", ".join(equal[:-1]), equal[-1]] if equal[1:] else equal)
 
 
 def _owners(rows: Sequence[Row], key: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
 from recbole_nasr.errors import ConfigError, did_you_mean
@@ -30,6 +31,9 @@ def check_names(definition: StudyDefinition) -> None:
             _refuse(definition, "`architecture_of` only without `grid` and `one_at_a_time`", [*definition.varied])
     if not definition.space:
         rows = [row_name(label, point) for label in labels for point in definition.points()]
+        for name, n in Counter(rows).items():
+            if n > 1:  # they would be taken for one row with several runs
+                _refuse(definition, "rows whose names, with four digits of a fraction, differ", name)
         _check(definition, "reference", definition.reference, rows, "one of its rows")
     _check(definition, "compare", definition.compare, definition.varied, "one of the keys it varies")
     if definition.compare and definition.reference:

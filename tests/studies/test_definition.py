@@ -67,6 +67,11 @@ def test_a_file_of_another_form_is_refused(text: str, part: str, tmp_path: Path)
             OWN + "grid: {n_layers: [1, 2]}\ncompare: n_layers\nreference: A, n_layers=1\n",
             "`reference` or `compare`, not both",
         ),
+        (
+            OWN + "grid: {learning_rate: [0.00123456, 0.00123457]}\n",
+            "rows whose names, with four digits of a fraction, differ, but has 'A, learning_rate=0.001235'",
+        ),
+        (OWN + "grid: {n_layers: [2, 2]}\n", "differ, but has 'A, n_layers=2'"),
         (OWN + "summary: costs\n", "Did you mean 'cost'?"),
         (OWN + "needs: [E1, E99]\n", "`needs` to be requirements .*; E15.*, but has 'E99'"),
         (OWN + "figure: {kind: bar}\n", "Did you mean 'bars'?"),

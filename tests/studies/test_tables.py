@@ -309,6 +309,21 @@ def test_settings_that_differ_are_told_of_a_data_set_or_of_single_rows() -> None
     assert "- `MAX_ITEM_LIST_LENGTH`: 30; 50 (C on ml, all on lastfm)" in footing(both)
 
 
+def test_what_differs_between_rows_is_not_called_the_same() -> None:
+    def row(name: str, **settings: object) -> Row:
+        cell = Cell(name, "NASR", "ml", {}, seed=1)
+        return Row(name, "ml", (FinishedRun(name, "ml", {}, record_of(cell, settings=settings)),))
+
+    start, same = row("A", split_by="leave_one_out", mask_history=False), " are the same for all rows. "
+    whole = "Data, cases, evaluator and the rule that picks the epoch"
+    foreign = row("B")  # RecBole's models have neither key
+    assert footing([start, foreign]).startswith(whole + same)
+    masked = row("B", split_by="leave_one_out", mask_history=True)
+    assert footing([start, masked]).startswith("Data, cases and the rule that picks the epoch" + same)
+    other = row("B", split_by="time", mask_history=True, valid_metric="MRR@10")
+    assert footing([start, other]).startswith("Data" + same)
+
+
 def test_the_network_is_told_where_all_rows_have_the_same() -> None:
     def row(name: str, architecture: str) -> Row:
         cell = Cell(name, "NASR", "ml", {}, seed=1)
