@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.report import REPORT_FILE, load_report
@@ -121,17 +120,14 @@ class ResultRecord:
             write_whole(folder / f"{self.name}.{RANKS_FILE}", ranks.read_bytes())
         return RunFolder(folder).write_json(f"{self.name}.json", content)
 
-    def ranks(self) -> dict[str, npt.NDArray[np.float64]] | None:
-        """Return the rank of the test case of every sequence, ``None`` where neither record nor run has them.
+    def ranks(self) -> pd.DataFrame | None:
+        """Return ``sequence``, ``target`` and ``rank`` of every test case; ``None`` if neither record nor run has them.
 
-        Sequences come in the order of their names. A sequence may have several cases, hence an array.
+        Cases come in the order of the names of their sequences and targets.
         """
         beside = [self.kept_in / f"{self.name}.{RANKS_FILE}"] if self.kept_in else []
         path = next((path for path in (*beside, Path(self.run) / RANKS_FILE) if path.is_file()), None)
-        if path is None:
-            return None
-        groups = read_ranks(path).groupby("sequence", sort=False)["rank"]
-        return {str(sequence): ranks.to_numpy(np.float64) for sequence, ranks in groups}
+        return None if path is None else read_ranks(path)
 
     def is_sound(self) -> bool:
         """Return whether every value has its type, as far as tables and figures rely on it."""

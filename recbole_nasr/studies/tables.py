@@ -204,13 +204,17 @@ def _per_case(first: Row, second: Row, metric: str) -> tuple[npt.NDArray[np.floa
     """Return the metric of every test case under both rows, averaged over seeds, or ``None`` without equal cases."""
     if not is_metric_per_case(metric):
         return None
-    sides = []
+    sides, cases = [], None
     for row in (first, second):
-        ranks = [run.record.ranks() for run in row.runs]
-        known = [found for found in ranks if found is not None]
-        if len(known) < len(ranks) or any(found.keys() != known[0].keys() for found in known):
-            return None
-        cases = [metric_per_case(np.concatenate([*found.values()]), metric) for found in known]
-        sides.append(([*known[0]], np.mean(cases, axis=0)))
-    (names, ours), (other_names, theirs) = sides
-    return (ours, theirs) if names == other_names and len(ours) == len(theirs) else None
+        values = []
+        for run in row.runs:
+            ranks = run.record.ranks()
+            if ranks is None:
+                return None
+            own = ranks[["sequence", "target"]]
+            cases = own if cases is None else cases
+            if not own.equals(cases):
+                return None
+            values.append(metric_per_case(ranks["rank"], metric))
+        sides.append(np.mean(values, axis=0))
+    return sides[0], sides[1]

@@ -31,11 +31,13 @@ CELL = Cell("NASR", "NASR", "toy", {}, 1)
 def run(tmp_path: Path) -> Callable[..., FinishedRun]:
     """A finished run whose folder has the given ranks, of sequences a, b, c, …"""
 
-    def make(label: str, seed: int, ranks: list[int], order: str = "", **facts: object) -> FinishedRun:
+    def make(
+        label: str, seed: int, ranks: list[int], order: str = "", target: str = "i", **facts: object
+    ) -> FinishedRun:
         folder = tmp_path / f"{label}-{seed}"
         folder.mkdir()
         names = order or "abcdefghijklmnop"[: len(ranks)]
-        lines = ["sequence,target,rank", *(f"{name},i,{rank}" for name, rank in zip(names, ranks, strict=True))]
+        lines = ["sequence,target,rank", *(f"{name},{target},{rank}" for name, rank in zip(names, ranks, strict=True))]
         (folder / "ranks.csv.gz").write_bytes(gzip.compress("\n".join(lines).encode()))
         hits = sum(rank <= 2 for rank in ranks) / len(ranks)
         cell = Cell(label, "NASR", "toy", {}, seed)
@@ -111,7 +113,7 @@ def test_a_record_keeps_its_ranks_when_the_run_is_gone(run: Callable[..., Finish
     assert record.ranks() is None
     again = load_record(path)
     assert again == record
-    assert {name: ranks.tolist() for name, ranks in again.ranks().items()} == {"a": [3], "b": [1]}
+    assert again.ranks().to_numpy().tolist() == [["a", "i", 3], ["b", "i", 1]]
     assert str(tmp_path / "kept") not in path.read_text()
 
 
@@ -120,6 +122,12 @@ def test_rows_of_other_sequences_or_without_ranks_on_this_machine_are_not_compar
 ) -> None:
     runs = [run("A", 1, [1, 2]), run("B", 1, [1, 2], run="gone"), run("C", 1, [1, 2], order="ax")]
     assert differences(rows_of(runs), "A") == []
+    other = run("D", 1, [1, 2], target="j")  # of the same sequences other cases, as after another split
+    assert differences(rows_of([runs[0], other]), "A") == []
+    assert (
+        differences(rows_of([*runs[:1], replace(run("A", 2, [1, 2], target="j"), label="A"), run("E", 1, [1, 2])]), "A")
+        == []
+    )
 
 
 def test_the_tidy_table_has_a_row_per_run_with_its_numbers(run: Callable[..., FinishedRun]) -> None:
