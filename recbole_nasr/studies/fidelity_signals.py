@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_nasr.ops.registry import family_of
+from recbole_nasr.results import more_is_better
 from recbole_nasr.space.strata import Sampled
 from recbole_nasr.studies.fidelity_statistics import Array
 from recbole_nasr.studies.record import ResultRecord
@@ -66,8 +67,9 @@ class Signal:
 
 
 def results_of(networks: Sequence[TrainedNetwork], part: str, metric: str, seed: int) -> Array:
-    """Return a metric of the training of every network with ``seed``, ``(n,)``."""
-    return np.array([getattr(network.runs[seed], part)[metric] for network in networks])
+    """Return a metric of the training of every network with ``seed``, ``(n,)``; its negative where less is better."""
+    sign = 1 if more_is_better(metric) else -1
+    return sign * np.array([getattr(network.runs[seed], part)[metric] for network in networks])
 
 
 def mean_results(networks: Sequence[TrainedNetwork], part: str, metric: str, seeds: Sequence[int]) -> Array:

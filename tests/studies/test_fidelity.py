@@ -21,7 +21,8 @@ from recbole_nasr.space import SearchSpace
 from recbole_nasr.space.strata import stratified_sample
 from recbole_nasr.studies import signals
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
-from recbole_nasr.studies.fidelity_signals import Signal
+from recbole_nasr.studies.fidelity_signals import Signal, search_signals
+from recbole_nasr.studies.fidelity_statistics import measures
 from recbole_nasr.studies.fidelity_tables import FidelityTable, build_table
 from recbole_nasr.studies.plan import Cell, base_settings, identity
 from recbole_nasr.studies.record import ResultRecord
@@ -93,6 +94,22 @@ def test_a_signal_is_held_against_the_mean_over_training_seeds(table: FidelityTa
     assert of(table, "bad", "valid")["tau"] == -1.0
     assert of(table, "bad", "valid")["regret"] == pytest.approx(0.3)
     assert table.random_regret("valid", "ndcg@2") == pytest.approx(0.5 - 1 / 3)
+
+
+def test_of_a_metric_of_which_less_is_better_the_least_is_the_best(table: FidelityTable) -> None:
+    popularity = {name: {"averagepopularity@2": 9.0 - name} for name in range(3)}  # the third network is the best
+    networks = tuple(
+        replace(
+            network,
+            runs={seed: replace(run, valid=popularity[n], test=popularity[n]) for seed, run in network.runs.items()},
+        )
+        for n, network in enumerate(table.networks)
+    )
+    table = replace(table, networks=networks)
+    pairs = table.pairs(search_signals(table.networks, table.search)[0], "valid", "averagepopularity@2")
+    found = measures(pairs, np.arange(3)[None])
+    assert (found["tau"].value, found["regret"].value) == (1.0, 0.0)
+    assert table.random_regret("valid", "averagepopularity@2") == pytest.approx(1.0)
 
 
 def test_a_short_training_is_held_against_the_other_seeds_alone(table: FidelityTable) -> None:
