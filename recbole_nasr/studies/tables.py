@@ -149,7 +149,8 @@ def tidy(study: str, runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[
     for run in runs:
         record = run.record
         line: list[Any] = [study, run.label, record.model, run.dataset, record.seed, record.architecture]
-        line += [value_text(run.point.get(key, "")) for key in points]
+        values = [run.point.get(key, "") for key in points]
+        line += [value if isinstance(value, float) else value_text(value) for value in values]
         line += [part.get(name) for part in (record.valid, record.test) for name in metrics]
         line += [record.seconds.get(stage, 0.0) for stage in stages]
         line += [record.step_seconds, record.epochs, record.best_epoch, record.n_parameters]

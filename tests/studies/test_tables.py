@@ -137,6 +137,11 @@ def test_the_tidy_table_has_a_row_per_run_with_its_numbers(run: Callable[..., Fi
         ("A", 0.5, 1),
         ("B", 1, 1),
     ]
+    drawn = replace(run("C", 1, [1, 9]), point={"learning_rate": 0.00123456789, "augmentations": ["mask", "crop"]})
+    header, (line,) = tidy("tune", [drawn])
+    assert {"learning_rate": 0.00123456789, "augmentations": "mask+crop"}.items() <= dict(
+        zip(header, line, strict=True)
+    ).items()
 
 
 def test_random_search_at_equal_cost_keeps_the_best_by_validation(run: Callable[..., FinishedRun]) -> None:
