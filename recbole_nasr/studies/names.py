@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Collection
 
 from recbole_nasr.errors import ConfigError, did_you_mean
-from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.studies.definition import Run, StudyDefinition
+from recbole_nasr.studies.request import SEARCHED, TRAINED
 from recbole_nasr.studies.shortfalls import REQUIREMENTS
 from recbole_nasr.studies.summaries import SUMMARIES
 from recbole_nasr.studies.tables import row_name
@@ -27,6 +28,7 @@ def check_names(definition: StudyDefinition) -> None:
     labels = [run.label for run in definition.runs]
     for run in definition.runs:
         _check(definition, f"runs.{run.label}.architecture_of", run.architecture_of, labels, "one of its rows")
+        _check_source(definition, run)
         if run.architecture_of and definition.varied:
             _refuse(definition, "`architecture_of` only without `grid` and `one_at_a_time`", [*definition.varied])
     if not definition.space:
@@ -42,6 +44,16 @@ def check_names(definition: StudyDefinition) -> None:
     for name in definition.needs:
         _check(definition, "needs", name, REQUIREMENTS, "requirements of docs/studies.md")
     _check_figure(definition)
+
+
+def _check_source(definition: StudyDefinition, run: Run) -> None:
+    """Check that the row whose architecture ``run`` takes over has one; ``run`` would wait for ever."""
+    if not run.architecture_of:
+        return
+    (source,) = (other for other in definition.runs if other.label == run.architecture_of)
+    place = f"`runs.{run.label}.architecture_of` to be a row"
+    if source.architecture_of or source.model not in (SEARCHED, TRAINED):
+        _refuse(definition, f"{place} of the model {SEARCHED} or {TRAINED} with a network of its own", source.label)
 
 
 def _check_figure(definition: StudyDefinition) -> None:

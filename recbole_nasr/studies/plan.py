@@ -136,6 +136,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
                     recipe = {key: value for key, value in settings.items() if key in known}
                     numbers = range(2, asked.n_trainings + 1)
                     cells += [_trained_again(cell, recipe, number) for number in numbers for cell in row]
+    _refuse_lonely(asked, cells)
     order = {seed: number for number, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
     return sorted(cells, key=lambda cell: order[cell.seed])
 
@@ -144,6 +145,22 @@ def _trained_again(found: Cell, settings: dict[str, Any], number: int) -> Cell:
     """Return training ``number`` of the network that the run ``found`` searches."""
     seed = found.seed + (number - 1) * _SEED_STEP
     return replace(found, model=TRAINED, settings=settings, seed=seed, needs=found.key, training=number)
+
+
+def _refuse_lonely(asked: StudyRequest, cells: Sequence[Cell]) -> None:
+    """Refuse a run that takes over what no run finds: it would wait for ever.
+
+    Raises:
+        ConfigError: Names the run.
+    """
+    keys = {cell.key for cell in cells}
+    lonely = next((cell for cell in cells if cell.needs and cell.needs not in keys), None)
+    if lonely is not None:
+        msg = (
+            f"The run {lonely.key} of the study {asked.definition.name} needs the network of {lonely.needs}, which is "
+            "no run of it; give both rows the same `min_seeds`."
+        )
+        raise ConfigError(msg)
 
 
 def _need(asked: StudyRequest, run: Run, dataset: str, seed: int) -> str:

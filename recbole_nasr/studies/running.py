@@ -174,7 +174,8 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
         settings: Of the model, before anything is drawn.
 
     Raises:
-        ConfigError: If the user's own space names a key that the model does not have, or holds no range.
+        ConfigError: If the user's own space names a key that the model does not have, or holds no range, or if nothing
+            is left to draw: all trials would be one.
     """
     definition = asked.definition
     (run,) = definition.runs
@@ -183,12 +184,18 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
         if asked.own_space and key not in known:
             msg = f"`--space` has {key!r}, which is not a key of {run.model}.{did_you_mean(key, known)}"
             raise ConfigError(msg)
-    free = known.keys() - asked.request.settings.keys()
+    free = known.keys() - {key for part in asked.request.settings_of(run.model) for key in part}
     ranges = {key: checked_range(key, values, known.get(key)) for key, values in definition.space.items()}
     drawn = {key: values for key, values in ranges.items() if key in free}
-    if asked.own_space:
-        return drawn
-    return {key: values for key, values in _accepted(asked, settings, drawn).items() if values}
+    if not asked.own_space:
+        drawn = {key: values for key, values in _accepted(asked, settings, drawn).items() if values}
+    if not drawn:
+        msg = (
+            f"The study {definition.name} draws keys that {run.model} has and that are not set, but of "
+            f"{', '.join(definition.space)} there is none; name others with --space."
+        )
+        raise ConfigError(msg)
+    return drawn
 
 
 def _accepted(asked: StudyRequest, settings: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from recbole_nasr.errors import ConfigError
 from recbole_nasr.resources import available, resource_dir
 from recbole_nasr.studies.definition import FOLDER, StudyDefinition
 from recbole_nasr.studies.names import check_names
-from recbole_nasr.studies.plan import base_settings, build_plan
+from recbole_nasr.studies.plan import Cell, base_settings, build_plan
 from recbole_nasr.studies.request import StudyRequest
 
 OWN = "title: T\npaper: P\nclaim: C\nruns:\n    A: {model: NASR, settings: {architecture: sasrec-1}}\n"
@@ -81,6 +82,11 @@ def test_a_file_of_another_form_is_refused(text: str, part: str, tmp_path: Path)
             OWN + "    B: {model: NASR, architecture_of: C}\n",
             r"`runs.B.architecture_of` to be one of its rows \(A; B\)",
         ),
+        (
+            OWN + "    B: {model: GRU4Rec}\n    C: {model: NASR, architecture_of: B}\n",
+            "to be a row of the model NASRSearch or NASR with a network of its own, but has 'B'",
+        ),
+        (OWN + "    B: {model: NASR, architecture_of: B}\n", "with a network of its own, but has 'B'"),
         (
             OWN + "    B: {model: NASR, architecture_of: A}\ngrid: {n_layers: [1]}\n",
             "`architecture_of` only without `grid`",
@@ -157,6 +163,23 @@ def test_a_row_that_is_never_validated_is_refused_before_anything_runs(
     asked = ask("mine.yaml", "--data_path=data", "--device=cpu")
     with pytest.raises(ConfigError, match="`eval_step` must be at least 1, but is 0"):
         build_plan(asked, {"toy": base_settings(asked, "toy")})
+
+
+def test_a_row_with_more_seeds_than_the_one_it_takes_over_from_is_refused_before_anything_runs(
+    toy: Path, ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    shutil.copytree("data/toy", "data/other")
+    Path("data/other/toy.inter").rename("data/other/other.inter")
+    text = OWN + "    B: {model: NASR, architecture_of: A, min_seeds: 2}\n"
+    (tmp_path / "mine.yaml").write_text(text)
+
+    def plan(*words: str) -> list[Cell]:
+        asked = ask("mine.yaml", "--target=other", "--data_path=data", "--device=cpu", *words)
+        return build_plan(asked, {dataset: base_settings(asked, dataset) for dataset in asked.datasets})
+
+    assert len(plan("--seeds=[1, 2]")) == 8
+    with pytest.raises(ConfigError, match="needs the network of A on other, seed=2, which is no run of it"):
+        plan("--seeds=[1]")
 
 
 def test_the_user_may_change_what_is_only_a_default_of_a_row(toy: Path, ask: Callable[..., StudyRequest]) -> None:

@@ -254,6 +254,10 @@ def test_tuning_draws_no_value_that_its_model_refuses(toy: Path) -> None:
     assert space("--model=NASRSearch", "--n_blocks=2")["n_layers"] == [2, 4, 8, 16]
     own = space("--model=NASRSearch", "--space={'n_layers': [1, 4]}")
     assert own == {"n_layers": [1, 4]}  # what was asked for by name fails with its reason
+    assert "n_layers" not in space("--n_layers=4")
+    assert "n_layers" not in space("--NASR.n_layers=4")
+    with pytest.raises(ConfigError, match=r"NASR has and that are not set, but of n_layers there is none"):
+        space("--space={'n_layers': [1, 4]}", "--n_layers=4")
 
 
 def test_a_damaged_storage_is_one_line(toy: Path, capsys: pytest.CaptureFixture[str]) -> None:
