@@ -113,7 +113,6 @@ class Engine:
                     self.queue.study.optimize(self._objective, n_trials=1, catch=(Exception,))
             finally:
                 self._lock.release(force=True)
-            self._started += 1
 
     def _within_budget(self) -> bool:
         if time.monotonic() >= self._end:
@@ -130,8 +129,10 @@ class Engine:
         finally:
             self._lock.release(force=True)
         _LOG.info("trial %d: %s", trial.number, cell.key)
+        self._started += 1
         with _reason_kept(trial):
             record, reused = self._carried_out(trial, cell)
+            self._started -= reused  # a record was found, and nothing was run
             _store(trial, cell, record, reused=reused)
             return _score(record)
 

@@ -258,6 +258,18 @@ def test_a_run_waits_for_the_architecture_it_needs_and_is_given_it(engine: Build
     assert found.queue.finished()[1].user_attrs["architecture"] == f"found by {search.key}"
 
 
+def test_a_number_of_runs_is_that_of_those_that_are_made(engine: Build, cells: list[Cell]) -> None:
+    worker = Worker()
+    known = {cells[0].key, cells[2].key}
+
+    def run(cell: Cell, architecture: str, on_validation: Any) -> Any:
+        record, _ = worker(cell, architecture, on_validation)
+        return record, cell.key in known
+
+    engine(run, "--n_trials=1").run()
+    assert worker.ran == [cell.key for cell in cells[:2]]  # the first was there already
+
+
 def test_a_run_whose_search_has_failed_is_no_run_that_is_left(engine: Build) -> None:
     search = Cell("NASR", "NASRSearch", "toy", {}, 1)
     needy = Cell("Random", "NASR", "toy", {}, 1, needs=search.key)
