@@ -37,11 +37,22 @@ class Comparison:
         mean_difference: Mean of ``a - b``; positive when ``a`` is better.
         interval: Lower and upper end of its bootstrap interval, at :data:`CONFIDENCE`.
         p_value: Of the two-sided Wilcoxon signed-rank test, not corrected for other comparisons; 1 if no case differs.
+        side: Whom the signed ranks of that test favour: 1 for ``a``, -1 for ``b``, 0 for neither. The mean may favour
+            the other one, where many small differences stand against a few large ones.
     """
 
     mean_difference: float
     interval: tuple[float, float]
     p_value: float
+    side: int
+
+    def better(self, p_value: float) -> int:
+        """Return who is clearly better, as for ``side``: 0 unless the mean is on the side of a significant test.
+
+        Args:
+            p_value: Corrected for the other comparisons.
+        """
+        return self.side if p_value < SIGNIFICANT and self.side * self.mean_difference > 0 else 0
 
 
 def is_metric_per_case(name: str) -> bool:
@@ -105,7 +116,9 @@ def paired_comparison(a: npt.ArrayLike, b: npt.ArrayLike, *, n_bootstrap: int = 
     mean, interval = mean_and_interval(differences, seed, n_bootstrap=n_bootstrap)
     # Cases without a difference say nothing about its sign; SciPy leaves them out (Wilcoxon's own way).
     p_value = float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
-    return Comparison(mean, interval, p_value)
+    known = differences[differences != 0]
+    side = int(np.sign(np.sign(known) @ stats.rankdata(np.abs(known))))
+    return Comparison(mean, interval, p_value, side)
 
 
 def mean_and_interval(

@@ -69,7 +69,20 @@ def test_the_other_way_round_is_the_mirror_image() -> None:
     one, other = paired_comparison(a, b), paired_comparison(b, a)
     assert one.mean_difference == -other.mean_difference
     assert one.p_value == pytest.approx(other.p_value)
+    assert one.side == -other.side != 0
     assert one.interval == pytest.approx((-other.interval[1], -other.interval[0]), abs=2e-3)
+
+
+def test_neither_is_better_where_the_mean_and_the_signed_ranks_favour_different_sides() -> None:
+    # 90 differences of -0.05 share the ranks 1 to 90, ten of 1 the ranks 91 to 100: 90 * 45.5 > 10 * 95.5
+    a, b = [0.0] * 90 + [1.0] * 10, [0.05] * 90 + [0.0] * 10
+    found = paired_comparison(a, b)
+    assert found.mean_difference == pytest.approx(0.055)
+    assert found.p_value < 1e-6
+    assert (found.side, found.better(found.p_value)) == (-1, 0)
+    clear = paired_comparison([1.0] * 20, [0.0] * 20)
+    assert (clear.better(clear.p_value), clear.better(0.05)) == (1, 0)
+    assert paired_comparison([0.5], [0.5]).side == 0
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial_distribution() -> None:

@@ -13,7 +13,6 @@ from recbole_nasr.report.table import Interval
 from recbole_nasr.results import RunResult, load_ranks
 from recbole_nasr.statistics import (
     CONFIDENCE,
-    SIGNIFICANT,
     Comparison,
     holm,
     is_metric_per_case,
@@ -45,9 +44,7 @@ class Difference:
     @property
     def verdict(self) -> str:
         """Which of the two is better, if that is clear."""
-        if self.p_adjusted >= SIGNIFICANT:
-            return "no clear difference"
-        return "better" if self.found.mean_difference > 0 else "worse"
+        return {1: "better", -1: "worse"}.get(self.found.better(self.p_adjusted), "no clear difference")
 
 
 def metric_intervals(result: RunResult) -> dict[str, Interval]:

@@ -169,7 +169,7 @@ def _is_best(row: Row, metric: str, rows: Sequence[Row], found: Sequence[Differe
     """Return whether ``row`` is the reference and significantly better than every other row."""
     others = [other for other in rows if other is not row and other.dataset == row.dataset]
     ours = [d for d in found if (d.reference, d.dataset, d.metric) == (row.name, row.dataset, metric)]
-    better = [d for d in ours if d.significant and d.comparison.mean_difference > 0]
+    better = [d for d in ours if d.comparison.better(d.p_holm) > 0]
     return bool(others) and len(better) == len(others)
 
 
@@ -200,7 +200,7 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
         f"{first} minus {other}, on the same test cases, each averaged over its runs: mean with its 95 % bootstrap "
         "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "
         f"{len(found)} {plural(len(found), 'comparison')}. Cases are resampled, seeds are not: what those change is "
-        "in ± above."
+        "in ± above. Bold: significant after Holm, with the mean on the side of the test."
     )
     lines = []
     for difference in found:

@@ -14,7 +14,7 @@ from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.report.intervals import SEED
 from recbole_nasr.results import load_ranks
 from recbole_nasr.serving.saved import SavedRun, find_run, saved_runs
-from recbole_nasr.statistics import CONFIDENCE, SIGNIFICANT, holm, mean_and_interval, metric_per_case, paired_comparison
+from recbole_nasr.statistics import CONFIDENCE, holm, mean_and_interval, metric_per_case, paired_comparison
 
 METRICS = ("ndcg@10", "ndcg@20", "recall@10", "recall@20")
 """What runs are compared by."""
@@ -129,8 +129,8 @@ def comparison_text(names: Sequence[str]) -> str:
     adjusted = holm([one.p_value for one in found])
     rows = [["difference", "metric", "mean and interval", "p", "p (Holm)", ""]]
     for (metric, a, b), one, p in zip(pairs, found, adjusted, strict=True):
-        better = labels[a if one.mean_difference > 0 else b]
-        verdict = f"{better} better" if p < SIGNIFICANT else "no clear difference"
+        side = one.better(float(p))
+        verdict = f"{labels[a if side > 0 else b]} better" if side else "no clear difference"
         interval = _with_interval(one.mean_difference, one.interval, sign="+")
         rows.append([f"{labels[a]} - {labels[b]}", metric, interval, _p(one.p_value), _p(p), verdict])
     note = (

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from recbole_nasr.statistics import (
-    SIGNIFICANT,
     Comparison,
     holm,
     is_metric_per_case,
@@ -96,8 +95,8 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether it is, over all comparisons together."""
-        return self.p_holm < SIGNIFICANT
+        """Whether it is, over all comparisons together, and the mean is on the side of the test."""
+        return self.comparison.better(self.p_holm) != 0
 
 
 def row_name(label: str, point: Mapping[str, Any]) -> str:
