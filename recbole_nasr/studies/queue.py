@@ -8,12 +8,14 @@ to the earlier trial.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recbole_nasr.errors import LARGEST_INTEGER
@@ -116,7 +118,13 @@ class TrialQueue:
         return max(0, wanted - drawn)
 
     def reclaim(self) -> None:
-        """Mark trials as failed whose process on this machine has ended; Optuna's heartbeat finds those elsewhere."""
+        """Mark trials as failed whose process has ended: on this machine at once, elsewhere by Optuna's heartbeat.
+
+        Optuna itself looks before it takes a trial, which it never does where the lost one is the last.
+        """
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            optuna.storages.fail_stale_trials(self.study)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if is_dead(trial.user_attrs.get("process")):
                 _LOG.info("Trial %d was killed while it ran; it is run again.", trial.number)

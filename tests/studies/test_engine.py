@@ -4,7 +4,9 @@ import math
 import multiprocessing
 import os
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +140,25 @@ def test_a_killed_trial_is_marked_failed_and_run_again(
     assert states.count(TrialState.FAIL) == 1
     assert states.count(TrialState.COMPLETE) == 4
     assert after.queue.failures() == []
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # of `ask`, which stands for the other machine here
+def test_the_last_run_of_a_study_is_made_again_when_its_machine_has_fallen_silent(
+    engine: Build, cells: list[Cell]
+) -> None:
+    worker = Worker()
+    one = engine(worker, SQLITE, of=cells[:1])
+    one.queue.fill(retry=False)
+    lost = one.queue.study.ask()
+    lost.set_user_attr("process", {"host": "elsewhere", "pid": 1, "started": 0.0})
+    one.queue.study._storage.record_heartbeat(lost._trial_id)
+    one.run()
+    assert (worker.ran, one.queue.unfinished()) == ([], 1)  # it may be running there
+    with closing(sqlite3.connect("study.db")) as database:
+        database.execute("UPDATE trial_heartbeats SET heartbeat = datetime(heartbeat, '-1 hour')")
+        database.commit()
+    one.run()
+    assert (worker.ran, one.queue.unfinished()) == ([cells[0].key], 0)
 
 
 def test_a_run_that_kills_its_process_again_and_again_is_given_up(
