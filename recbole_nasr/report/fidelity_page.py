@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from recbole_nasr.alignment import as_markdown
-from recbole_nasr.machine import environment
 from recbole_nasr.progress import plural
 from recbole_nasr.report.fidelity_networks import PART_NAMES, networks_section, number_text
-from recbole_nasr.report.study_page import SMOKE_RUN, still_open
+from recbole_nasr.report.study_page import SMOKE_RUN, packages_text, still_open
 from recbole_nasr.studies.fidelity_predictions import N_DRAWS
 from recbole_nasr.studies.fidelity_signals import CEILING, PARTS, SEARCH, SHORT, TRIVIAL, search_signals
 from recbole_nasr.studies.fidelity_statistics import TOP, Measure
@@ -198,7 +197,7 @@ def _machine(table: FidelityTable, command: Sequence[str]) -> str:
     signals = [record for records in table.search.values() for record in records]
     names = {run.device_name for run in runs} | {record.device_name for record in signals}
     devices = ", ".join(sorted(names)) or "none yet"
-    packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
+    packages = packages_text([run.environment for run in runs] + [record.environment for record in signals])
     made = f"{len(runs)} {plural(len(runs), 'training')}, {len(signals)} {plural(len(signals), 'search', 'es')}"
     lines = [f"```\n{shlex.join(command)}\n```", f"- {made}"]
     if runs:

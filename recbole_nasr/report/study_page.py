@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -225,7 +226,7 @@ def still_open(failures: Sequence[tuple[str, str]], unfinished: int) -> list[str
 
 
 def _machine(asked: StudyRequest, runs: Sequence[FinishedRun], command: Sequence[str]) -> str:
-    packages = ", ".join(f"{name} {version}" for name, version in environment()["packages"].items())
+    packages = packages_text([run.record.environment for run in runs])
     devices = ", ".join(sorted({run.record.device_name for run in runs})) or "none yet"
     reused = sum(run.reused for run in runs)
     count = f"{len(runs)} {plural(len(runs), 'run')}"
@@ -237,6 +238,21 @@ def _machine(asked: StudyRequest, runs: Sequence[FinishedRun], command: Sequence
         "- `runs.csv` has one row per run; the folder of each run has its configuration, log and checkpoint",
     ]
     return "\n".join(lines)
+
+
+def packages_text(environments: Sequence[Mapping[str, Any]]) -> str:
+    """Return the versions of packages that runs were made with, of this process where there is no run yet.
+
+    Args:
+        environments: From :func:`~recbole_nasr.machine.environment`, as the records of the runs have kept it; that of a
+            stranger may lack anything.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for kept in environments or [environment()]:
+        packages = kept.get("packages")
+        for name, version in packages.items() if isinstance(packages, dict) else ():
+            found.setdefault(name, {})[str(version)] = None
+    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items()) or "packages unknown"
 
 
 def _span(values: Sequence[int]) -> str:

@@ -27,9 +27,13 @@ def trial_table(trials: Sequence[FrozenTrial]) -> str:
     told = ", ".join(f"{counts[what]} {what}" for what in _OVER.values() if counts[what])
     note = (
         f"{len(over)} {plural(len(over), 'trial')}: {told}. Validation is the best score up to the epoch a trial "
-        "came to. The results above are those of the finished trial that validated best, whose settings are in "
-        "`best.yaml`; the test metrics of the others have no part here."
+        "came to."
     )
+    if counts["finished"]:
+        note += (
+            " The results above are those of the finished trial that validated best, whose settings are in `best.yaml`;"
+            " the test metrics of the others have no part here."
+        )
     lines = [["trial", *names, "epochs", "validation", ""]]
     for trial in over:
         drawn = [value_text(trial.params.get(name, "")) for name in names]

@@ -102,7 +102,7 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
         assert not (folder / "metrics.json").exists()  # and the test cases were never read
         assert not (folder / "ranks.csv.gz").exists()
     page = Path("runs/toy/tune/report.md").read_text()
-    assert "2 trials: 2 stopped early." in page
+    assert "2 trials: 2 stopped early. Validation is the best score up to the epoch a trial came to.\n" in page
     best = max(found.trials[1].intermediate_values.values())
     rate = found.trials[1].params["learning_rate"]
     assert f"| 1 | {rate:.4g} | 1 | {best:.4f} | stopped early |" in page

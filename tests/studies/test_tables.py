@@ -12,7 +12,7 @@ import pytest
 
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.study_footing import footing
-from recbole_nasr.report.study_page import ranked_among, study_page
+from recbole_nasr.report.study_page import packages_text, ranked_among, study_page
 from recbole_nasr.space import Architecture
 from recbole_nasr.statistics import paired_comparison
 from recbole_nasr.studies.definition import StudyDefinition
@@ -297,6 +297,13 @@ def test_rows_with_different_metrics_have_each_number_in_its_column(
     assert "| B | toy | 1 | 0.6000 | 0.5000 | 0.5000 |" in page
     assert "| row | data | ndcg@2 | mrr@2 |\n" in page
     assert "| A | toy | 0.4000 / 0.1000 |  |\n| B | toy | 0.6000 / 0.3000 | 0.5000 / 0.2000 |" in page
+
+
+def test_a_page_names_the_versions_that_its_runs_were_made_with() -> None:
+    kept = [{"packages": {"torch": "2.6", "numpy": "2.4"}}, {"packages": {"torch": "2.9", "numpy": "2.4"}}, {}]
+    assert packages_text(kept) == "torch 2.6 and 2.9, numpy 2.4"
+    assert packages_text([{}]) == "packages unknown"
+    assert "torch" in packages_text([])
 
 
 def test_the_published_numbers_name_rows_of_the_study() -> None:
