@@ -65,7 +65,7 @@ def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
         axes.set_ylim(-0.7, len(rows) - 0.3)
         references = {one.reference for one in rows}
         minus = references.pop() if len(references) == 1 else "its counterpart"
-        axes.set_xlabel(f"{metric}: {minus} minus the row; filled: significant after Holm", fontsize=8)
+        axes.set_xlabel(f"{metric}: {minus} minus the row\nfilled: significant after Holm", fontsize=8)
         axes.set_title(dataset)
     return _save(figure, folder, "differences")
 

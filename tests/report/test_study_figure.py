@@ -10,11 +10,12 @@ import yaml
 from matplotlib.figure import Figure
 
 from recbole_nasr.arguments import parse_line
-from recbole_nasr.report.study_figure import KINDS, save_optuna_plots
+from recbole_nasr.report.study_figure import KINDS, save_differences, save_optuna_plots
+from recbole_nasr.statistics import paired_comparison
 from recbole_nasr.studies.names import FIGURES
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.request import build_study_request
-from recbole_nasr.studies.tables import FinishedRun
+from recbole_nasr.studies.tables import Difference, FinishedRun
 from tests.studies.conftest import record_of
 
 STUDY = "title: T\npaper: P\nclaim: C\nruns:\n    NASR: {model: NASR}\n"
@@ -100,3 +101,18 @@ def test_a_row_without_the_metric_of_the_figure_is_left_out() -> None:
     other = finished(1, "B", test={"mrr@2": 0.5})
     (axes,) = drawn("bars", "    B: {model: NASR}\n", [finished(), other]).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["NASR"]
+
+
+def test_what_a_difference_is_minus_can_be_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[Figure] = []
+    monkeypatch.setattr(
+        "recbole_nasr.report.study_figure.save_both", lambda figure, *_, **__: kept.append(figure) or []
+    )
+    default = "NASR, search_epochs=1, search_n_paths=4, n_blocks=4"  # of the study sensitivity
+    other = default.replace("=1", "=2")
+    comparison = paired_comparison([0.2, 0.4], [0.1, 0.2])
+    save_differences([Difference("ml", default, other, "ndcg@20", 2, comparison, 0.5)], tmp_path)
+    (figure,) = kept
+    figure.draw_without_rendering()
+    label = figure.axes[0].xaxis.label.get_window_extent()
+    assert figure.bbox.x0 <= label.x0 < label.x1 <= figure.bbox.x1
