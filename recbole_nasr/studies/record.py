@@ -191,12 +191,15 @@ def data_checksum(dataset: str, effective: Mapping[str, Any]) -> str:
 
 
 def find_record(model: str, key: str, seed: int, folders: Iterable[Path]) -> ResultRecord | None:
-    """Return the record of an equal run, from the first of ``folders`` that has it, or ``None``."""
+    """Return the record of an equal run, from the first of ``folders`` that has it, or ``None``.
+
+    A record of another run that was given its name is none.
+    """
     name = f"{model}-{key}-{seed}.json"
     for folder in folders:
         for path in sorted(folder.rglob(name)):
             record = load_record(path)
-            if record is not None:
+            if record is not None and f"{record.name}.json" == name:
                 return record
     return None
 

@@ -109,7 +109,8 @@ def find_signals(key: str, seed: int, folders: Iterable[Path]) -> list[SignalRec
         NewerFileError: If a newer version wrote one.
     """
     paths = (path for folder in folders for path in sorted(folder.rglob(f"signal-{key}-{seed}.json")))
-    return [record for record in map(_load, paths) if record is not None]
+    found = [record for record in map(_load, paths) if record is not None]
+    return [record for record in found if (record.key, record.seed) == (key, seed)]
 
 
 def find_signal(key: str, seed: int, folders: Iterable[Path], networks: Sequence[str]) -> SignalRecord | None:

@@ -227,6 +227,8 @@ def test_a_record_is_found_again_and_a_damaged_one_is_not_used(tmp_path: Path) -
     path = record.save(tmp_path / "runs")
     assert find_record("NASR", "abc", 1, [tmp_path]) == record
     assert find_record("NASR", "abc", 2, [tmp_path]) is None
+    shutil.copy(path, path.with_name("NASR-abc-2.json"))
+    assert find_record("NASR", "abc", 2, [tmp_path]) is None  # it would be counted twice
     path.write_text(path.read_text()[:-20])
     assert load_record(path) is None
 
