@@ -24,7 +24,10 @@ from recbole_nasr.run_checks import check_run, configuration_of
 _TORCHRUN = "several processes are started with torchrun, see docs/distributed.md"
 
 REFUSED = {
-    "checkpoint_dir": "everything a run writes goes into its own folder below `runs_dir`",
+    "checkpoint_dir": (
+        "everything a run writes goes into its own folder below `runs_dir` "
+        "(a run is repeated with its settings.yaml, not with its config.yaml)"
+    ),
     "nproc": _TORCHRUN,
     "world_size": _TORCHRUN,
     "local_rank": _TORCHRUN,
