@@ -58,7 +58,9 @@ def shortfalls(
         "E9": lambda: _data(runs),
         "E10": lambda: "none of them was run",
         "E11": lambda: "time alone is given; peak memory is in the report of each run, latency is not measured",
-        "E12": lambda: "" if _labelled(runs, "Random") and _labelled(runs, "Transferred") else "no such rows yet",
+        "E12": lambda: (
+            "" if any(run.is_random for run in runs) and _labelled(runs, "Transferred") else "no such rows yet"
+        ),
         "E13": lambda: _depth(runs),
         "E14": lambda: _kept(runs),
     }
@@ -82,7 +84,9 @@ def _last_validated(record: ResultRecord) -> int:
 def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun], trials: int) -> str:
     if asked.definition.space:
         return "" if trials >= _TRIALS else f"{trials} {plural(trials, 'trial')}"
-    baselines = [run for run in asked.definition.runs if run.model != SEARCHED and run.label != "Random"]
+    baselines = [
+        run for run in asked.definition.runs if run.model != SEARCHED and run.settings.get("architecture") != "random"
+    ]
     if any(run.tuned for run in baselines):
         few = [f"{run.label} ({run.tuned} trials)" for run in baselines if run.tuned < _TRIALS]
         return f"not tuned with as many: {', '.join(few)}" if few else ""
@@ -93,7 +97,7 @@ def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun], trials: int) -> st
 
 
 def _random(asked: StudyRequest, runs: Sequence[FinishedRun]) -> str:
-    n = max((len(row.runs) for row in rows_of(runs) if row.runs[0].label == "Random"), default=0)
+    n = max((len(row.runs) for row in rows_of(runs) if row.runs[0].is_random), default=0)
     few = f"{n} random {plural(n, 'network')}" if n < _RANDOM else ""
     best = "" if asked.definition.summary == "cost" else "their mean alone (--study=cost takes the best by validation)"
     return "; ".join(part for part in (few, best) if part)

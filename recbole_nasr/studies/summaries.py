@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -83,12 +84,14 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
     """Compare the time of each search with that of training, and its result with random search at equal cost (§4.2.2).
 
     Random search at equal cost trains as many random networks as the search and its own training take, and keeps the
-    one that validates best. They are those of the same data set and the same point of the grid.
+    one that validates best. They are those of the same data set, operations, and point of the grid.
     """
 
+    def place(run: FinishedRun) -> tuple[Any, ...]:
+        return run.dataset, run.point, run.record.settings.get("candidate_ops")
+
     def of_row(row: Row) -> list[str]:
-        there = (row.dataset, row.runs[0].point)
-        random = [run.record for run in runs if run.label == "Random" and (run.dataset, run.point) == there]
+        random = [run.record for run in runs if run.is_random and place(run) == place(row.runs[0])]
         if not random:
             return ["Too few runs have finished to compare costs."]
         return _cost([run.record for run in row.runs], sorted(random, key=lambda record: record.seed))

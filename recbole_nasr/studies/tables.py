@@ -46,6 +46,11 @@ class FinishedRun:
         """Name of the row: label and point, without the seed."""
         return row_name(self.label, self.point)
 
+    @property
+    def is_random(self) -> bool:
+        """Whether its network was drawn at random from a search space."""
+        return bool(self.record.settings.get("architecture") == "random")
+
 
 @dataclass(frozen=True)
 class Row:

@@ -18,6 +18,8 @@ def run(label: str = "NASR", seed: int = 1, dataset: str = "toy", **facts: Any) 
     """A finished run without ranks."""
     model = "NASRSearch" if label == "NASR" else facts.pop("model", "NASR")
     point = facts.pop("point", {})
+    if label == "Random":
+        facts["settings"] = {"valid_metric": "NDCG@2", "architecture": "random"}
     return FinishedRun(label, dataset, point, record_of(Cell(label, model, dataset, {}, seed), **facts))
 
 

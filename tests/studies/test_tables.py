@@ -145,8 +145,10 @@ def test_the_tidy_table_has_a_row_per_run_with_its_numbers(run: Callable[..., Fi
 
 
 def test_random_search_at_equal_cost_keeps_the_best_by_validation(run: Callable[..., FinishedRun]) -> None:
-    def one(label: str, seed: int, valid: float, test: float, **seconds: float) -> FinishedRun:
-        settings = {"valid_metric": "NDCG@2"}
+    def one(label: str, seed: int, valid: float, test: float, ops: str = "paper's", **seconds: float) -> FinishedRun:
+        settings = {"valid_metric": "NDCG@2", "candidate_ops": [ops]}
+        if "andom" in label:
+            settings["architecture"] = "random"
         part = {"valid": {"ndcg@2": valid}, "test": {"ndcg@2": test}, "settings": settings, "seconds": seconds}
         return run(label, seed, [1], **part)
 
@@ -164,6 +166,10 @@ def test_random_search_at_equal_cost_keeps_the_best_by_validation(run: Callable[
     assert [line for line in both if line.endswith(":")] == ["NASR:", "Longer search:"]
     assert [line for line in both if line.startswith("- ")][:5] == lines
     assert "cost as much as 3 random networks" in both[-2]
+
+    others = one("Random, all operations", 1, 0.9, 0.1, ops="all", training=1.0)
+    assert cost([*runs, others]) == lines  # those of a row are of the operations that it searched
+    assert cost([runs[0], others]) == ["Too few runs have finished to compare costs."]
 
 
 def test_the_ablation_tells_ties_and_agreement_between_seeds_of_every_row(run: Callable[..., FinishedRun]) -> None:
@@ -199,8 +205,9 @@ def test_further_trainings_of_what_was_found_are_no_searches(run: Callable[..., 
 def test_searches_of_different_points_of_a_grid_are_not_mixed(run: Callable[..., FinishedRun]) -> None:
     def one(label: str, depth: int, test: float, **seconds: float) -> FinishedRun:
         layers = ",".join(["tcn_d1_2"] * depth)
+        settings = {"valid_metric": "NDCG@2", **({"architecture": "random"} if label == "Random" else {})}
         part = {"valid": {"ndcg@2": test}, "test": {"ndcg@2": test}, "architecture": layers, "seconds": seconds}
-        return replace(run(label, depth, [1], **part), point={"n_layers": depth})
+        return replace(run(label, depth, [1], settings=settings, **part), point={"n_layers": depth})
 
     runs = [one("NASR", depth, depth / 10, search=3.0, training=1.0) for depth in (2, 4)]
     runs += [one("Random", 2, 0.1, training=4.0), one("Random", 4, 0.9, training=4.0)]
