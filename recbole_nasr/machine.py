@@ -7,6 +7,7 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ def versions() -> dict[str, str]:
         "recbole-nasr": recbole_nasr.__version__,
         **{name: importlib.metadata.version(name) for name in _PACKAGES},
     }
+
+
+def packages_text(environments: Sequence[Mapping[str, Any]]) -> str:
+    """Return the versions of packages that runs were made with, of this process where there is no run yet.
+
+    Args:
+        environments: From :func:`environment`, as the records of the runs have kept it; that of a
+            stranger may lack anything.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for kept in environments or [environment()]:
+        packages = kept.get("packages")
+        for name, version in packages.items() if isinstance(packages, dict) else ():
+            found.setdefault(name, {})[str(version)] = None
+    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items()) or "packages unknown"
 
 
 def device_name(device: torch.device) -> str:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from recbole_nasr.alignment import as_markdown
+from recbole_nasr.machine import packages_text
 from recbole_nasr.progress import plural
 from recbole_nasr.report.fidelity_networks import PART_NAMES, networks_section, number_text
-from recbole_nasr.report.study_page import SMOKE_RUN, packages_text, still_open
+from recbole_nasr.report.study_page import SMOKE_RUN, still_open
 from recbole_nasr.studies.fidelity_predictions import N_DRAWS
 from recbole_nasr.studies.fidelity_signals import CEILING, PARTS, SEARCH, SHORT, TRIVIAL, search_signals
 from recbole_nasr.studies.fidelity_statistics import TOP, Measure

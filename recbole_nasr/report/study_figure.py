@@ -23,7 +23,7 @@ from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import quiet_optuna
 from recbole_nasr.studies.summaries import shares_by_depth
-from recbole_nasr.studies.tables import Difference, FinishedRun, Row, row_name, rows_of, searches
+from recbole_nasr.studies.tables import Difference, FinishedRun, Row, rows_of, searches
 
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", ":", "-.")
@@ -176,8 +176,7 @@ def _curves(axes: Any, rows: Sequence[Row], key: str, metric: str, places: Mappi
     """Draw ``metric`` against ``key``, one curve for the rows that differ in nothing else."""
     curves: dict[str, list[Row]] = {}
     for row in rows:
-        rest = {name: value for name, value in row.runs[0].point.items() if name != key}
-        curves.setdefault(row_name(row.runs[0].label, rest), []).append(row)
+        curves.setdefault(row.name_without(key), []).append(row)
     for number, (name, own) in enumerate(curves.items()):
         ordered = sorted(own, key=lambda row: _place(row, key, places))
         means = [row.mean_sd("test", metric) for row in ordered]

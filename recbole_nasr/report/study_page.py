@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from recbole_nasr.alignment import as_markdown
-from recbole_nasr.machine import environment
+from recbole_nasr.machine import packages_text
 from recbole_nasr.progress import plural
 from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.table import ranking_text
@@ -145,7 +144,7 @@ def _explanation(rows: Sequence[Row], *, bold: bool) -> str:
 
 def _means(rows: Sequence[Row], found: Sequence[Difference]) -> str:
     metrics = metrics_of(rows)
-    valid = str(rows[0].runs[0].record.settings["valid_metric"]).lower()
+    valid = rows[0].runs[0].record.valid_metric
     header = ["row", "data", "runs", *metrics, f"valid {valid}", "epochs (best)", "step", "training", "parameters"]
     lines = []
     for row in rows:
@@ -238,21 +237,6 @@ def _machine(asked: StudyRequest, runs: Sequence[FinishedRun], command: Sequence
         "- `runs.csv` has one row per run; the folder of each run has its configuration, log and checkpoint",
     ]
     return "\n".join(lines)
-
-
-def packages_text(environments: Sequence[Mapping[str, Any]]) -> str:
-    """Return the versions of packages that runs were made with, of this process where there is no run yet.
-
-    Args:
-        environments: From :func:`~recbole_nasr.machine.environment`, as the records of the runs have kept it; that of a
-            stranger may lack anything.
-    """
-    found: dict[str, dict[str, None]] = {}
-    for kept in environments or [environment()]:
-        packages = kept.get("packages")
-        for name, version in packages.items() if isinstance(packages, dict) else ():
-            found.setdefault(name, {})[str(version)] = None
-    return ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items()) or "packages unknown"
 
 
 def _span(values: Sequence[int]) -> str:

@@ -100,7 +100,7 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
 
 
 def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> list[str]:
-    metric = str(searched[0].settings["valid_metric"]).lower()
+    metric = searched[0].valid_metric
     search = float(np.mean([record.seconds["search"] + record.seconds.get("verification", 0) for record in searched]))
     training = float(np.mean([record.seconds["training"] for record in searched]))
     each = float(np.mean([record.seconds["training"] for record in random]))

@@ -71,6 +71,11 @@ class Row:
         """Its test metrics; rows may have been given different ones."""
         return list(self.runs[0].record.test)
 
+    def name_without(self, key: str) -> str:
+        """Return its name without ``key``, which is the same for all rows that differ in that alone."""
+        run = self.runs[0]
+        return row_name(run.label, {name: value for name, value in run.point.items() if name != key})
+
     def mean_sd(self, part: str, metric: str) -> tuple[float, float]:
         """Return mean and standard deviation over seeds of ``valid`` or ``test``; nan for the latter with one seed."""
         return mean_sd([getattr(run.record, part)[metric] for run in self.runs])
@@ -177,7 +182,7 @@ def differences(rows: Sequence[Row], reference: str, compare: tuple[str, Any] | 
     pairs += _pairs_by(rows, *compare) if compare else []
     found: list[tuple[Row, Row, str, int, Comparison]] = []
     for ours, other in pairs:
-        for metric in ours.runs[0].record.test if ours.dataset == other.dataset else ():
+        for metric in ours.metrics if ours.dataset == other.dataset else ():
             pair = _per_case(ours, other, metric)
             if pair is not None:
                 comparison = paired_comparison(*pair, n_bootstrap=_N_BOOTSTRAP, seed=0)
@@ -193,9 +198,7 @@ def _pairs_by(rows: Sequence[Row], key: str, value: Any) -> list[tuple[Row, Row]
     """Return the rows that differ in ``key`` alone, the one that has ``value`` there standing first."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        run = row.runs[0]
-        rest = {name: part for name, part in run.point.items() if name != key}
-        groups.setdefault(f"{row.dataset} {row_name(run.label, rest)}", []).append(row)
+        groups.setdefault(f"{row.dataset} {row.name_without(key)}", []).append(row)
     return [
         (first, other)
         for group in groups.values()
