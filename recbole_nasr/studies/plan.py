@@ -19,6 +19,9 @@ from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
 _SEED_STEP = 1000
 """From the seed of a search to that of each further training of what it found."""
 
+_TAKEN = "architecture_of and untrained"
+"""Where :func:`identity` has what rows take from elsewhere than their settings."""
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -175,13 +178,15 @@ def refuse_other_settings(asked: StudyRequest, earlier: Mapping[str, Any], now: 
 
     Args:
         asked: The command.
-        earlier: What the storage has kept of :func:`identity`; an earlier version kept places and machines too.
+        earlier: What the storage has kept of :func:`identity`; earlier versions kept places and machines too, and not
+            what rows take from others.
         now: The same of this command.
 
     Raises:
         ConfigError: Names what differs.
     """
     compared = (key for key in {*earlier, *now} if _tells_results(key.removeprefix("--")))
+    earlier = {_TAKEN: now[_TAKEN], **earlier}
     names = sorted(key for key in compared if earlier.get(key) != now.get(key))
     if names:
         differs = [f"{name}: then {_shown(earlier, name)}, now {_shown(now, name)}" for name in names]
@@ -228,5 +233,6 @@ def identity(asked: StudyRequest) -> dict[str, Any]:
         "grid": definition.varied,
         "settings": definition.settings,
         "rows": [[run.label, run.model, {**run.defaults, **run.settings}] for run in definition.runs],
+        _TAKEN: {run.label: [run.architecture_of, run.untrained] for run in definition.runs},
         **({"space": definition.space, "pruner": asked.pruner} if definition.space else {}),
     }

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,22 @@ def test_a_process_may_use_another_gpu_or_find_the_data_elsewhere(ask: Callable[
     open_study(ask("table2", "--epochs=2", storage))
     with pytest.raises(ConfigError, match=r"other settings \(--epochs: then 2, now 3\)"):
         open_study(ask("table2", "--epochs=3", "--gpu_id=1", storage))
+
+
+@pytest.mark.parametrize(
+    "changed", [{"architecture_of": "Random"}, {"architecture_of": ""}, {"untrained": True}], ids=str
+)
+def test_a_study_refuses_rows_that_take_their_network_or_score_from_elsewhere(
+    ask: Callable[..., StudyRequest], changed: dict[str, Any]
+) -> None:
+    asked = ask("transfer", "--target=other", "--storage=study.log")
+    rows_now = tuple(replace(run, **changed) if run.architecture_of else run for run in asked.definition.runs)
+    study = open_study(asked)
+    with pytest.raises(ConfigError, match=r"started under other settings \(architecture_of and untrained: then "):
+        open_study(replace(asked, definition=replace(asked.definition, runs=rows_now)))
+    older = {key: value for key, value in study.user_attrs["settings"].items() if "architecture_of" not in key}
+    study.set_user_attr("settings", older)
+    open_study(asked)
 
 
 def test_a_study_begun_before_places_were_left_out_of_its_settings_goes_on(ask: Callable[..., StudyRequest]) -> None:
