@@ -7,8 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-SALT: dict[Any, Any] = {"svg.hashsalt": "recbole-nasr"}
-"""Of matplotlib's parameters: without it an SVG has random names within."""
+PARAMETERS: dict[Any, Any] = {
+    "svg.hashsalt": "recbole-nasr",  # an SVG has random names within, without
+    "text.parse_math": False,  # names of rows and items may have dollar signs
+}
+"""Of matplotlib, for every figure."""
 
 
 @contextmanager
@@ -33,7 +36,7 @@ def drawing(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with mpl.rc_context({**SALT, "font.size": font_size, **(style or {})}):
+    with mpl.rc_context({**PARAMETERS, "font.size": font_size, **(style or {})}):
         figure = Figure(figsize=(width, height), facecolor="white", layout=layout)
         FigureCanvasAgg(figure)
         yield figure

@@ -10,14 +10,13 @@ from typing import Any
 
 import matplotlib as mpl
 import optuna
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
 from recbole_nasr.errors import is_finite
 from recbole_nasr.progress import plural
-from recbole_nasr.report.canvas import SALT, save_both
+from recbole_nasr.report.canvas import PARAMETERS, drawing, save_both
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.request import StudyRequest
@@ -35,11 +34,9 @@ def save_study_figure(asked: StudyRequest, runs: Sequence[FinishedRun], folder: 
     draw = KINDS.get(asked.definition.figure.get("kind", ""))
     if draw is None or not runs:
         return []
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    draw(figure, asked, runs)
-    if not figure.axes:  # no run of the kind that is drawn has finished
-        return []
-    return _save(figure, folder, "figure")
+    with drawing(8, 4.5, font_size=10) as figure:
+        draw(figure, asked, runs)
+        return _save(figure, folder, "figure") if figure.axes else []  # none: no run of the kind that is drawn
 
 
 def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
@@ -52,28 +49,29 @@ def save_differences(found: Sequence[Difference], folder: Path) -> list[str]:
     metric = next((one.metric for one in reversed(found) if one.metric.startswith("ndcg")), found[0].metric)
     datasets = list(dict.fromkeys(one.dataset for one in found))
     shown = {name: [one for one in found if (one.dataset, one.metric) == (name, metric)] for name in datasets}
-    figure = Figure(figsize=(8, 1.2 + 0.32 * max(map(len, shown.values()))), layout="constrained")
-    for number, (dataset, rows) in enumerate(shown.items()):
-        axes = figure.add_subplot(1, len(datasets), number + 1)
-        for place, one in enumerate(reversed(rows)):
-            low, high = one.comparison.interval
-            axes.plot([low, high], [place, place], color="black", linewidth=1.2)
-            fill = "black" if one.significant else "white"
-            axes.plot(one.comparison.mean_difference, place, "o", color="black", markerfacecolor=fill)
-        axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
-        axes.set_yticks(range(len(rows)), [one.other for one in reversed(rows)], fontsize=8)
-        axes.set_ylim(-0.7, len(rows) - 0.3)
-        references = {one.reference for one in rows}
-        minus = references.pop() if len(references) == 1 else "its counterpart"
-        axes.set_xlabel(f"{metric}: {minus} minus the row\nfilled: significant after Holm", fontsize=8)
-        axes.set_title(dataset)
-    return _save(figure, folder, "differences")
+    with drawing(8, 1.2 + 0.32 * max(map(len, shown.values())), font_size=10) as figure:
+        for number, (dataset, rows) in enumerate(shown.items()):
+            axes = figure.add_subplot(1, len(datasets), number + 1)
+            axes.set_title(dataset)
+            _intervals(axes, metric, rows)
+        return _save(figure, folder, "differences")
+
+
+def _intervals(axes: Any, metric: str, rows: Sequence[Difference]) -> None:
+    for place, one in enumerate(reversed(rows)):
+        axes.plot(one.comparison.interval, [place, place], color="black", linewidth=1.2)
+        fill = "black" if one.significant else "white"
+        axes.plot(one.comparison.mean_difference, place, "o", color="black", markerfacecolor=fill)
+    axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(rows)), [one.other for one in reversed(rows)], fontsize=8)
+    axes.set_ylim(-0.7, len(rows) - 0.3)
+    references = {one.reference for one in rows}
+    minus = references.pop() if len(references) == 1 else "its counterpart"
+    axes.set_xlabel(f"{metric}: {minus} minus the row\nfilled: significant after Holm", fontsize=8)
 
 
 def _save(figure: Figure, folder: Path, name: str, **how: Any) -> list[str]:
-    FigureCanvasAgg(figure)
-    with mpl.rc_context(SALT):
-        return [file.name for file in save_both(figure, folder / name, dpi=150, **how)]
+    return [file.name for file in save_both(figure, folder / name, dpi=150, **how)]
 
 
 def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
@@ -95,7 +93,11 @@ def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
         "slice": lambda: plots.plot_slice(study),
     }
     names = []
-    with warnings.catch_warnings(), quiet_optuna(), mpl.rc_context():  # Optuna sets a style for the whole process
+    with (
+        warnings.catch_warnings(),
+        quiet_optuna(),
+        mpl.rc_context(PARAMETERS),
+    ):  # Optuna sets a style for the whole process
         warnings.simplefilter("ignore", ExperimentalWarning)
         for name, draw in wanted.items():
             before = set(plt.get_fignums())

@@ -10,7 +10,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from recbole_nasr.arguments import parse_line
-from recbole_nasr.report.study_figure import KINDS, save_differences, save_optuna_plots
+from recbole_nasr.report.study_figure import KINDS, save_differences, save_optuna_plots, save_study_figure
 from recbole_nasr.statistics import paired_comparison
 from recbole_nasr.studies.names import FIGURES
 from recbole_nasr.studies.plan import Cell
@@ -101,6 +101,16 @@ def test_a_row_without_the_metric_of_the_figure_is_left_out() -> None:
     other = finished(1, "B", test={"mrr@2": 0.5})
     (axes,) = drawn("bars", "    B: {model: NASR}\n", [finished(), other]).axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["NASR"]
+
+
+def test_dollar_signs_in_the_name_of_a_row_are_no_mathematics(tmp_path: Path) -> None:
+    comparison = paired_comparison([0.2, 0.4], [0.1, 0.2])
+    unreadable = r"$\nothing$"  # an error of matplotlib's, as mathematics
+    assert save_differences([Difference("ml", "NASR", unreadable, "ndcg@20", 2, comparison, 0.5)], tmp_path)
+    runs = [finished(1, unreadable), finished(1, "NASR")]
+    Path("mine.yaml").write_text(STUDY + "figure: {kind: bars}\n")
+    asked = build_study_request(parse_line(["--study=mine.yaml", "--dataset=toy"]))
+    assert save_study_figure(asked, runs, tmp_path)
 
 
 def test_what_a_difference_is_minus_can_be_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
