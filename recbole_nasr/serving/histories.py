@@ -164,10 +164,20 @@ def _text(value: Any) -> str:
 
 def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None]) -> Histories:
     item = find_column("item", list(frame), chosen.get("item"))
+    _refuse_namesakes(frame, item)
     lists = frame[item].map(lambda cell: isinstance(cell, MANY))
     user = find_column("user", list(frame), chosen.get("user"), needed=not lists.any())
+    _refuse_namesakes(frame, user)
     if lists.any():
         return Histories.of_lists(frame[item].tolist(), frame.index if user is None else frame[user])
     time = find_column("time", list(frame), chosen.get("time"), needed=False)
+    _refuse_namesakes(frame, time)
     assert user is not None and item is not None  # noqa: S101, PT018 - for the type checker
     return Histories.of_rows(frame, user, item, time)
+
+
+def _refuse_namesakes(frame: pd.DataFrame, name: str | None) -> None:
+    number = list(frame).count(name)
+    if number > 1:
+        msg = f"{number} columns are called {name!r}, and one of them is needed; rename or drop the others."
+        raise DataError(msg)

@@ -63,3 +63,11 @@ def test_a_file_names_the_value_that_is_no_time(tmp_path: Path) -> None:
     ((found, _),) = list(HistoryFile(path, {}).pieces())
     assert isinstance(found, Histories)
     assert found.items.tolist() == ["2", "1"]
+
+
+@pytest.mark.parametrize("twice", ["user", "item", "timestamp"])
+def test_two_columns_of_one_name_are_refused_where_that_one_is_needed(twice: str) -> None:
+    frame = pd.DataFrame({"user": ["u"], "item": ["a"], "timestamp": [1], "price": [2]})
+    with pytest.raises(DataError, match=f"2 columns are called '{twice}', and one of them is needed; rename or drop"):
+        histories_of(pd.concat([frame, frame[[twice]]], axis=1))
+    assert histories_of(pd.concat([frame, frame[["price"]]], axis=1)).items.tolist() == ["a"]
