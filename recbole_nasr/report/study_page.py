@@ -109,7 +109,7 @@ def _results(asked: StudyRequest, rows: Sequence[Row], found: Sequence[Differenc
     parts = ["## Results", footing(rows), _explanation(rows, bold=bool(found)), _means(rows, found)]
     published = _published(asked, rows)
     if published:
-        parts += ["## Beside the paper", published]
+        parts += [f"## Beside {'published numbers' if asked.definition.published_by else 'the paper'}", published]
     if found:
         parts += ["## Differences", _differences(asked, found)]
     elif asked.definition.reference or asked.definition.compare:
@@ -185,11 +185,18 @@ def _published(asked: StudyRequest, rows: Sequence[Row]) -> str:
         lines += [[row.name, row.dataset, *numbers]] if names else []
     if not lines:
         return ""
-    note = (
+    return (
+        f"{_source(asked.definition.published_by)}\n\n{as_markdown([['row', 'data', *metrics], *lines], left=(0, 1))}"
+    )
+
+
+def _source(published_by: str) -> str:
+    if published_by:
+        return f"Here / published by {published_by}."
+    return (
         "Here / in the paper. The paper's data are larger than those of any release with a fixed name: compare orders, "
         "not values."
     )
-    return f"{note}\n\n{as_markdown([['row', 'data', *metrics], *lines], left=(0, 1))}"
 
 
 def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:

@@ -65,7 +65,8 @@ class StudyDefinition:
         compare: Key of the grid, in place of a reference: rows that differ in it alone are compared in pairs.
         figure: Kind of figure, and the key on its horizontal axis.
         summary: Name of the summary of its own; may be empty.
-        published: The paper's numbers, per data set and label.
+        published: The paper's numbers, or those of others, per data set and label.
+        published_by: Whose numbers those are, if not the paper's.
         needs: Which of :data:`recbole_nasr.studies.shortfalls.REQUIREMENTS` its claim has to meet.
     """
 
@@ -89,6 +90,7 @@ class StudyDefinition:
     figure: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     published: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    published_by: str = ""
     needs: tuple[str, ...] = ("E1", "E6", "E7", "E8", "E9", "E14", "E15")
 
     @classmethod

@@ -55,7 +55,7 @@ PUBLISHED: Rule = (
 SEED = _whole(0, LARGEST_INTEGER)
 
 STUDY: dict[str, Rule] = {
-    **dict.fromkeys(("title", "paper", "claim", "reference", "compare", "summary"), TEXT),
+    **dict.fromkeys(("title", "paper", "claim", "reference", "compare", "summary", "published_by"), TEXT),
     **dict.fromkeys(("settings", "space", "quick"), TABLE),
     "figure": FIGURE,
     "published": PUBLISHED,

@@ -306,6 +306,11 @@ def test_rows_with_different_metrics_have_each_number_in_its_column(
     assert "| B | toy | 1 | 0.6000 | 0.5000 | 0.5000 |" in page
     assert "| row | data | ndcg@2 | mrr@2 |\n" in page
     assert "| A | toy | 0.4000 / 0.1000 |  |\n| B | toy | 0.6000 / 0.3000 | 0.5000 / 0.2000 |" in page
+    assert "## Beside the paper\n\nHere / in the paper. " in page
+    others = replace(asked, definition=replace(asked.definition, published_by="Doe, 2020"))
+    assert "## Beside published numbers\n\nHere / published by Doe, 2020.\n\n|" in study_page(
+        others, runs, [], [], 0, ["x"], []
+    )
 
 
 def test_a_page_names_the_versions_that_its_runs_were_made_with() -> None:
