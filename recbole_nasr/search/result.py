@@ -75,8 +75,12 @@ class BlockRanking:
 
     @property
     def collapsed(self) -> bool:
-        """Whether there are so few directions (about 5 of 64) that all paths agree and scores mean nothing."""
-        return self.effective_rank < max(1.1, self.hidden_size / 12)
+        """Whether there are so few directions (about 5 of 64) that all paths agree and scores mean nothing.
+
+        ``n_sequences`` differ in one direction less at most, whatever they are; of two nothing can be told.
+        """
+        possible = min(self.hidden_size, self.n_sequences - 1)
+        return self.n_sequences > 2 and self.effective_rank < max(1.1, possible / 12)
 
     def numbers(self) -> dict[str, float]:
         """Return the numbers that a tracker follows from block to block."""

@@ -63,8 +63,17 @@ def test_the_strongest_trivial_rule_may_agree_or_disagree() -> None:
 
 def test_less_than_a_twelfth_of_the_directions_is_a_collapse_and_so_is_one_alone() -> None:
     cases = [(5.3, 64), (5.4, 64), (1.05, 4), (1.15, 4)]
-    found = [replace(ranking(2), effective_rank=rank, hidden_size=width).collapsed for rank, width in cases]
+    many = replace(ranking(2), n_sequences=100)
+    found = [replace(many, effective_rank=rank, hidden_size=width).collapsed for rank, width in cases]
     assert found == [True, False, True, False]
+
+
+def test_a_collapse_is_one_of_the_directions_that_so_few_sequences_can_have() -> None:
+    # N sequences differ in N - 1 directions at most, and two of them always in one.
+    cases = [(4.0, 6), (1.05, 6), (2.3, 30), (2.5, 30), (1.05, 3), (1.0, 2)]
+    wide = replace(ranking(2), hidden_size=64)
+    found = [replace(wide, effective_rank=rank, n_sequences=n).collapsed for rank, n in cases]
+    assert found == [False, True, True, False, True, False]
 
 
 def test_a_ranking_of_fewer_paths_than_the_space_has_is_a_sample() -> None:
