@@ -170,10 +170,11 @@ class Contest:
 
     def _train(self, candidate: Candidate) -> None:
         trial, is_kept = self._study.ask(), self._is_kept(candidate)
+        last = int(self.trainings.config["epochs"])
 
         def goes_on(epoch: int, best: float) -> bool:
             trial.report(best, epoch)  # also of kept ones: the others are compared with them
-            falls_behind = trial.should_prune()
+            falls_behind = trial.should_prune() and epoch < last  # at the end there is nothing to stop
             return from_first(is_kept or not falls_behind)
 
         one = self.trainings.train(candidate, goes_on)

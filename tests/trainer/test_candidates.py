@@ -284,6 +284,24 @@ def test_where_no_comparison_comes_before_the_last_epoch_all_are_said_to_be_trai
     assert caplog.records[0].getMessage() == "candidates: 4 networks, 4 of them trained to the end"
 
 
+def test_a_training_that_has_come_to_its_last_epoch_is_not_stopped_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    went_on: dict[str, list[bool]] = {}
+    train = Rehearsed.train
+
+    def watched(self: Rehearsed, candidate: Candidate, goes_on: Callable[[int, float], bool]) -> Trained:
+        answers = went_on[candidate.origins[0]] = []
+
+        def noted(epoch: int, best: float) -> bool:
+            answers.append(goes_on(epoch, best))
+            return answers[-1]
+
+        return train(self, candidate, noted)
+
+    monkeypatch.setattr(Rehearsed, "train", watched)
+    compete("dabc", plan={"first_epochs": 4})  # all but d are worse after the last of 4
+    assert went_on == {name: [True] * 4 for name in "dabc"}
+
+
 def test_a_loss_that_is_not_finite_ends_one_candidate_alone(
     assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
