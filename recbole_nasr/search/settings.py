@@ -67,8 +67,9 @@ class SearchSettings:
         beam: Choices of earlier blocks kept open, in ``1..1024``; 1 is the paper's greedy choice.
         choice: How a network is chosen by its scores: ``ranking`` of the paths of every block, or ``evolution``, which
             needs scores of whole networks that do not depend on each other: scope ``whole`` and ``next_item``.
-        evolution_networks: Networks that evolution draws or breeds in all, in ``1..1000000``.
-        evolution_population: Networks alive at a time, at least 1.
+        evolution_networks: Networks that evolution draws or breeds in all, in ``1..1000000`` and, where there is an
+            evolution, more than ``evolution_population``.
+        evolution_population: Networks alive at a time, at least 1; so many are drawn before one is bred.
         evolution_tournament: Drawn for a parent, at least 1.
         sweeps: With scope ``whole``, rounds of choosing over the blocks at most, at least 1.
         tie_standard_errors: Paths whose paired distance to the best lies within this many standard errors are
@@ -193,6 +194,13 @@ class SearchSettings:
             msg = (
                 "`search_strategy: evolution` compares whole networks by scores that do not depend on each other: it "
                 "needs `search_scope: whole` and `search_objective: next_item`; --search_preset=evolution sets them."
+            )
+            raise ConfigError(msg)
+        if self.choice == "evolution" and self.evolution_networks <= self.evolution_population:
+            msg = (
+                "`evolution_networks` must be more than `evolution_population`, the random networks that evolution "
+                f"begins with, or none is bred, but is {self.evolution_networks} at {self.evolution_population}; "
+                "change one of the two."
             )
             raise ConfigError(msg)
         if self.leave_one_out and self.n_paths < 2:

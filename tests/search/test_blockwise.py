@@ -97,7 +97,7 @@ OF_BLOCKS = {
     [
         ({}, OF_BLOCKS),
         (OF_WHOLE, {"start", "candidates/0", "candidates/1"}),
-        ({**OF_WHOLE, "choice": "evolution", "evolution_networks": 4}, {"evolution"}),
+        ({**OF_WHOLE, "choice": "evolution", "evolution_networks": 4, "evolution_population": 2}, {"evolution"}),
     ],
     ids=["block by block", "whole", "evolution"],
 )

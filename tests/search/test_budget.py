@@ -24,6 +24,7 @@ from recbole_nasr.space import Architecture, SearchSpace
 
 from .conftest import N_ITEMS
 
+EVOLVED = {"scope": "whole", "objective": "next_item", "choice": "evolution"}
 TABLE = CostTable(  # parameters, FLOPs, milliseconds
     ("transformer_h2", "tcn_d1_2", "skip"),
     np.array([[10.0, 3.0, 2.0], [7.0, 5.0, 4.0], [1.0, 9.0, 1.0]]),
@@ -131,7 +132,7 @@ def problem_of(
         ({}, 112),
         ({"beam": 3, "max_enumerated_paths": 2}, 112),
         ({"scope": "whole", "objective": "next_item"}, 103),
-        ({"scope": "whole", "objective": "next_item", "choice": "evolution", "evolution_networks": 9}, 112),
+        ({**EVOLVED, "evolution_networks": 9, "evolution_population": 4}, 112),
     ],
     ids=["block by block", "beam and sample", "whole", "evolution"],
 )

@@ -5,6 +5,8 @@ import pytest
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.search import SearchSettings
 
+EVOLVED = {"scope": "whole", "objective": "next_item", "choice": "evolution"}
+
 
 @pytest.mark.parametrize(
     ("broken", "rule"),
@@ -41,6 +43,10 @@ from recbole_nasr.search import SearchSettings
         ({"objective": "next_item", "augmentations": ("crop",)}, "`augmentations` has no meaning"),
         ({"objective": "next_item", "report_sequences": 9}, "`search_report_sequences` has no meaning"),
         ({"scope": "whole", "beam": 2}, "`search_beam` keeps choices of earlier blocks open"),
+        (
+            {**EVOLVED, "evolution_networks": 64, "evolution_population": 64},
+            "`evolution_networks` must be more than `evolution_population`.*but is 64 at 64",
+        ),
         ({"leave_one_out": True, "n_paths": 1}, "`search_leave_one_out` needs `search_n_paths` of at least 2"),
         ({"augmentations": ("drop",)}, "'drop'"),
         ({"augmentation_ratio": 2.0}, "`augmentation_ratio`"),
