@@ -1,4 +1,4 @@
-"""The output head of a supernet that predicts the next item: final LayerNorm and softmax layer, at every position."""
+"""The output head of a supernet that predicts the next item: that of the retrained network, at every position."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ class NextItemHead(nn.Module):
         n_items: Item ids in use, padding (0) included; item ``i`` is row ``i - 1`` of the softmax layer.
         settings: Width and epsilon of the LayerNorm.
         items: Item embedding to score with; the softmax layer has weights of its own without one.
+        final_norm: Whether there is a LayerNorm.
     """
 
-    def __init__(self, n_items: int, settings: LayerSettings, items: nn.Embedding | None = None) -> None:
+    def __init__(
+        self, n_items: int, settings: LayerSettings, items: nn.Embedding | None = None, *, final_norm: bool = True
+    ) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps)
+        self.norm = nn.LayerNorm(settings.hidden_size, eps=settings.layer_norm_eps) if final_norm else nn.Identity()
         self.output = softmax_layer(settings.hidden_size, n_items, items)
         self.output.apply(initialise)
 

@@ -82,6 +82,7 @@ class Supernet(nn.Module):
             starts with a head that fits its input.
         tie_embeddings: Whether its softmax layer scores with the item embedding, as that of the retrained network then
             does. Trained block by block it is frozen with the embedding after block 0, but for its bias.
+        final_norm: Whether a LayerNorm stands before its softmax layer, as in the retrained network.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Supernet(nn.Module):
         settings: LayerSettings,
         softmax: bool = False,
         tie_embeddings: bool = False,
+        final_norm: bool = True,
     ) -> None:
         super().__init__()
         self.mask_token = n_items
@@ -104,7 +106,7 @@ class Supernet(nn.Module):
         for index in range(space.n_blocks):
             self.block(index).layers.apply(initialise)
         items = self.embedding.items if tie_embeddings else None
-        self.head = NextItemHead(n_items, settings, items) if softmax else None
+        self.head = NextItemHead(n_items, settings, items, final_norm=final_norm) if softmax else None
 
     def block(self, index: int) -> SupernetBlock:
         """Return block ``index``."""

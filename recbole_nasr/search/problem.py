@@ -26,6 +26,7 @@ class SearchProblem:
         settings: How the supernet is trained and paths are ranked.
         seed: Governs everything random; equal seeds give equal results on a CPU.
         tie_embeddings: Whether the networks to find score with the item embedding.
+        final_norm: Whether they have a LayerNorm before the softmax layer.
         device: Where to compute.
         budget: What the network may cost; nothing is limited if not given.
         acceleration: How to compute; plain torch if not given.
@@ -38,6 +39,7 @@ class SearchProblem:
     settings: SearchSettings
     seed: int
     tie_embeddings: bool = False
+    final_norm: bool = True
     device: torch.device | str = "cpu"
     budget: Budget | None = None
     acceleration: Acceleration = field(default_factory=Acceleration)

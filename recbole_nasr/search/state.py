@@ -63,6 +63,7 @@ class SearchState:
             settings=problem.layer_settings,
             softmax=settings.objective == "next_item",
             tie_embeddings=problem.tie_embeddings,
+            final_norm=problem.final_norm,
         ).to(problem.device)
         problem.acceleration.compile_operations(supernet)
         objective = OBJECTIVES[settings.objective](supernet, settings, problem.seed)

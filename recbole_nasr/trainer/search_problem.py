@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from recbole_nasr.model.settings import layer_settings, search_settings, tied_embeddings
+from recbole_nasr.model.settings import layer_settings, search_settings, switch, tied_embeddings
 from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.search import SearchProblem
 from recbole_nasr.search.budget import Budget
@@ -37,6 +37,7 @@ def search_problem(
         settings=search_settings(config),
         seed=config["seed"],
         tie_embeddings=tied_embeddings(config),
+        final_norm=switch(config, "final_norm"),
         device=config["device"],
         budget=budget,
         acceleration=acceleration or Acceleration(),

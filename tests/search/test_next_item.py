@@ -29,9 +29,9 @@ LAYERS = LayerSettings(hidden_size=8)
 ALL = list(product(range(4), repeat=2))
 
 
-def make(**settings: Any) -> tuple[Supernet, NextItem]:
+def make(*, final_norm: bool = True, **settings: Any) -> tuple[Supernet, NextItem]:
     torch.manual_seed(4)
-    net = Supernet(SPACE, n_items=30, max_length=10, settings=LAYERS, softmax=True)
+    net = Supernet(SPACE, n_items=30, max_length=10, settings=LAYERS, softmax=True, final_norm=final_norm)
     for module in net.modules():
         if isinstance(module, GatedResidual):
             nn.init.constant_(module.scale, 0.3 + 0.4 * float(torch.rand(())))
@@ -47,7 +47,8 @@ def trainer_of(net: Supernet, objective: NextItem, prefixes: Any = ((),)) -> Blo
 def network_of(net: Supernet, paths: list[Path]) -> HybridNet:
     """The plain network of an architecture with the weights of the supernet."""
     space = SearchSpace(SPACE.operations, tuple(len(path) for path in paths))
-    found = HybridNet(space.architecture(paths), n_items=30, max_length=10, settings=LAYERS)
+    normed = isinstance(net.head.norm, nn.LayerNorm)
+    found = HybridNet(space.architecture(paths), n_items=30, max_length=10, settings=LAYERS, final_norm=normed)
     with torch.no_grad():
         found.embedding.items.weight.copy_(net.embedding.items.weight[:30])
     found.embedding.positions.load_state_dict(net.embedding.positions.state_dict())
@@ -66,8 +67,10 @@ def test_the_target_of_every_position_is_the_item_after_it() -> None:
     assert length.tolist() == [2, 0]
 
 
-def test_the_loss_of_one_path_is_that_of_the_retrained_network(make_sequences: MakeSequences) -> None:
-    net, objective = make()
+@pytest.mark.parametrize("final_norm", [True, False])
+def test_the_loss_of_one_path_is_that_of_the_retrained_network(final_norm: bool, make_sequences: MakeSequences) -> None:
+    net, objective = make(final_norm=final_norm)
+    assert isinstance(net.head.norm, nn.LayerNorm) == final_norm
     net.eval()
     sequences = make_sequences(12)
     inputs, length, targets = next_items(sequences.item_seq, sequences.item_seq_len)

@@ -60,7 +60,7 @@ def test_the_search_gets_the_configured_space_and_no_item_of_validation_or_test(
     search = searching.search
     monkeypatch.setattr(searching, "search", spy)
     rows = [(f"u{u}", f"{u}-{t}", float(t)) for u in range(8) for t in range(6)]
-    run = assemble("NASRSearch", write_inter(rows), epochs=0)
+    run = assemble("NASRSearch", write_inter(rows), epochs=0, final_norm=False, tie_embeddings=True)
     run.trainer.fit(run.train, run.valid, saved=False)
     [problem] = calls
     items = problem.sequences.item_seq
@@ -69,6 +69,7 @@ def test_the_search_gets_the_configured_space_and_no_item_of_validation_or_test(
     assert problem.space.operations == ("transformer_h2", "transformer_h4", "tcn_d1_2")
     assert problem.space.layers_per_block == (2, 1)
     assert (problem.n_items, problem.seed) == (49, run.config["seed"])
+    assert (problem.final_norm, problem.tie_embeddings) == (False, True)
 
 
 def test_a_given_architecture_is_trained_without_a_search(assemble: Assemble, toy: Path) -> None:
