@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -116,7 +117,8 @@ class Budget:
 
 
 def _shown(name: str, value: float) -> str:
-    return f"{value:.3f}" if name == "latency_ms" else f"{value:.0f}"
+    """Return the least value of a limit, rounded so that it can be met."""
+    return f"{math.ceil(1000 * value / _ROUNDING) / 1000:.3f}" if name == "latency_ms" else f"{value:.0f}"
 
 
 def _undominated(vectors: Costs) -> Costs:

@@ -85,6 +85,13 @@ def test_the_cheapest_possible_network_is_named_when_no_network_fits() -> None:
         Budget(3, 3, replace(TABLE, fixed=np.array([10.0**7 + 100, 50, 5])), {"parameters": 1234567})
 
 
+def test_the_least_latency_that_is_named_can_be_met() -> None:
+    slower = replace(TABLE, fixed=np.array([100.0, 50.0, 5.0004]))
+    with pytest.raises(ConfigError, match=r"at least 8\.001, .* is 8\.0002;"):
+        Budget(3, 3, slower, {"latency_ms": 8.0002})
+    assert Budget(3, 3, slower, {"latency_ms": 8.001}).fits((2, 2, 2))
+
+
 def test_limits_that_exclude_each_other_are_refused() -> None:
     with pytest.raises(ConfigError, match="together"):
         Budget(3, 3, TABLE, {"parameters": 103, "flops": 59})
