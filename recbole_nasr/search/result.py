@@ -63,10 +63,11 @@ class BlockRanking:
 
     @property
     def best(self) -> int:
-        """Index of the path with the best score within the budget."""
+        """Index of the path with the best score within the budget: the chosen one if it is among several equal."""
         scores = self.scores.copy()
         scores[list(self.over_budget)] = np.inf
-        return int(scores.argmin())
+        first = int(scores.argmin())
+        return self.selected if scores[self.selected] == scores[first] else first
 
     @property
     def sampled(self) -> bool:

@@ -57,6 +57,12 @@ def test_the_best_score_is_that_of_the_best_path_within_the_budget() -> None:
     assert limited.numbers()["best_score"] == limited.summary()["best_score"] == 0.3
 
 
+def test_of_equal_best_scores_the_best_is_the_one_that_was_chosen() -> None:
+    equal = replace(ranking(2), scores=np.array([0.2, 0.2]))
+    assert [replace(equal, selected=index).best for index in (0, 1)] == [0, 1]
+    assert replace(ranking(2), scores=np.array([0.3, 0.2, 0.2])).best == 1  # and the first, if another was chosen
+
+
 def test_the_strongest_trivial_rule_may_agree_or_disagree() -> None:
     assert EVIDENCE.strongest_predictor() == ("FLOPs", -0.9)
 
