@@ -127,11 +127,13 @@ def _check_model(model: str) -> None:
 
 
 def _check_combination(request: Request) -> None:
+    asked = [split_key(key) for key in request.settings]
     for key, reason in REFUSED.items():
-        if key in request.settings:
+        if any(name == key for _, name in asked):
             msg = f"`{key}` cannot be set here: {reason}."
             raise ConfigError(msg)
-    if "architecture" in request.settings and "NASR" not in request.models:
+    with_architecture = {model or "NASR" for model, name in asked if name == "architecture"}
+    if with_architecture - ({"NASR"} & {*request.models}):
         msg = "`architecture` is for --model=NASR; NASRSearch finds its own, and RecBole's models have theirs."
         raise ConfigError(msg)
     theirs = [model for model in request.models if model not in MODELS]
