@@ -110,23 +110,27 @@ class StrategySettings:
             )
             raise ConfigError(msg)
 
-    def rungs(self, epochs: int) -> list[int]:
-        """Return the epochs after which networks are compared, of a training of ``epochs`` at most."""
+    def rungs(self, epochs: int, eval_step: int = 1) -> list[int]:
+        """Return the epochs after which networks are compared, of a training of ``epochs`` at most.
+
+        That is when they are validated, every ``eval_step`` epochs: two comparisons may come after one epoch.
+        """
         found, rung = [], self.first_epochs
-        while self.halves and rung < epochs:
-            found.append(rung)
+        while self.halves and (validated := -(-rung // eval_step) * eval_step) < epochs:
+            found.append(validated)
             rung *= self.factor
         return found
 
-    def planned_epochs(self, epochs: int, *, n_kept: int, n_others: int) -> int:
+    def planned_epochs(self, epochs: int, *, n_kept: int, n_others: int, eval_step: int = 1) -> int:
         """Return the epochs that the trainings take if none stops early and one in ``factor`` goes on.
 
         Args:
             epochs: Of one training, at most.
             n_kept: Networks trained to the end.
             n_others: Networks that may be stopped.
+            eval_step: Epochs between two validations.
         """
-        ends = [*self.rungs(epochs), epochs]
+        ends = [*self.rungs(epochs, eval_step), epochs]
         total, active, before = n_kept * epochs, n_others, 0
         for end in ends:
             total += active * (end - before)

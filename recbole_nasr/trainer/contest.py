@@ -109,7 +109,7 @@ class Contest:
             metric=metric,
             bigger=bool(config["valid_metric_bigger"]),
             kept=self.kept,
-            rungs=tuple(self.plan.rungs(config["epochs"])),
+            rungs=tuple(self._rungs()),
             left_out=self.left_out,
             planned_epochs=planned,
             epoch_seconds=each,
@@ -123,11 +123,20 @@ class Contest:
     def _is_kept(self, candidate: Candidate) -> bool:
         return bool({*candidate.origins} & {*self.kept}) or not self.plan.halves
 
+    def _rungs(self) -> list[int]:
+        """Return the different epochs after which candidates are compared."""
+        config = self.trainings.config
+        return sorted(set(self.plan.rungs(config["epochs"], config["eval_step"])))
+
+    def _planned(self, epochs: int, n_kept: int, n_others: int) -> int:
+        eval_step = self.trainings.config["eval_step"]
+        return self.plan.planned_epochs(epochs, n_kept=n_kept, n_others=n_others, eval_step=eval_step)
+
     def _announce(self, first: Candidate, n_kept: int, n_others: int) -> tuple[int, float]:
         """Log what the trainings will cost, before the first; return their epochs, and the seconds of one epoch."""
         epochs = int(self.trainings.config["epochs"])
-        planned = self.plan.planned_epochs(epochs, n_kept=n_kept, n_others=n_others)
-        rungs = ", ".join(map(str, self.plan.rungs(epochs)))
+        planned = self._planned(epochs, n_kept, n_others)
+        rungs = ", ".join(map(str, self._rungs()))
         _LOG.info(
             "candidates: %d networks, %d of them trained to the end%s",
             n_kept + n_others,
@@ -212,7 +221,7 @@ class Contest:
         if not self._numbers or len(ended) != 1 or ended[0] is not self.trained[-1]:
             return
         n_kept, n_others = self._numbers
-        planned = self.plan.planned_epochs(ended[0].epochs, n_kept=n_kept, n_others=n_others)
+        planned = self._planned(ended[0].epochs, n_kept, n_others)
         seconds = planned * ended[0].seconds / ended[0].epochs
         _LOG.info(
             "candidates: at %s a training about %d in all, %s",

@@ -143,8 +143,10 @@ CURVES = {  # validation scores of epochs 1 to 4
 class Rehearsed(Trainings):
     """Stands for the trainings: every candidate has the scores written down for it."""
 
-    def __init__(self, curves: dict[str, list[float]], *, bigger: bool = True, fails: str = "") -> None:
-        config = {"epochs": 4, "valid_metric": "NDCG@5", "valid_metric_bigger": bigger}
+    def __init__(
+        self, curves: dict[str, list[float]], *, bigger: bool = True, fails: str = "", eval_step: int = 1
+    ) -> None:
+        config = {"epochs": 4, "eval_step": eval_step, "valid_metric": "NDCG@5", "valid_metric_bigger": bigger}
         super().__init__(config, None, None, lambda _: 1.0)
         self.curves, self.fails = curves, fails
 
@@ -154,7 +156,10 @@ class Rehearsed(Trainings):
     def train(self, candidate: Candidate, goes_on: Callable[[int, float], bool]) -> Trained:
         better = max if self.config["valid_metric_bigger"] else min
         curve, seen = self.curves[candidate.origins[0]], {}
+        epoch = 0
         for epoch, score in enumerate(curve, start=1):
+            if epoch % self.config["eval_step"]:
+                continue
             seen[epoch] = score
             if not goes_on(epoch, better(seen.values())):
                 break
@@ -163,10 +168,10 @@ class Rehearsed(Trainings):
             candidate=candidate,
             score=math.nan if failed else better(seen.values()),
             best_epoch=1,
-            epochs=len(seen),
+            epochs=epoch,
             scores=seen,
-            stopped=len(seen) < len(curve),
-            seconds=2.0 * len(seen),
+            stopped=epoch < len(curve),
+            seconds=2.0 * epoch,
             costs={"parameters": 1.0, "flops": 1.0, "latency_ms": 1.0},
             failure="loss" if failed else "",
         )
@@ -282,6 +287,15 @@ def test_where_no_comparison_comes_before_the_last_epoch_all_are_said_to_be_trai
     with caplog.at_level(logging.INFO):
         compete("dabc", kept="d", plan={"first_epochs": 4})
     assert caplog.records[0].getMessage() == "candidates: 4 networks, 4 of them trained to the end"
+
+
+def test_networks_are_compared_when_they_are_validated(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        found = compete("dabc", eval_step=3)  # so that the comparisons after epochs 1 and 2 come after 3
+    assert fate(found) == {"d": 4, "a": 3, "b": 3, "c": 3}
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "candidates: 4 networks, 0 of them trained to the end, the others compared after epochs 3"
+    assert (found.rungs, found.planned_epochs, found.epochs) == ((3,), 13, 13)
 
 
 def test_a_training_that_has_come_to_its_last_epoch_is_not_stopped_there(monkeypatch: pytest.MonkeyPatch) -> None:
