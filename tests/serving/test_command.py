@@ -175,6 +175,7 @@ BAD: list[tuple[list[str], str]] = [
     (["--recommend=RUN", "--input=good.csv"], "--input needs --output"),
     (["--recommend=RUN", "--input=good.csv", "--output=top.txt"], ".csv or .parquet"),
     (["--recommend=RUN", "--input=good.csv", "--output=none/top.csv"], "no folder 'none'"),
+    (["--recommend=RUN", "--input=good.csv", "--output=./good.csv"], "--output is the file of histories"),
     (["--recommend=RUN", "--input=good.csv", "--output=top.csv", "--item_column=itm"], "Did you mean 'item'?"),
     (
         ["--recommend=RUN", "--input=good.csv", "--output=top.csv", "--item_column=user"],
