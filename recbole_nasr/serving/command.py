@@ -174,6 +174,11 @@ def _export(line: Mapping[str, Any]) -> None:
 
 
 def _list(line: Mapping[str, Any]) -> None:
+    if line["list"] is not True:
+        msg = (
+            f"--list has no value, but is given {line['list']!r}; for the runs of one data set give --dataset=NAME too."
+        )
+        raise ConfigError(msg)
     show(runs_text(Path(str(line.get("runs_dir") or "runs")), str(line.get("dataset") or "")))
 
 

@@ -201,6 +201,10 @@ BAD: list[tuple[list[str], str]] = [
     (["--recomend=RUN", "--user=u1"], "`--recomend` is neither a command nor a model. Did you mean 'recommend'?"),
     (["--modle=NASR", "--dataset=toy"], "Did you mean 'model'?"),
     (["--list", "--runs_dir=none"], "There is no run in 'none'"),
+    (
+        ["--list=toy"],
+        "--list has no value, but is given 'toy'; for the runs of one data set give",
+    ),
     (["--list", "--runs_dir=RUNS", "--dataset=toi"], "Did you mean 'toy'?"),
     (["--compare"], "at least two different runs"),
     (["--compare", "RUN", "RUN"], "at least two different runs"),
