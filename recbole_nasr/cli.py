@@ -126,6 +126,8 @@ def _run(request: Request, command: list[str]) -> None:
     if prepared:
         show(prepared + "\n")
     if request.prepare:
+        if not prepared:
+            show(f"{request.dataset} is read as it is; there is nothing to prepare.")
         return
     results: list[RunResult] = []
     failed: list[str] = []

@@ -224,6 +224,14 @@ def test_prepare_stops_after_the_data_report_of_a_file_of_the_users(
     assert "user_column='who' is not a column" in capsys.readouterr().err
 
 
+def test_prepare_says_of_data_that_are_read_as_they_are_that_there_is_nothing_to_do(
+    toy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--dataset=toy", "--data_path=data", "--prepare"]) == cli.OK
+    assert capsys.readouterr().out == "toy is read as it is; there is nothing to prepare.\n"
+    assert not Path("runs").exists()
+
+
 def test_a_file_of_the_users_is_prepared_and_compared_split_by_time(tmp_path: Path) -> None:
     rows = [
         f"{user}\t{(user + step) % 10}\t{1_600_000_000 + 90 * step + user}" for user in range(12) for step in range(8)
