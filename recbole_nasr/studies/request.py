@@ -98,6 +98,7 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
     _check_trainings(definition, n_trainings, asked="n_trainings" in own)
     models = [run.model for run in definition.runs] + [TRAINED] * (n_trainings > 1)
     request = build_request({**given, "model": list(dict.fromkeys(models))})
+    _check_command(name, request, quick=given.get("quick") is True)
     _check_settings(definition, request)
     if own.get("target") == request.dataset:
         msg = f"`--target` must be another data set than --dataset, but both are {request.dataset!r}."
@@ -134,6 +135,16 @@ def _check_own(definition: StudyDefinition, own: dict[str, Any]) -> None:
             raise ConfigError(msg)
     if transfers and not own.get("target"):
         msg = f"`--study={definition.name}` needs a second data set; for instance --target=lastfm."
+        raise ConfigError(msg)
+
+
+def _check_command(name: str, request: Request, *, quick: bool) -> None:
+    """Refuse what a study would not do as asked: only prepare its data, or be small because a file says so."""
+    if request.prepare:
+        msg = f"`--prepare` is for a data set, not for --study={name}, which prepares its data; drop one of the two."
+        raise ConfigError(msg)
+    if request.quick and not quick:
+        msg = "`quick` of a study is given on the command line, --quick; take it out of the configuration file."
         raise ConfigError(msg)
 
 

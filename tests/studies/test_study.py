@@ -177,12 +177,15 @@ def test_an_architecture_that_was_drawn_is_that_of_the_command_to_train_it(
         (["--study=table2", "--results=nowhere"], "no folder nowhere"),
         (["--study=table2", "--retry_failed=no"], "`retry_failed` must be True or False, but is 'no'"),
         (["--study=table2", "--storage=nodb://x"], "cannot be used"),
+        (["--study=table2", "--prepare"], "`--prepare` is for a data set, not for --study=table2"),
+        (["--study=table2", "--config_files=quick.yaml"], "`quick` of a study is given on the command line, --quick"),
         (["--model=NASR", "--seeds=[1]"], "It is for --study."),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
     toy: Path, words: list[str], part: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("quick.yaml").write_text("quick: true\n")
     assert cli.main([*words, "--dataset=toy", "--data_path=data", "--device=cpu"]) == cli.USER_ERROR
     shown = capsys.readouterr()
     assert part in shown.err
