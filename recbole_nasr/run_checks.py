@@ -10,8 +10,9 @@ from typing import Any
 
 from recbole.config import Config
 
-from recbole_nasr.configuration import MODELS, effective
+from recbole_nasr.configuration import AUTOREGRESSIVE_MODELS, MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
+from recbole_nasr.data.autoregressive import training_scheme
 from recbole_nasr.data.options import PREPARATION_KEYS, PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_here
 from recbole_nasr.data.report import REPORT_FILE
@@ -21,6 +22,7 @@ from recbole_nasr.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.limits import check_limits, check_model_keys
 from recbole_nasr.measures import check_evaluation, check_measures, check_valid_metric
 from recbole_nasr.model.presets import resolve_architecture
+from recbole_nasr.model.schemes import is_autoregressive
 from recbole_nasr.model.settings import (
     average_decay,
     cost_limits,
@@ -76,6 +78,7 @@ def check_values(config: Config) -> None:
     check_valid_metric(config)
     check_evaluation(config)
     _check_parts(config)
+    _check_scheme(config)
     _check_network(config)
     if is_prepared_here(config):
         PrepareOptions.from_config(config, config["dataset"])
@@ -163,6 +166,14 @@ def _check_parts(config: Config) -> None:
             f"shares), but its split is {split}."
         )
         raise ConfigError(msg)
+
+
+def _check_scheme(config: Config) -> None:
+    """Refuse what the data of a model cannot be trained in, which shows only when they are split."""
+    if config["model"] in MODELS:
+        training_scheme(config)
+    elif config["model"] in AUTOREGRESSIVE_MODELS:
+        is_autoregressive(config)
 
 
 def _refuse_preparation_keys(config: Config) -> None:

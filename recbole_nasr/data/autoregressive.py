@@ -18,6 +18,39 @@ from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 TRAIN_SCHEMES = ("autoregressive", "prefix")
 
 
+def training_scheme(config: Any) -> str:
+    """Return the scheme that a model is trained in.
+
+    Args:
+        config: A RecBole ``Config``.
+
+    Raises:
+        ConfigError: If ``train_scheme`` is unknown.
+        DataError: If the data are benchmark files, but the scheme or the model needs whole histories.
+    """
+    scheme = config["train_scheme"] or TRAIN_SCHEMES[0]
+    if scheme not in TRAIN_SCHEMES:
+        hint = did_you_mean(str(scheme), TRAIN_SCHEMES)
+        msg = f"train_scheme must be one of {', '.join(TRAIN_SCHEMES)}, not {scheme!r}.{hint}"
+        raise ConfigError(msg)
+    if config["benchmark_filename"] is None:
+        return str(scheme)
+    if config["model"] == "NASRSearch":
+        msg = (
+            f"benchmark_filename of {config['dataset']!r} gives one target per row, but NASRSearch needs whole "
+            "histories. Search on <name>.inter without benchmark_filename, then train the architecture here with "
+            "model NASR and train_scheme: prefix."
+        )
+        raise DataError(msg)
+    if scheme != "prefix":
+        msg = (
+            f"benchmark_filename of {config['dataset']!r} gives one target per row and not whole histories, so "
+            f"train_scheme must be 'prefix', not {scheme!r}; set train_scheme: prefix."
+        )
+        raise DataError(msg)
+    return str(scheme)
+
+
 class NASRDataset(LazySequentialDataset):
     """Data set of our models: RecBole's validation and test rows, and training rows with a target at every position.
 
@@ -43,26 +76,10 @@ class NASRDataset(LazySequentialDataset):
 
         Raises:
             ConfigError: If ``train_scheme`` is unknown.
-            DataError: If a part that the split asks for is empty, or the data are benchmark files.
+            DataError: If a part that the split asks for is empty, or the data are benchmark files without the histories
+                that are needed.
         """
-        scheme = self.config["train_scheme"] or TRAIN_SCHEMES[0]
-        if scheme not in TRAIN_SCHEMES:
-            hint = did_you_mean(str(scheme), TRAIN_SCHEMES)
-            msg = f"train_scheme must be one of {', '.join(TRAIN_SCHEMES)}, not {scheme!r}.{hint}"
-            raise ConfigError(msg)
-        if self.benchmark_filename_list is not None and self.config["model"] == "NASRSearch":
-            msg = (
-                f"benchmark_filename of {self.dataset_name!r} gives one target per row, but NASRSearch needs whole "
-                "histories. Search on <name>.inter without benchmark_filename, then train the architecture here with "
-                "model NASR and train_scheme: prefix."
-            )
-            raise DataError(msg)
-        if self.benchmark_filename_list is not None and scheme != "prefix":
-            msg = (
-                f"benchmark_filename of {self.dataset_name!r} gives one target per row and not whole histories, so "
-                f"train_scheme must be 'prefix', not {scheme!r}; set train_scheme: prefix."
-            )
-            raise DataError(msg)
+        scheme = training_scheme(self.config)
         parts: list[NASRDataset] = super().build()
         _check_parts(self.config, self.dataset_name, [len(part) for part in parts])
         parts[0] = parts[0]._for_training(scheme)  # noqa: SLF001  # a part is of this class

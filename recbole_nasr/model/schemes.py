@@ -23,22 +23,36 @@ def teach_models() -> None:
         wrap(get_model(name), "calculate_loss", _loss_of_either_row)
 
 
+def is_autoregressive(config: Any) -> bool:
+    """Return whether one of RecBole's models is to learn from autoregressive rows.
+
+    Raises:
+        ConfigError: If ``train_scheme`` is unknown, or the loss is one of pairs, which has no form for every position
+            here.
+        DataError: If the data are benchmark files, which have no whole histories.
+    """
+    from recbole_nasr.data.autoregressive import training_scheme
+
+    if config["train_scheme"] in (None, "prefix"):
+        return False
+    training_scheme(config)
+    if config["loss_type"] != "CE":
+        msg = f"train_scheme=autoregressive needs loss_type=CE, but loss_type is {config['loss_type']!r}; change one."
+        raise ConfigError(msg)
+    return True
+
+
 def dataset_by_scheme(config: Any) -> Any:
     """Build RecBole's own data set, or with ``train_scheme: autoregressive`` ours.
 
     Raises:
-        ConfigError: If the loss is one of pairs, which has no form for every position here.
+        NASRError: As :func:`is_autoregressive` says.
     """
     from recbole.data.dataset import SequentialDataset
 
     from recbole_nasr.data.autoregressive import NASRDataset
 
-    if config["train_scheme"] in (None, "prefix"):
-        return SequentialDataset(config)
-    if config["loss_type"] != "CE":
-        msg = f"train_scheme=autoregressive needs loss_type=CE, but loss_type is {config['loss_type']!r}; change one."
-        raise ConfigError(msg)
-    return NASRDataset(config)
+    return NASRDataset(config) if is_autoregressive(config) else SequentialDataset(config)
 
 
 dataset_by_scheme.__name__ = "SequentialDataset"  # RecBole's data cache is named after it

@@ -243,6 +243,11 @@ def test_models_of_recbole_and_ours_are_known() -> None:
         ),
         (["--item_inter_num_interval=5-10"], "NASR", ConfigError, "`item_inter_num_interval` must be .* is '5-10'"),
         (["--val_interval={'timestamp':'3+'}"], "NASR", ConfigError, "`val_interval` must be"),
+        (["--NASR.train_scheme=prefx"], "SASRec,NASR", ConfigError, "Did you mean 'prefix'"),
+        (["--train_scheme=autoregresive"], "SASRec", ConfigError, "Did you mean 'autoregressive'"),
+        (["--train_scheme=autoregressive", "--loss_type=BPR"], "SASRec", ConfigError, "needs loss_type=CE"),
+        (["--config_files=parts.yaml"], "NASR", DataError, "train_scheme must be 'prefix'"),
+        (["--config_files=parts.yaml"], "NASRSearch", DataError, "NASRSearch needs whole histories"),
         (["--architecture=sasrec-1"], "SASRec", ConfigError, "`architecture` is for --model=NASR"),
         (["--NASRSearch.architecture=sasrec-1"], "NASR,NASRSearch", ConfigError, "`architecture` is for --model=NASR"),
         (["--mask_history=true"], "NASR,SASRec", ConfigError, "`mask_history` is not known"),
@@ -266,6 +271,7 @@ def test_a_command_that_cannot_work_is_refused(
 ) -> None:
     (tmp_path / "bad.yaml").write_text("lerning_rate: 0.1\n")
     (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "parts.yaml").write_text("benchmark_filename: [train, valid, test]\n")
     schema = '"schema": "recbole-nasr/architecture", "schema_version": 1'
     (tmp_path / "unknown.json").write_text(f'{{{schema}, "blocks": [["lstm"]]}}')
     with pytest.raises(error, match=message):
