@@ -76,7 +76,7 @@ def given_source(path: Path, dataset: str) -> Path:
     """Return the file or archive that ``--source`` names, or the one in the folder it names that is not hidden.
 
     Raises:
-        DataError: If there is none.
+        DataError: If there is none, or, of a data set of your own, several.
     """
     if path.is_file():
         return path
@@ -86,11 +86,15 @@ def given_source(path: Path, dataset: str) -> Path:
     wanted = (*wanted_files(dataset), *(("*.parquet",) if dataset not in PUBLISHED_SETS else ()))
     patterns = [f"{name}{ending}" for name in wanted for ending in _COMPRESSED] + [f"*{ending}" for ending in ENDINGS]
     files = (file for pattern in patterns for file in sorted(path.glob(pattern)) if file.is_file())
-    found = next((file for file in files if not file.name.startswith(".")), None)
-    if found is None:
+    found = [file for file in files if not file.name.startswith(".")]
+    if not found:
         msg = f"source={path} is a folder without {', '.join(wanted)} or an archive; name the file itself."
         raise DataError(msg)
-    return found
+    if dataset not in PUBLISHED_SETS and len(found) > 1:  # nothing tells which of them has the interactions
+        names = ", ".join(file.name for file in found[:3]) + ", ..." * (len(found) > 3)
+        msg = f"source={path} is a folder with {names}; name the file itself."
+        raise DataError(msg)
+    return found[0]
 
 
 def local_release(release: Release, place: Path) -> Path | None:

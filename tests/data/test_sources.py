@@ -106,6 +106,15 @@ def test_a_hidden_file_is_not_the_source_of_a_folder(tmp_path: Path) -> None:
     assert given_source(tmp_path, "shop") == tmp_path / "events.csv"
 
 
+def test_of_several_files_in_a_folder_none_is_taken_for_the_source(tmp_path: Path) -> None:
+    for name in ("events.csv", "catalogue.csv", "events.item"):
+        (tmp_path / name).write_text("user,item,time\nu,i,1\n")
+    with pytest.raises(DataError, match=r"a folder with catalogue\.csv, events\.csv; name the file itself"):
+        given_source(tmp_path, "shop")
+    (tmp_path / "ratings.csv").touch()
+    assert given_source(tmp_path, "ml") == tmp_path / "ratings.csv"  # a release has this name
+
+
 def test_a_source_for_the_data_set_of_recbole_needs_another_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="choose another name"):
         prepared_folder({"data_path": str(tmp_path), "dataset": "ml-100k", "source": "a.csv"})
