@@ -8,7 +8,7 @@ clear line.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,17 +50,32 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
 
 
 def _n_values(node: Any, known: dict[int, int]) -> int:
-    """Count the values that a node stands for, those behind references as often as they are referred to."""
+    """Count the values that a node stands for, those behind references as often as they are referred to.
+
+    A key that stands in a table twice is refused on the way, since of its two values the first would be lost.
+    """
     if id(node) in known:
         if not known[id(node)]:
             msg = "a value refers to itself."
             raise yaml.YAMLError(msg)
         return known[id(node)]
     known[id(node)] = 0
+    if isinstance(node, yaml.MappingNode):
+        _refuse_repeated([key for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
     parts = node.value if isinstance(node, yaml.CollectionNode) else ()
     inner = (one for part in parts for one in (part if isinstance(part, tuple) else (part,)))
     known[id(node)] = 1 + sum(_n_values(one, known) for one in inner)
     return known[id(node)]
+
+
+def _refuse_repeated(keys: Sequence[Any]) -> None:
+    names: set[tuple[str, str]] = set()
+    for key in keys:
+        if (key.tag, key.value) in names:
+            line = key.start_mark.line + 1
+            msg = f"the key {key.value!r:.80} stands in one table twice, again in line {line}; keep one."
+            raise yaml.YAMLError(msg)
+        names.add((key.tag, key.value))
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types

@@ -40,6 +40,12 @@ def test_an_empty_file_has_no_settings(tmp_path: Path) -> None:
     assert read_settings(tmp_path / "a.yaml") == {}
 
 
+def test_tables_may_have_the_same_keys_and_override_what_they_take_over(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1, y: 2}\nb: {x: 1}\nc: {<<: *a, x: 3}\nd: *a\n")
+    read = read_settings(tmp_path / "a.yaml")
+    assert read == {"a": {"x": 1, "y": 2}, "b": {"x": 1}, "c": {"x": 3, "y": 2}, "d": {"x": 1, "y": 2}}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -48,6 +54,8 @@ def test_an_empty_file_has_no_settings(tmp_path: Path) -> None:
         (b"- 1\n- 2\n", "must consist of `key: value` lines"),
         (b"1: 2\n", "must consist of `key: value` lines"),
         (b"a: !!python/object/apply:os.getcwd []\n", "must be YAML in UTF-8"),
+        (b"epochs: 5\nseed: 1\nepochs: 50\n", "'epochs' stands in one table twice, again in line 3; keep one"),
+        (b"runs:\n  A: {model: NASR}\n  A: {model: SASRec}\n", "'A' stands in one table twice, again in line 3"),
     ],
 )
 def test_a_file_that_is_no_table_of_settings_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
