@@ -72,6 +72,19 @@ STUDY_KEYS = (
 )
 """Keys that only mean something beside ``--study``."""
 
+COLUMN_KEYS = ("user_column", "item_column", "time_column")
+"""Keys that name the columns of a file of histories."""
+
+_SCORING = ("k", "exclude_seen", "device", "ops_module")
+
+RUN_COMMANDS = {
+    "recommend": ("user", "items", "input", "output", *COLUMN_KEYS, *_SCORING),
+    "export": ("run", "output", *_SCORING),
+    "list": ("runs_dir", "dataset"),
+    "compare": (),
+}
+"""Each command that uses finished runs, and the other keys it takes."""
+
 _NAME = r"(?!(?:inf|nan)\b)[A-Za-z_][\w.@-]*"
 _NAMES = re.compile(rf"\[\s*{_NAME}(?:\s*,\s*{_NAME})*\s*\]")
 _NUMBER_WITH_UNDERSCORES = re.compile(r"[\d_.eE+-]*\d_\d[\d_.eE+-]*")

@@ -10,7 +10,7 @@ import recbole.model.sequential_recommender
 from recbole.model.abstract_recommender import SequentialRecommender
 
 from recbole_nasr import defaults, run_checks
-from recbole_nasr.arguments import STUDY_KEYS, split_key
+from recbole_nasr.arguments import RUN_COMMANDS, STUDY_KEYS, split_key
 from recbole_nasr.configuration import MODELS
 from recbole_nasr.configuration_keys import advice, known_keys
 from recbole_nasr.errors import ConfigError, did_you_mean
@@ -166,10 +166,18 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
         if name not in (known[model] if model else allowed):
             where = "on the command line" if key in request.line_settings else "in a configuration file"
             names = model or ", ".join(known)
-            hint = " It is for --study." if name in STUDY_KEYS else ""
-            hint = hint or advice(name, {*everything, *REQUEST_KEYS, *STUDY_KEYS})
+            hint = _command_of(name) or advice(name, {*everything, *REQUEST_KEYS, *STUDY_KEYS})
             msg = f"{key!r}, given {where}, is not a configuration key of {names}.{hint}"
             raise ConfigError(msg)
+
+
+def _command_of(key: str) -> str:
+    """Return a sentence on the command that a key is for, where it is for none that runs a model; else nothing."""
+    if key in (*REQUEST_KEYS, "ops_module"):  # models have them too
+        return ""
+    others = [f"--{command}" for command, keys in RUN_COMMANDS.items() if key in keys]
+    others = ["--study"] if key in STUDY_KEYS else others
+    return f" It is for {' and '.join(others)}." if others else ""
 
 
 def _settings(model: str, request: Request, known: set[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.alignment import aligned
+from recbole_nasr.arguments import COLUMN_KEYS, RUN_COMMANDS
 from recbole_nasr.console import show
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean, on_or_off
 from recbole_nasr.ops import load_operations
@@ -19,24 +20,13 @@ from recbole_nasr.serving.recommender import Recommender, TopK, Unknown, load
 from recbole_nasr.serving.tables import comparison_text, runs_text
 from recbole_nasr.serving.users import user_history
 
-_SCORING = ("k", "exclude_seen", "device", "ops_module")
-_COLUMNS = ("user_column", "item_column", "time_column")
-
-KEYS = {
-    "recommend": ("user", "items", "input", "output", *_COLUMNS, *_SCORING),
-    "export": ("run", "output", *_SCORING),
-    "list": ("runs_dir", "dataset"),
-    "compare": (),
-}
-"""Each command and the other keys it takes."""
-
 SHOWN_ITEMS = 10
 """Of a history, the last ones on the screen."""
 
 
 def is_command(line: Mapping[str, Any]) -> bool:
     """Return whether a command line uses finished runs instead of making one."""
-    return any(name in line for name in KEYS)
+    return any(name in line for name in RUN_COMMANDS)
 
 
 def run_command(line: Mapping[str, Any]) -> None:
@@ -45,14 +35,14 @@ def run_command(line: Mapping[str, Any]) -> None:
     Raises:
         NASRError: For anything the user can put right.
     """
-    asked = [name for name in KEYS if name in line]
+    asked = [name for name in RUN_COMMANDS if name in line]
     if len(asked) > 1:
         msg = f"One command at a time, but got {' and '.join(f'--{name}' for name in asked)}; drop one."
         raise ConfigError(msg)
     name = asked[0]
     for key in line:
-        if key not in (name, *KEYS[name]):
-            known = KEYS[name]
+        if key not in (name, *RUN_COMMANDS[name]):
+            known = RUN_COMMANDS[name]
             others = f" It takes {', '.join(known)}." if known else ""
             msg = f"`--{key}` is not a key of --{name}.{did_you_mean(key, known) or others}"
             raise ConfigError(msg)
@@ -72,7 +62,7 @@ def _recommend(line: Mapping[str, Any]) -> None:
     if sources == ["input"]:
         _recommend_file(line)
         return
-    if unused := [key for key in ("output", *_COLUMNS) if key in line]:
+    if unused := [key for key in ("output", *COLUMN_KEYS) if key in line]:
         msg = f"`--{unused[0]}` goes with --input=FILE, not with --{sources[0]}."
         raise ConfigError(msg)
     recommender, k, exclude_seen = _recommender(line)
