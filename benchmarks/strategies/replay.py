@@ -89,7 +89,10 @@ class Replayed(Trainings):
 
     def __init__(self, recorded: Recorded, seed: int) -> None:
         super().__init__(
-            {"epochs": 200, "valid_metric": METRIC, "valid_metric_bigger": True}, None, None, lambda _: 0.0
+            {"epochs": 200, "eval_step": 1, "valid_metric": METRIC, "valid_metric_bigger": True},
+            None,
+            None,
+            lambda _: 0.0,
         )
         self._recorded, self._seed = recorded, seed
 
