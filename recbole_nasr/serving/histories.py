@@ -124,7 +124,8 @@ def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: 
     """Return the column for ``role`` (user, item or time).
 
     Raises:
-        DataError: If the chosen one is not there, or one is needed and none has a name that is known.
+        DataError: If the chosen one is not there, one is needed and none has a name that is known, or two columns have
+            the name that is found.
     """
     plain = {str(name).partition(":")[0]: name for name in names}  # RecBole's headers say the type too
     if chosen is not None:
@@ -133,7 +134,7 @@ def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: 
                 f"{role}_column={chosen!r} is not a column, there are {', '.join(plain)}.{did_you_mean(chosen, plain)}"
             )
             raise DataError(msg)
-        return plain[chosen]
+        return _only(names, plain[chosen])
     bare = {bare_name(name): original for name, original in plain.items()}
     found = next((bare[bare_name(name)] for name in _KNOWN[role] if bare_name(name) in bare), None)
     if found is None and needed:
@@ -142,7 +143,15 @@ def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: 
             f"rename it, or name it with --{role}_column on the command line."
         )
         raise DataError(msg)
-    return found
+    return found and _only(names, found)
+
+
+def _only(names: Sequence[str], name: str) -> str:
+    number = list(names).count(name)
+    if number > 1:
+        msg = f"{number} columns are called {name!r}, and one of them is needed; rename or drop the others."
+        raise DataError(msg)
+    return name
 
 
 def as_text(values: Column) -> Column:
@@ -164,20 +173,10 @@ def _text(value: Any) -> str:
 
 def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None]) -> Histories:
     item = find_column("item", list(frame), chosen.get("item"))
-    _refuse_namesakes(frame, item)
     lists = frame[item].map(lambda cell: isinstance(cell, MANY))
     user = find_column("user", list(frame), chosen.get("user"), needed=not lists.any())
-    _refuse_namesakes(frame, user)
     if lists.any():
         return Histories.of_lists(frame[item].tolist(), frame.index if user is None else frame[user])
     time = find_column("time", list(frame), chosen.get("time"), needed=False)
-    _refuse_namesakes(frame, time)
     assert user is not None and item is not None  # noqa: S101, PT018 - for the type checker
     return Histories.of_rows(frame, user, item, time)
-
-
-def _refuse_namesakes(frame: pd.DataFrame, name: str | None) -> None:
-    number = list(frame).count(name)
-    if number > 1:
-        msg = f"{number} columns are called {name!r}, and one of them is needed; rename or drop the others."
-        raise DataError(msg)
