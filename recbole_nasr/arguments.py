@@ -52,9 +52,6 @@ TEXT_KEYS = frozenset(
 FLAGS = ("help", "version", "quick", "prepare", "fresh", "retry_failed", "list")
 """Keys that may stand without a value."""
 
-COMMANDS = ("recommend", "export", "list", "compare", "study", "prepare", "help", "version")
-"""Keys that ask for something else than the run of a model."""
-
 STUDY_KEYS = (
     "study",
     "target",
@@ -84,6 +81,9 @@ RUN_COMMANDS = {
     "compare": (),
 }
 """Each command that uses finished runs, and the other keys it takes."""
+
+COMMANDS = (*RUN_COMMANDS, "study", "prepare", "help", "version")
+"""Keys that ask for something else than the run of a model."""
 
 _NAME = r"(?!(?:inf|nan)\b)[A-Za-z_][\w.@-]*"
 _NAMES = re.compile(rf"\[\s*{_NAME}(?:\s*,\s*{_NAME})*\s*\]")
