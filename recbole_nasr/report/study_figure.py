@@ -96,8 +96,8 @@ def save_optuna_plots(study: optuna.Study, folder: Path) -> list[str]:
     with (
         warnings.catch_warnings(),
         quiet_optuna(),
-        mpl.rc_context(PARAMETERS),
-    ):  # Optuna sets a style for the whole process
+        mpl.rc_context(PARAMETERS),  # Optuna sets a style for the whole process
+    ):
         warnings.simplefilter("ignore", ExperimentalWarning)
         for name, draw in wanted.items():
             before = set(plt.get_fignums())

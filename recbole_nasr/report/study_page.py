@@ -107,9 +107,7 @@ def _shortfalls(
 
 def _results(asked: StudyRequest, rows: Sequence[Row], found: Sequence[Difference]) -> list[str]:
     parts = ["## Results", footing(rows), _explanation(rows, bold=bool(found)), _means(rows, found)]
-    published = _published(asked, rows)
-    if published:
-        parts += [f"## Beside {'published numbers' if asked.definition.published_by else 'the paper'}", published]
+    parts += _published(asked, rows)
     if found:
         parts += ["## Differences", _differences(asked, found)]
     elif asked.definition.reference or asked.definition.compare:
@@ -173,7 +171,7 @@ def _is_best(row: Row, metric: str, rows: Sequence[Row], found: Sequence[Differe
     return bool(others) and len(better) == len(others)
 
 
-def _published(asked: StudyRequest, rows: Sequence[Row]) -> str:
+def _published(asked: StudyRequest, rows: Sequence[Row]) -> list[str]:
     papers = [asked.definition.published.get(row.dataset, {}).get(row.name, {}) for row in rows]
     both = [[name for name in row.metrics if name in paper] for row, paper in zip(rows, papers, strict=True)]
     metrics = [name for name in metrics_of(rows) if any(name in names for names in both)]
@@ -184,19 +182,13 @@ def _published(asked: StudyRequest, rows: Sequence[Row]) -> str:
         ]
         lines += [[row.name, row.dataset, *numbers]] if names else []
     if not lines:
-        return ""
-    return (
-        f"{_source(asked.definition.published_by)}\n\n{as_markdown([['row', 'data', *metrics], *lines], left=(0, 1))}"
-    )
-
-
-def _source(published_by: str) -> str:
-    if published_by:
-        return f"Here / published by {published_by}."
-    return (
-        "Here / in the paper. The paper's data are larger than those of any release with a fixed name: compare orders, "
-        "not values."
-    )
+        return []
+    if by := asked.definition.published_by:
+        heading, note = "published numbers", f"Here / published by {by}."
+    else:
+        heading, data = "the paper", "The paper's data are larger than those of any release with a fixed name"
+        note = f"Here / in the paper. {data}: compare orders, not values."
+    return [f"## Beside {heading}", note, as_markdown([["row", "data", *metrics], *lines], left=(0, 1))]
 
 
 def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
