@@ -37,6 +37,7 @@ def check_values(config: Any) -> None:
     limits.check_limits(options, trains=False)
     measures.check_valid_metric(options)
     measures.check_evaluation(options)
+    _check_unused(options)
     negatives = options["train_neg_sample_args"]
     if isinstance(negatives, dict) and negatives["distribution"] not in (None, "None"):
         msg = (
@@ -46,3 +47,13 @@ def check_values(config: Any) -> None:
         raise ConfigError(msg)
     if config.model == "NASRSearch":  # a file may hold more than one search reads
         check_read(config, {**config.variable_config_dict, **config.cmd_config_dict})
+
+
+def _check_unused(options: dict[str, Any]) -> None:
+    item = options["ITEM_ID_FIELD"]
+    needed = (item, f"{item}{options['LIST_SUFFIX']}", options["ITEM_LIST_LENGTH_FIELD"])
+    unused = options["unused_col"]
+    dropped = [field for field in (unused or {}).get("inter") or () if field in needed]
+    if dropped:
+        msg = f"`unused_col` must leave {', '.join(needed)}, which the model reads, but names {', '.join(dropped)}."
+        raise ConfigError(msg)

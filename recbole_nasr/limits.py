@@ -52,6 +52,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "weight_decay": (lambda value: is_finite(value) and value >= 0, "a number of at least 0"),
     "clip_grad_norm": (_clipping, "empty or a table with a positive max_norm, such as {max_norm: 5.0}"),
     "load_col": (lambda value: value is None or isinstance(value, dict), "empty or a table such as {inter: [...]}"),
+    "unused_col": (lambda value: value is None or isinstance(value, dict), "empty or a table such as {inter: [...]}"),
     **dict.fromkeys(
         ("user_inter_num_interval", "item_inter_num_interval"),
         (_intervals, "empty or intervals such as [5,inf) or [2,4];[9,inf)"),

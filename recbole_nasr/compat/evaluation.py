@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from os import PathLike
 from typing import Any
 
 from recbole_nasr.compat.repair import repair
@@ -45,6 +46,9 @@ def read_config_files_as_data() -> bool:
     from recbole.config import Config
 
     def _load_config_files(_self: Any, file_list: list[str] | None) -> dict[str, Any]:
+        if isinstance(file_list, (str, PathLike)):  # a text would be read as a list of letters
+            msg = f"`config_file_list` is a list of files, but is {str(file_list)!r:.200}; write it in brackets."
+            raise ConfigError(msg)
         return {key: value for file in file_list or () for key, value in read_settings(file).items()}
 
     Config._load_config_files = _load_config_files  # noqa: SLF001 - what is repaired

@@ -20,17 +20,18 @@ ENDINGS = (".zip", *_TAR)
 
 @contextmanager
 def open_member(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[bytes]]]:
-    """Open a file, or the first of the ``wanted`` files inside an archive.
+    """Open a file, or the most wanted of the files inside an archive.
 
     Args:
         path: A plain file, ``.gz``, ``.zip`` or ``.tar.gz``.
-        wanted: File names or patterns such as ``*.csv``, in order of preference.
+        wanted: File names in order of preference, then patterns such as ``*.csv``, which one file may match.
 
     Yields:
         The name of the file without folders and without ``.gz``, and its bytes.
 
     Raises:
-        DataError: If the archive is damaged or truncated, has none of the files, or names a path outside its folder.
+        DataError: If the archive is damaged or truncated, has none of the files, has several of the patterns, or names
+            a path outside its folder.
     """
     try:
         if path.name.endswith(".zip"):
@@ -60,7 +61,7 @@ def _open_tar(path: Path, wanted: Sequence[str]) -> Iterator[tuple[str, IO[bytes
         for member in archive:  # one by one: the end of a large archive is read only if it must be
             names.append(member.name)
             _check_inside(path, member.name)
-            if member.isfile() and _rank(member.name, wanted) == 0:
+            if member.isfile() and _rank(member.name, wanted) == 0 and not _is_pattern(wanted[0]):
                 break
         name = _choose(path, names, wanted)
         member = archive.getmember(name)
@@ -104,7 +105,19 @@ def _choose(path: Path, names: list[str], wanted: Sequence[str]) -> str:
     if not ranked or ranked[0][0] == len(wanted):
         msg = f"{path} must contain {' or '.join(wanted)}, it has {', '.join(names[:10]) or 'nothing'}; check --source."
         raise DataError(msg)
-    return ranked[0][2]
+    rank, _, chosen = ranked[0]
+    alike = [name for other, _, name in ranked if other < len(wanted)]
+    if _is_pattern(wanted[rank]) and len(alike) > 1:
+        msg = (
+            f"{path} must contain one file of interactions, it has {', '.join(alike[:10])}; unpack it, and name one by "
+            "--source."
+        )
+        raise DataError(msg)
+    return chosen
+
+
+def _is_pattern(wanted: str) -> bool:
+    return "*" in wanted
 
 
 def _check_inside(path: Path, name: str) -> None:

@@ -82,6 +82,7 @@ class PrepareOptions:
             if known or field.name in defaults:
                 chosen[field.name] = config[field.name] if known else defaults[field.name]
         chosen = {key: str(value) if key in _TEXT and value is not None else value for key, value in chosen.items()}
+        _check_windows(chosen, defaults)
         if chosen["window_stride"] is None:
             chosen["window_stride"] = chosen["window_length"]
         _check(chosen)
@@ -107,6 +108,17 @@ def default_options(dataset: str) -> dict[str, Any]:
     if dataset in available("dataset_configs"):
         return load_yaml("dataset_configs", dataset)
     return load_yaml("properties/data", "own")
+
+
+def _check_windows(chosen: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Refuse keys about windows that were given where histories stay whole; ``window_length`` has another use too."""
+    for key in ("window_stride", "max_end_gap") if chosen["sequence_unit"] == "user" else ():
+        if chosen[key] not in (None, defaults[key]):
+            msg = (
+                f"{key} is about windows, it is {chosen[key]!r:.80}, but with sequence_unit=user every history stays "
+                "whole; leave it out, or add --sequence_unit=window."
+            )
+            raise ConfigError(msg)
 
 
 def _check(chosen: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ def regularised_evolution(
     population: int,
     tournament: int,
     networks: int,
+    progress: Progress | None = None,
 ) -> list[Path]:
     """Evolve networks towards a lower ``score``.
 
@@ -59,11 +60,14 @@ def regularised_evolution(
         population: Networks alive at a time.
         tournament: How many of them are drawn for a parent.
         networks: How many are drawn or bred in all, repeated ones included.
+        progress: Counts them.
 
     Returns:
         Every network that came up, in order of appearance.
     """
+    progress = progress or Progress()
     known: dict[Path, float] = {}
+    best = math.inf
     alive: deque[Path] = deque()
     for number in range(networks):
         if number < population:
@@ -74,7 +78,9 @@ def regularised_evolution(
             alive.popleft()
         if child not in known:
             known[child] = score(child)
+            best = min(best, known[child])
         alive.append(child)
+        progress.advance(best=f"{best:.4f}")
     return list(known)
 
 
@@ -113,17 +119,13 @@ class EvolutionSearch:
         values: dict[Path, Tensor] = {}
         representation = torch.zeros(())  # the sum alone: of every network it would be more than all scores
         rng = random.Random(derive_seed(self.problem.seed, "search/evolution"))
-        best = math.inf
 
         def score(network: Path) -> float:
-            nonlocal best, representation
+            nonlocal representation
             found = objective.score_within_memory([()], [network], Progress())
             values[network] = found.values
             representation = representation + found.representation
-            value = float(found.values.mean())
-            best = min(best, value)
-            progress.advance(best=f"{best:.4f}")
-            return value
+            return float(found.values.mean())
 
         with open_progress(settings.evolution_networks, "search: evolve", unit="network") as progress:
             regularised_evolution(
@@ -133,6 +135,7 @@ class EvolutionSearch:
                 population=settings.evolution_population,
                 tournament=settings.evolution_tournament,
                 networks=settings.evolution_networks,
+                progress=progress,
             )
         networks = sorted(values)
         joined = torch.cat([values[network] for network in networks], dim=1)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from recbole_nasr.search.costs import COSTS, CostTable
 from recbole_nasr.search.result import BlockRanking
 from recbole_nasr.search.shortlist import network_of
 from recbole_nasr.space import Architecture, SearchSpace
+
+MOST_POINTS = 1000
+"""Of a front; without a limit it could grow with every block by as many times as a block has paths."""
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,19 @@ def undominated(points: Iterable[tuple[float, float]]) -> list[int]:
     return kept
 
 
+def thinned(front: list[_T]) -> list[_T]:
+    """Return at most `MOST_POINTS` of a front, evenly along it and with both ends."""
+    if len(front) <= MOST_POINTS:
+        return front
+    return [front[round(place * (len(front) - 1) / (MOST_POINTS - 1))] for place in range(MOST_POINTS)]
+
+
 def search_fronts(blocks: Sequence[BlockRanking], space: SearchSpace, table: CostTable) -> list[FrontPoint]:
     """Return the front of score against each kind of cost, over all networks that the ranked paths make.
 
     Scores and costs are taken to add up over blocks, as in :func:`~recbole_nasr.search.shortlist.whole_networks`, so
-    that the front of the first blocks and that of the next give that of both.
+    that the front of the first blocks and that of the next give that of both. Of a front of more than `MOST_POINTS`
+    networks, as very many blocks with costs that are measured have, as many stand for the others, after every block.
     """
     found = []
     for cost in COSTS:
@@ -59,7 +73,7 @@ def search_fronts(blocks: Sequence[BlockRanking], space: SearchSpace, table: Cos
                 for spent, excess, way in front
                 for index in own
             ]
-            front = [longer[index] for index in undominated((spent, excess) for spent, excess, _ in longer)]
+            front = thinned([longer[index] for index in undominated((spent, excess) for spent, excess, _ in longer)])
         for _, excess, way in front:
             network = network_of(blocks, way, space)
             found.append(FrontPoint(cost, network, excess, table.of(network.layers)))

@@ -102,12 +102,8 @@ def test_compressed_files_and_archives_are_read_where_they_lie(tmp_path: Path) -
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "ratings.csv.gz", "b.tar.gz"}
 
 
-@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
-def test_what_macos_lays_beside_a_file_is_not_taken_for_it(kind: str, tmp_path: Path) -> None:
-    members = {"__MACOSX/._events.csv": b"\0\5\26\7Mac OS X", "a/._events.csv": b"\0\5\26\7Mac OS X"}
-    members["a/events.csv"] = b"user,item,time\nu,i,1\n"
-    path = tmp_path / f"a.{kind}"
-    if kind == "zip":
+def write_archive(path: Path, members: dict[str, bytes]) -> None:
+    if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w") as archive:
             for name, content in members.items():
                 archive.writestr(name, content)
@@ -117,7 +113,23 @@ def test_what_macos_lays_beside_a_file_is_not_taken_for_it(kind: str, tmp_path: 
                 info = tarfile.TarInfo(name)
                 info.size = len(content)
                 tar.addfile(info, io.BytesIO(content))
-    assert read_raw(path, ["*.csv"], reading()).table.items.tolist() == ["i"]
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_what_macos_lays_beside_a_file_is_not_taken_for_it(kind: str, tmp_path: Path) -> None:
+    members = {"__MACOSX/._events.csv": b"\0\5\26\7Mac OS X", "a/._events.csv": b"\0\5\26\7Mac OS X"}
+    members["a/events.csv"] = b"user,item,time\nu,i,1\n"
+    write_archive(tmp_path / f"a.{kind}", members)
+    assert read_raw(tmp_path / f"a.{kind}", ["*.csv"], reading()).table.items.tolist() == ["i"]
+
+
+@pytest.mark.parametrize("kind", ["tar.gz", "zip"])
+def test_of_several_files_in_an_archive_a_named_one_is_read_and_else_none(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{kind}"
+    write_archive(path, {f"a/{name}": f"user,item,time\nu,{name},1\n".encode() for name in ("x.tsv", "y.csv", "z.csv")})
+    assert read_raw(path, ["z.csv", "*.csv"], reading()).table.items.tolist() == ["z.csv"]
+    with pytest.raises(DataError, match=r"one file of interactions, it has a/y\.csv, a/z\.csv, a/x\.tsv; unpack it"):
+        read_raw(path, ["*.csv", "*.tsv"], reading())
 
 
 @pytest.mark.parametrize("name", ["../ratings.csv", "/etc/ratings.csv", "C:\\ratings.csv", "a/../../ratings.csv"])

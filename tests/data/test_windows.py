@@ -52,6 +52,13 @@ def test_windows_start_at_the_start_of_a_history_and_do_not_overlap() -> None:
     assert windows_of(one_user("abcdefgh")) == {("u", 0): "abcd", ("u", 1): "efgh"}
 
 
+@pytest.mark.parametrize(("key", "value"), [("window_stride", 2), ("max_end_gap", 60)])
+def test_a_key_about_windows_is_refused_where_histories_stay_whole(key: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=rf"{key} is about windows, it is {value}, but with sequence_unit=user"):
+        options(sequence_unit="user", **{key: value})
+    assert PrepareOptions.from_config({"sequence_unit": "user"}, "lastfm").max_end_gap == 7200  # nobody asked for it
+
+
 def test_a_tail_shorter_than_the_least_length_is_dropped_and_a_longer_one_kept() -> None:
     kept = {("u", 0): "abcdef", ("u", 1): "ghij"}
     assert windows_of(one_user("abcdefghij"), window_length=6) == kept

@@ -206,3 +206,10 @@ def test_there_is_no_other_place_where_recbole_runs_text_or_reads_pickles() -> N
                 ):
                     found.add(f"{path.relative_to(root).as_posix()}: {name}")
     assert {place for place in found if not place.endswith("wandb.load")} == set(GUARDED)
+
+
+@pytest.mark.parametrize("file", ["ok.yaml", Path("ok.yaml")])
+def test_a_file_where_a_list_of_files_belongs_is_refused(file: str | Path) -> None:
+    Path("ok.yaml").write_text("epochs: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"`config_file_list` is a list of files, but is 'ok.yaml'; write it in"):
+        Config("NASR", "ml-100k", config_file_list=file)

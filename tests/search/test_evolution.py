@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.ops import LayerSettings
+from recbole_nasr.progress import Progress
 from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, evolution, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.evolution import mutated, regularised_evolution
@@ -53,6 +54,16 @@ def test_every_network_is_scored_once_and_no_more_are_drawn_than_asked_for() -> 
     found = regularised_evolution(score, Budget(2, 2), random.Random(0), population=3, tournament=2, networks=40)
     assert found == asked
     assert len(asked) == len(set(asked)) <= 4
+
+
+def test_its_progress_counts_repeated_networks_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[object] = []
+    monkeypatch.setattr(Progress, "advance", lambda _, n=1, **info: counted.extend([info["best"]] * n))
+    sizes = {"population": 3, "tournament": 2, "networks": 40}
+    regularised_evolution(sum, Budget(2, 2), random.Random(0), progress=Progress(), **sizes)
+    assert len(counted) == 40
+    assert counted == sorted(counted, reverse=True)
+    assert counted[-1] == "0.0000"
 
 
 @pytest.mark.parametrize(("tournament", "ages"), [(1, {1, 2, 3, 4}), (2, {2, 3, 4}), (4, {4}), (9, {4})])

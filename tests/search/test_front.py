@@ -10,7 +10,7 @@ import pytest
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, search
 from recbole_nasr.search.costs import COSTS, CostTable
-from recbole_nasr.search.front import search_fronts, undominated
+from recbole_nasr.search.front import MOST_POINTS, search_fronts, thinned, undominated
 from recbole_nasr.search.shortlist import network_of
 from recbole_nasr.space import SearchSpace
 
@@ -21,6 +21,14 @@ def test_a_front_has_what_nothing_undercuts_in_both() -> None:
     points = [(3.0, 1.0), (1.0, 3.0), (2.0, 2.0), (2.0, 2.5), (3.0, 1.0), (4.0, 1.5)]
     assert undominated(points) == [1, 2, 0]
     assert undominated([]) == []
+
+
+@pytest.mark.parametrize("n_points", [MOST_POINTS, MOST_POINTS + 1, 7 * MOST_POINTS])
+def test_a_front_of_any_length_is_kept_from_end_to_end_and_is_no_longer_than_the_limit(n_points: int) -> None:
+    kept = thinned(list(range(n_points)))
+    steps = np.diff(kept)
+    assert (kept[0], kept[-1], len(kept)) == (0, n_points - 1, MOST_POINTS)
+    assert 1 <= steps.min() <= steps.max() <= -(-n_points // MOST_POINTS) + 1
 
 
 def test_the_front_over_blocks_is_that_of_all_networks_one_by_one(
