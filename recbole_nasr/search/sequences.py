@@ -38,6 +38,8 @@ class SearchSequences:
 def hold_out(sequences: SearchSequences, ratio: float, seed: int) -> tuple[SearchSequences, SearchSequences]:
     """Split off whole groups, in random order, until at least ``ratio`` of the sequences are held out.
 
+    A group that alone is more than that is trained on, if the others are enough: of a few persons one may have most.
+
     Returns:
         Training and held-out sequences, each at least two.
 
@@ -48,6 +50,9 @@ def hold_out(sequences: SearchSequences, ratio: float, seed: int) -> tuple[Searc
     order = torch.randperm(len(groups), generator=generator(seed, "search/holdout"))
     sizes = torch.bincount(member, minlength=len(groups))[order]
     wanted = max(2, math.ceil(ratio * len(member)))
+    small = sizes <= wanted
+    if int(sizes[small].sum()) >= wanted:
+        order, sizes = order[small], sizes[small]
     n_groups = int((sizes.cumsum(0) < wanted).sum()) + 1
     held = torch.zeros(len(groups), dtype=torch.bool)
     held[order[:n_groups]] = True

@@ -37,6 +37,12 @@ def test_the_share_is_kept_as_closely_as_whole_persons_allow() -> None:
     assert len(hold_out(sequences, 0.051, 1)[1].group) == 18
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_person_with_most_of_the_sequences_is_trained_on_if_others_are_enough(seed: int) -> None:
+    groups = [0] * 80 + list(range(1, 21))
+    assert len(hold_out(sequences_of(groups), 0.05, seed)[1].group) == 5
+
+
 def test_who_is_held_out_depends_on_the_seed_alone() -> None:
     sequences = sequences_of(list(range(100)))
     first, again, other = (hold_out(sequences, 0.1, seed)[1].group.tolist() for seed in (1, 1, 2))
