@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import recbole
 from recbole.evaluator.register import metric_information
 
 from recbole_nasr.configuration import MODELS
@@ -17,6 +18,7 @@ _DEFAULT = {"split": {"RS": [0.8, 0.1, 0.1]}, "group_by": "user", "order": "RO",
 """What RecBole takes for an entry that a table ``eval_args`` leaves out."""
 
 _LEFT_OUT = ("valid_and_test", "valid_only", "test_only")
+_SHARES = ("RS",) if recbole.__version__ == "1.2.0" else ("RS", "TS")  # which has no split by time
 _MODE = re.compile(r"full|labeled|(uni|pop)\d+")
 
 
@@ -71,7 +73,7 @@ def check_eval_args(value: Any) -> None:
         (table["order"] == "TO", f"be a table with order: TO ({instead})"),
         (
             _is_split(table["split"]),
-            f"have one split, LS ({', '.join(_LEFT_OUT)}), or RS or TS with a list of 3 shares",
+            f"have one split, LS ({', '.join(_LEFT_OUT)}), or {' or '.join(_SHARES)} with a list of 3 shares",
         ),
         (table["group_by"] in ("user", "none", "None", None), "have group_by: user or none"),
         (
@@ -91,7 +93,7 @@ def _is_split(value: Any) -> bool:
     [(kind, how)] = value.items()
     if kind == "LS":
         return how in _LEFT_OUT
-    shares = kind in ("RS", "TS") and isinstance(how, list) and len(how) == 3
+    shares = kind in _SHARES and isinstance(how, list) and len(how) == 3
     return shares and all(is_finite(share) and share >= 0 for share in how) and bool(sum(how) > 0)
 
 

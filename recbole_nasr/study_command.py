@@ -20,11 +20,12 @@ from recbole_nasr.report.study_figure import save_differences, save_optuna_plots
 from recbole_nasr.report.study_html import study_html
 from recbole_nasr.report.study_page import study_page
 from recbole_nasr.runs import RunFolder
+from recbole_nasr.studies.base import base_settings
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
 from recbole_nasr.studies.finished import finished_runs
 from recbole_nasr.studies.names import check_names
-from recbole_nasr.studies.plan import base_settings, build_plan
+from recbole_nasr.studies.plan import build_plan
 from recbole_nasr.studies.queue import TrialQueue
 from recbole_nasr.studies.record import data_checksum
 from recbole_nasr.studies.request import StudyRequest, build_study_request

@@ -82,10 +82,10 @@ class Tracker:
                 self.metrics({f"search_loss_of_block_{number}": loss}, step=epoch)
 
     def files(self, folder: Path) -> None:
-        """Keep the small files of a finished run folder with the run."""
+        """Keep the small files of a finished run folder with the run, but not ``run.json``, which is written last."""
         if self._mlflow is not None:
             for pattern in ("*.json", "*.yaml", "*.md", "*.svg", "*.png"):
-                for path in sorted(folder.glob(pattern)):
+                for path in sorted(path for path in folder.glob(pattern) if path.name != "run.json"):
                     self._mlflow.log_artifact(str(path))
 
 

@@ -13,7 +13,8 @@ from recbole_nasr.arguments import parse_line
 from recbole_nasr.identity import BASELINE_FILE, baseline, naming_settings, run_key
 from recbole_nasr.ops import loading
 from recbole_nasr.space import Architecture
-from recbole_nasr.studies.plan import base_settings, build_plan
+from recbole_nasr.studies.base import base_settings
+from recbole_nasr.studies.plan import build_plan
 from recbole_nasr.studies.record import find_record, key_of, load_record, result_key
 from recbole_nasr.studies.request import build_study_request
 from recbole_nasr.studies.signals import signal_key_of

@@ -129,7 +129,7 @@ def choose_columns(where: str, columns: list[str], chosen: Mapping[str, str | No
     """Return the indices of the columns of user, item and time.
 
     Raises:
-        DataError: If there is no column of a given name, or a column cannot be recognised.
+        DataError: If there is no column of a given name, or several, or a column cannot be recognised.
     """
     plain = [column.partition(":")[0] for column in columns]
     places = {}
@@ -143,6 +143,11 @@ def choose_columns(where: str, columns: list[str], chosen: Mapping[str, str | No
             msg = (
                 f"{where}, line 1: a column with the {role} is needed ({', '.join(names[:4])}, ...), there are "
                 f"{', '.join(plain)}; name it with --{role}_column=NAME."
+            )
+            raise DataError(msg)
+        if plain.count(plain[places[role]]) > 1:
+            msg = (
+                f"{where}, line 1: several columns are called {plain[places[role]]!r}, and one is needed; rename them."
             )
             raise DataError(msg)
         if same := next((other for other in places if other != role and places[other] == places[role]), None):

@@ -44,7 +44,7 @@ class Keeper:
         self.n_saved, self.seconds = 0, 0.0
         self._parts: dict[str, Callable[[], Any]] = {}
         self._found: dict[str, Any] = {}
-        self._stage = self._saved_at = ""
+        self._stage = self._saved_at = self._loaded_stage = ""
         self._failed = False
         self._last, self._cost = time.monotonic(), 0.0
         self._attached: list[dict[str, str]] = []
@@ -77,6 +77,7 @@ class Keeper:
                 continue
             self._found, self._stage = state["parts"], state["stage"]
             self._saved_at = state["saved_at"]
+            self._loaded_stage = self._stage
             return self._stage
         return None
 
@@ -134,9 +135,13 @@ class Keeper:
             self.save()
 
     def stage(self, name: str) -> None:
-        """Save at the beginning of a stage, called ``name``; then stop if the process was asked to."""
-        self._stage = name
-        self.save()
+        """Save at the beginning of a stage, called ``name``; then stop if the process was asked to.
+
+        A stage in which the loaded state was saved is gone on with: saved anew, the state would seem to be a later one.
+        """
+        if name != self._loaded_stage:
+            self._stage = name
+            self.save()
         stopping.stop_if_asked()
 
     def due(self) -> bool:
@@ -151,7 +156,7 @@ class Keeper:
         if self.folder is None:
             return
         started = time.monotonic()
-        self._attached = []
+        self._attached, self._loaded_stage = [], ""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             parts = {name: capture() for name, capture in self._parts.items()}

@@ -115,7 +115,7 @@ class HistoryFile:
         return np.concatenate([finished, hashes[~unfinished[starts.to_numpy()]]])
 
     def _look(self) -> tuple[list[str], set[str]]:
-        """Return the names of the columns, and of those that hold lists."""
+        """Return the names of the columns as they are written, and of those that hold lists."""
         nested: set[str] = set()
         if self.path.suffix == ".parquet":
             arrow = pyarrow()
@@ -125,16 +125,19 @@ class HistoryFile:
                 nested = {column.name for column in file.schema_arrow if arrow.types.is_nested(column.type)}
                 head = next(file.iter_batches(batch_size=1), None)
                 frame = pd.DataFrame() if head is None else _plain(head)
+            names = list(frame)
         else:
             with self._refusals():
                 frame = pd.read_csv(self.path, nrows=1, **self._how())
+                # Of two columns of one name pandas calls the second otherwise.
+                names = pd.read_csv(self.path, header=None, nrows=1, **self._how()).iloc[0].tolist()
             if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first for names of rows
                 msg = f"{self.path}: the rows have more columns than the header, {', '.join(frame)}; correct the file."
                 raise DataError(msg)
         if not len(frame):
             msg = f"{self.path} has no row with a history; check the file."
             raise DataError(msg)
-        return list(frame), nested
+        return names, nested
 
     def _text(self) -> Iterator[tuple[pd.DataFrame, int]]:
         before = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,11 @@ class _Csv:
         self._path, self._started = path, False
 
     def add(self, frame: pd.DataFrame) -> None:
-        frame.to_csv(self._path, mode="a", header=not self._started, index=False)
+        texts = (frame[name].astype(str) for name in frame if not pd.api.types.is_numeric_dtype(frame[name]))
+        # A lone carriage return, which would end a row, is none of what pandas puts in quotes by itself.
+        returns = any(column.str.contains("\r", regex=False).any() for column in texts)
+        quoting = csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+        frame.to_csv(self._path, mode="a", header=not self._started, index=False, quoting=quoting)
         self._started = True
 
 

@@ -10,6 +10,8 @@ from recbole_nasr.data.vocabulary import Vocabulary, has_safe_names, original_na
 from recbole_nasr.errors import CheckpointError, DataError, did_you_mean
 from recbole_nasr.serving.saved import LoadedRun, load_data
 
+_PADDING = "[PAD]"  # RecBole's name of what is no sequence, person or item
+
 
 def user_history(loaded: LoadedRun, user: str) -> tuple[str, list[str]]:
     """Return all items of a user, oldest first: also those that were kept back for validation and test.
@@ -55,18 +57,18 @@ def _shown(dataset: Any, name: str) -> str:
 
 def _find(dataset: Any, names: Any, user: str) -> str | None:
     """Return the one of ``names`` that ``user`` means, None if there is none."""
-    if "%" not in user and user in names:
+    if "%" not in user and user in names and user != _PADDING:
         return user
-    by_origin = {_shown(dataset, name): name for name in map(str, names)}
-    return by_origin.get(user, user if user in names else None)
+    by_origin = {_shown(dataset, name): name for name in map(str, names) if name != _PADDING}
+    return by_origin.get(user, user if user in by_origin.values() else None)
 
 
 def _sequence(dataset: Any, user: str) -> str:
-    """Return the name of the sequence that ``user`` means."""
+    """Return the name of the sequence that ``user`` means: of a person the last one.
+
+    Persons come first, for somebody may be called as a window of another is.
+    """
     names = dataset.field2token_id[dataset.uid_field]
-    sequence = _find(dataset, names, user)
-    if sequence is not None:
-        return sequence
     features, field = dataset.user_feat, dataset.config["group_field"]
     persons = dataset.field2token_id[field] if features is not None and field and field in features else {}
     person = _find(dataset, persons, user)
@@ -74,8 +76,11 @@ def _sequence(dataset: Any, user: str) -> str:
         numbers = np.asarray(features[dataset.uid_field])[np.asarray(features[field]) == persons[person]]
         if len(numbers):
             return str(dataset.id2token(dataset.uid_field, int(numbers.max())))
-    known = [_shown(dataset, str(name)) for name in (persons or names) if name != "[PAD]"]
-    first = next(_shown(dataset, str(name)) for name in names if name != "[PAD]")
+    sequence = _find(dataset, names, user)
+    if sequence is not None:
+        return sequence
+    known = [_shown(dataset, str(name)) for name in (persons or names) if name != _PADDING]
+    first = next(_shown(dataset, str(name)) for name in names if name != _PADDING)
     windows = f" (or a window, such as {first!r})" if persons else ""
     near = "" if user.isdigit() else did_you_mean(user, known[:100_000])  # numbers are near to any number
     msg = (

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.trial import Trial
 
 from recbole_nasr.errors import NASRError, NumericalError, StoppedError, is_finite
@@ -110,9 +110,23 @@ class Engine:
                     return
                 with warnings.catch_warnings(), within_steps():  # of Optuna, which must not be left half done
                     warnings.simplefilter("ignore", ExperimentalWarning)
-                    self.queue.study.optimize(self._objective, n_trials=1, catch=(Exception,))
+                    self._take_one()
             finally:
                 self._lock.release(force=True)
+
+    def _take_one(self) -> None:
+        """Let Optuna take a trial and make its run."""
+        self._number = -1
+        try:
+            self.queue.study.optimize(self._objective, n_trials=1, catch=(Exception,))
+        except (ValueError, UpdateFinishedTrialError):
+            if not self.queue.is_over(self._number):
+                raise
+            # A machine that slept, or a database out of reach: this process gave no sign of life for too long.
+            _LOG.warning(
+                "Another process took trial %d for lost and queued its run again; the result of this one is used.",
+                self._number,
+            )
 
     def _within_budget(self) -> bool:
         if time.monotonic() >= self._end:
@@ -123,6 +137,7 @@ class Engine:
 
     def _objective(self, trial: Trial) -> float:
         """Make the run of a ``trial`` that was just taken, and store with it what came of it."""
+        self._number = trial.number
         trial.set_user_attr("process", this_process())
         try:
             cell = self.queue.claim(trial)

@@ -44,20 +44,21 @@ def build_fidelity_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dic
 
     Args:
         asked: The command.
-        base: From :func:`~recbole_nasr.studies.plan.base_settings`, per data set.
+        base: From :func:`~recbole_nasr.studies.base.base_settings`, per data set.
 
     Raises:
         NASRError: If a network or a signal could not be run.
     """
     dataset = asked.request.dataset
     known, checked = base[dataset], set[tuple[object, ...]]()
-    space = search_space(run_checks.check_run(TRAINED, dataset, known[TRAINED], checked))
+    own = next((run.settings for run in asked.definition.runs if run.model == TRAINED), {})
+    space = search_space(run_checks.check_run(TRAINED, dataset, {**known[TRAINED], **own}, checked))
     sample = stratified_sample(space, asked.n_architectures)
     signals, trainings = [], []
     for run in asked.definition.runs:
         if run.model == TRAINED:
             for network in sample:
-                settings = {**known[TRAINED], "architecture": str(network.architecture)}
+                settings = {**known[TRAINED], **run.settings, "architecture": str(network.architecture)}
                 run_checks.check_run(TRAINED, dataset, settings, checked)
                 point = {"network": network.name}
                 trainings += [Cell(run.label, TRAINED, dataset, settings, seed, point) for seed in asked.seeds]

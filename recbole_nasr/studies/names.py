@@ -16,6 +16,10 @@ FIGURES = ("bars", "lines", "panels", "depth", "fidelity", "optuna")
 """Kinds of figures; the last two come with what the study does."""
 
 
+_NOT_DRAWN = ("grid", "one_at_a_time")
+_NOT_SAMPLED = (*_NOT_DRAWN, "summary")
+
+
 def check_names(definition: StudyDefinition) -> None:
     """Check what would otherwise be noticed on the page alone, once everything has run.
 
@@ -26,6 +30,7 @@ def check_names(definition: StudyDefinition) -> None:
         ConfigError: For the first name that stands for nothing, with the nearest one that does.
     """
     labels = [run.label for run in definition.runs]
+    _check_read(definition)
     for run in definition.runs:
         _check(definition, f"runs.{run.label}.architecture_of", run.architecture_of, labels, "one of its rows")
         _check_source(definition, run)
@@ -44,6 +49,18 @@ def check_names(definition: StudyDefinition) -> None:
     for name in definition.needs:
         _check(definition, "needs", name, REQUIREMENTS, "requirements of docs/studies.md")
     _check_figure(definition)
+
+
+def _check_read(definition: StudyDefinition) -> None:
+    """Refuse what a study that draws its runs, or that samples networks, has no use for."""
+    kinds = (("space", _NOT_DRAWN), ("search_seeds", _NOT_SAMPLED))
+    kind, unread = next(((key, keys) for key, keys in kinds if getattr(definition, key)), ("", ()))
+    given = [key for key in unread if getattr(definition, key)]
+    if kind:
+        given += [f"runs.{run.label}.defaults" for run in definition.runs if run.defaults]
+        given += [f"runs.{run.label}.min_seeds" for run in definition.runs if run.min_seeds > 1]
+    if given:
+        _refuse(definition, f"no key that does nothing beside `{kind}`", ", ".join(given))
 
 
 def _check_source(definition: StudyDefinition, run: Run) -> None:

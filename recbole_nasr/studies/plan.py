@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from recbole_nasr import preflight, run_checks
+from recbole_nasr import run_checks
 from recbole_nasr.arguments import split_key
-from recbole_nasr.data.options import PREPARATION_KEYS
-from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.identity import NOT_OF_THE_RESULT
-from recbole_nasr.results import more_is_better
+from recbole_nasr.studies.base import check_validation
 from recbole_nasr.studies.definition import Run
 from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
 
@@ -72,48 +70,12 @@ def value_text(value: Any) -> str:
     return "+".join(str(part) for part in value) if isinstance(value, (list, tuple)) else str(value)
 
 
-def base_settings(asked: StudyRequest, dataset: str) -> dict[str, dict[str, Any]]:
-    """Return what every model of the study is given on ``dataset`` before its rows add to it.
-
-    Raises:
-        NASRError: If the user's keys, or the data set, cannot be used, or runs are not validated by a metric of which
-            more is better: what a study takes by validation, and Optuna's samplers, go by the largest.
-    """
-    definition, request = asked.definition, asked.request
-    # `--quick` would outrank the study's own settings in a file, so they stand beside it.
-    line = {**definition.settings, **request.file_settings, **request.line_settings}
-    if len(asked.datasets) > 1 and not is_prepared_dataset(dataset, line):
-        line = {key: value for key, value in line.items() if key not in PREPARATION_KEYS}  # those are for the other one
-    known = replace(request, dataset=dataset, file_settings={}, line_settings=line)
-    base = preflight.check_request(known)
-    for settings in base.values():
-        _check_validation(settings)
-    return base
-
-
-def _check_validation(settings: Mapping[str, Any]) -> None:
-    """Refuse runs that cannot be compared by their validation, the largest score being the best.
-
-    Raises:
-        ConfigError: If they are never validated, or by a metric of which less is better.
-    """
-    if not more_is_better(settings["valid_metric"]):
-        msg = (
-            "A study chooses by validation, so `valid_metric` must be a metric of which more is better, such as "
-            f"NDCG@20, but is {settings['valid_metric']}."
-        )
-        raise ConfigError(msg)
-    if settings.get("eval_step", 1) < 1:
-        msg = f"A study chooses by validation, so `eval_step` must be at least 1, but is {settings['eval_step']}."
-        raise ConfigError(msg)
-
-
 def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[Cell]:
     """Return all runs: every row and point with the first seed, then with the next.
 
     Args:
         asked: The command.
-        base: From :func:`base_settings`, per data set.
+        base: From :func:`~recbole_nasr.studies.base.base_settings`, per data set.
 
     Raises:
         NASRError: For the first run that could not start.
@@ -127,7 +89,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
             defaults = {key: value for key, value in run.defaults.items() if key not in given}
             for point in definition.points():
                 settings = {**base[dataset][run.model], **defaults, **run.settings, **point}
-                _check_validation(run_checks.check_run(run.model, dataset, settings, checked))
+                check_validation(run_checks.check_run(run.model, dataset, settings, checked))
                 seeds = definition.seeds_of(run, asked.seeds)
                 row = [
                     Cell(run.label, run.model, dataset, settings, seed, point, _need(asked, run, dataset, seed))

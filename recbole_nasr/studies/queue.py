@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from recbole_nasr.errors import LARGEST_INTEGER
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.request import StudyRequest
-from recbole_nasr.studies.trials import began_at, cell_of, choice, is_dead, was_killed
+from recbole_nasr.studies.trials import REPEATED, began_at, cell_of, choice, is_dead, was_killed
 
 _LOG = logging.getLogger("recbole_nasr")
 
@@ -66,6 +66,11 @@ class TrialQueue:
     def finished(self) -> list[FrozenTrial]:
         """Return the trials that have a result, in their order."""
         return [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == TrialState.COMPLETE]
+
+    def is_over(self, number: int) -> bool:
+        """Return whether the trial ``number`` has ended, in whatever way."""
+        trials = self.study.get_trials(deepcopy=False)
+        return any(trial.number == number and trial.state not in _ALIVE for trial in trials)
 
     def failures(self) -> list[tuple[str, str]]:
         """Return the name and the reason of every run that has no result and will have none unless asked for again."""
@@ -153,7 +158,7 @@ class TrialQueue:
             key = cell_of(trial)
             if trial.state == TrialState.FAIL and key and key not in queued:
                 queued.add(key)
-                self.study.enqueue_trial(trial.params, user_attrs={"cell": key})
+                self.study.enqueue_trial(trial.params, user_attrs={"cell": key, **REPEATED})
 
     def _parameters(self, cell: Cell) -> dict[str, Any]:
         point = {key: choice(value) for key, value in cell.point.items()}

@@ -182,12 +182,27 @@ def key_of(
 
 
 def data_checksum(dataset: str, effective: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of an atomic file, or of the file that data were prepared from; empty if there is none."""
+    """Return the SHA-256 of the file that data were prepared from, or of RecBole's files that are read.
+
+    It is that of the ``.inter`` file where this alone is read, and else of the list of all; empty if there is none.
+    """
     folder = Path(str(effective["data_path"]))
     if (folder / REPORT_FILE).is_file():
         return load_report(folder).checksum
-    file = folder / f"{dataset}.inter"
-    return checksum(file) if file.is_file() else ""
+    read = [path for path in _files_read(folder, dataset, effective) if path.is_file()]
+    sums = [checksum(path) for path in read]
+    if [path.name for path in read] == [f"{dataset}.inter"]:
+        return sums[0]
+    listed = "".join(f"{path.name} {digest}\n" for path, digest in zip(read, sums, strict=True))
+    return hashlib.sha256(listed.encode()).hexdigest() if listed else ""
+
+
+def _files_read(folder: Path, dataset: str, effective: Mapping[str, Any]) -> list[Path]:
+    parts = effective.get("benchmark_filename")
+    loaded = effective.get("load_col")
+    names = [f"{part}.inter" for part in parts] if parts else ["inter"]
+    names += [kind for kind in ("user", "item") if loaded is None or kind in loaded]
+    return [folder / f"{dataset}.{name}" for name in names]
 
 
 def find_record(model: str, key: str, seed: int, folders: Iterable[Path]) -> ResultRecord | None:

@@ -24,7 +24,7 @@ from recbole_nasr.studies.ranges import checked_range
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import trial_sampler
-from recbole_nasr.studies.trials import Follower, choice
+from recbole_nasr.studies.trials import Follower, choice, points_before
 from recbole_nasr.unfinished import RunPlace, opened_run
 
 
@@ -99,6 +99,7 @@ class Runner:
                 keeper=run.keeper,
                 key=run.key,
             )
+        key = result_key(cell.model, cell.dataset, effective)  # the run may have downloaded its data
         record = ResultRecord.of_run(key, effective, result, curve)
         record.save(self.record_folders(cell.dataset)[0])
         return record, False
@@ -148,7 +149,7 @@ class Draw:
 
     def __call__(self, trial: Trial) -> Cell:
         """Return the run of ``trial``."""
-        trial.study.sampler = trial_sampler(self.asked, trial.number)
+        trial.study.sampler = trial_sampler(self.asked, points_before(trial))
         (run,) = self.asked.definition.runs
         point = {key: self._drawn(trial, key, values) for key, values in self.space.items()}
         return Cell(

@@ -33,7 +33,8 @@ _TRIALS = 20
 _RANDOM = 10
 _TRAININGS = 3
 _DATASETS = 4
-_DEEPEST = 32
+_SHALLOWEST, _DEEPEST = 2, 32
+_FAMILIES = {"attention": "transformer", "convolutions": "tcn"}
 
 
 def shortfalls(
@@ -136,7 +137,12 @@ def _data(runs: Sequence[FinishedRun]) -> str:
 
 def _depth(runs: Sequence[FinishedRun]) -> str:
     depths = sorted({int(run.point["n_layers"]) for run in runs if "n_layers" in run.point})
-    return "" if depths and depths[-1] >= _DEEPEST else f"layers: {', '.join(map(str, depths)) or 'none yet'}"
+    all_depths = bool(depths) and depths[0] <= _SHALLOWEST and depths[-1] >= _DEEPEST
+    gates = {bool(run.record.settings.get("linear_residual", True)) for run in runs}
+    missing = [name for name, words in _FAMILIES.items() if not any(words in run.record.architecture for run in runs)]
+    short = [] if all_depths else [f"layers: {', '.join(map(str, depths)) or 'none yet'}"]
+    short += [f"{'gated' if True in gates else 'ungated'} alone"] if len(gates) == 1 else []
+    return ", ".join([*short, *(f"no {name}" for name in missing)])
 
 
 def _kept(runs: Sequence[FinishedRun]) -> str:

@@ -203,9 +203,9 @@ def _storage(address: str) -> BaseStorage:
 
 
 def trial_sampler(asked: StudyRequest, number: int) -> optuna.samplers.BaseSampler:
-    """Return what draws the trial ``number`` of `tune`.
+    """Return what draws the point ``number`` of `tune`.
 
-    Every trial has a seed of its own: processes that share one would draw the same points, and a study that was
+    Every point has a seed of its own: processes that share one would draw the same points, and a study that was
     interrupted would begin again with those it has had.
     """
     seed = int(np.random.SeedSequence([asked.seeds[0], number]).generate_state(1)[0])

@@ -101,7 +101,7 @@ def cost(runs: Sequence[FinishedRun]) -> list[str]:
 
 def _cost(searched: Sequence[ResultRecord], random: Sequence[ResultRecord]) -> list[str]:
     metric = searched[0].valid_metric
-    search = float(np.mean([record.seconds["search"] + record.seconds.get("verification", 0) for record in searched]))
+    search = float(np.mean([_choosing(record) for record in searched]))
     training = float(np.mean([record.seconds["training"] for record in searched]))
     each = float(np.mean([record.seconds["training"] for record in random]))
     affordable = max(1, round((search + training) / each))
@@ -127,7 +127,7 @@ def ablation(runs: Sequence[FinishedRun]) -> list[str]:
         tied = [block["tied"] / block["ranked"] for record in records for block in record.search]
         found = [Architecture.parse(record.architecture) for record in records]
         equal = [agreement(*pair) for pair in itertools.combinations(found, 2)]
-        seconds = float(np.mean([record.seconds["search"] for record in records]))
+        seconds = float(np.mean([_choosing(record) for record in records]))
         lines.append([_name(row, rows), str(len(records)), _share(tied), _share(equal), f"{seconds:.1f}"])
     return [
         as_markdown(lines),
@@ -135,6 +135,11 @@ def ablation(runs: Sequence[FinishedRun]) -> list[str]:
         "Few ties and equal layers with another seed say that a search is sure, not that it is right: that is in the "
         "test results. Seeds also draw other weights, so equal layers beyond chance are no matter of one supernet.",
     ]
+
+
+def _choosing(record: ResultRecord) -> float:
+    """Return the seconds of choosing a network: a supernet, trainings of candidates, or both."""
+    return record.seconds["search"] + record.seconds.get("verification", 0.0)
 
 
 def _share(values: Sequence[float]) -> str:

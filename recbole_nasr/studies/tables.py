@@ -145,11 +145,14 @@ def searches(runs: Sequence[FinishedRun]) -> list[Row]:
     return rows_of([run for run in runs if "search" in run.record.seconds])
 
 
+_STAGES = ("search", "verification", "training", "test")  # the second trains candidates, where a search has any
+
+
 def tidy(study: str, runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[Any]]]:
     """Return header and rows of the table with one row per run, numbers unrounded."""
     points = list(dict.fromkeys(key for run in runs for key in run.point))
     metrics = list(dict.fromkeys(name for run in runs for name in run.record.test))
-    stages = ("search", "training", "test")
+    stages = [stage for stage in _STAGES if stage != "verification" or any(stage in run.record.seconds for run in runs)]
     header = ["study", "row", "model", "dataset", "seed", "architecture", *points]
     header += [f"{part}_{name}" for part in ("valid", "test") for name in metrics]
     header += [f"{stage}_seconds" for stage in stages]

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import psutil
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial
 
 from recbole_nasr.errors import StoppedError
 
 _BEGAN = "began at"
+
+REPEATED = {"repeated": True}
+"""What is stored with a trial of `tune` whose point was drawn for one that was killed, interrupted or has failed."""
 
 
 class Follower(Protocol):
@@ -48,7 +52,10 @@ class Following:
         Raises:
             StoppedError: If the run has fallen behind.
         """
-        self.trial.report(score, epoch)
+        try:
+            self.trial.report(score, epoch)
+        except UpdateFinishedTrialError:  # another process takes this one for lost; the run is finished all the same
+            return
         if self.prunes and self.trial.should_prune():
             msg = f"Stopped after epoch {epoch + 1}: its validation score {score:.4f} is behind those of others."
             raise StoppedError(msg)
@@ -69,6 +76,12 @@ def choice(value: Any) -> Any:
 def cell_of(trial: FrozenTrial) -> str:
     """Return the key of the run that ``trial`` is for."""
     return str(trial.user_attrs.get("cell", ""))
+
+
+def points_before(trial: Trial) -> int:
+    """Return how many points of `tune` were drawn before that of ``trial``; one that is tried again counts once."""
+    trials = trial.study.get_trials(deepcopy=False)
+    return sum(other.number < trial.number and not REPEATED.keys() <= other.user_attrs.keys() for other in trials)
 
 
 def was_killed(trial: FrozenTrial) -> bool:

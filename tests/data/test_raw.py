@@ -183,6 +183,7 @@ def test_an_archive_without_the_file_says_what_it_has(tmp_path: Path) -> None:
         ("a.csv", "user,item,time\nu,i,1066-10-14\nu,i,2009-05-04\n", r"line 2: time needs a time from 1678 to 2261"),
         ("a.csv", "user,item,time\nu,i,2009-W01-1\nu,i,2009-W01-2\n", r"a\.csv, .*time needs a .*'2009-W01-1'"),
         ("a.csv", "user,item,time\nu,i,04/05/2009\n", r"line 2: time needs a number or a time such as .*'04/05/2009'"),
+        ("a.csv", "user,item,time,item\nu,i,1,j\n", r"line 1: several columns are called 'item', and one is needed"),
         ("a.xlsx", "PK", r"a source is one of \.csv, \.tsv, \.inter, \.parquet"),
     ],
 )

@@ -209,3 +209,17 @@ def test_a_state_with_a_loss_that_is_not_finite_is_not_saved(
     again = Keeper(tmp_path, 0)
     again.load()
     assert (keeper.n_saved, len(again.take("block")["step_losses"])) == (3, 3)
+
+
+def test_a_stage_that_is_gone_on_with_again_and_again_has_one_state(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, 1e9)
+    keeper.stage("search: rank block 1/2")
+    described = keeper.describe()
+    for _ in range(2):
+        keeper = Keeper(tmp_path, 1e9)
+        keeper.load()
+        keeper.stage("search: rank block 1/2")
+        assert (keeper.n_saved, keeper.describe()) == (0, described)
+    keeper.stage("search: train block 2/2")
+    keeper.stage("search: rank block 1/2")
+    assert keeper.n_saved == 2

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import DataError
 from recbole_nasr.serving.files import HistoryFile
 from recbole_nasr.serving.histories import Histories, histories_of
@@ -71,3 +72,17 @@ def test_two_columns_of_one_name_are_refused_where_that_one_is_needed(twice: str
     with pytest.raises(DataError, match=f"2 columns are called '{twice}', and one of them is needed; rename or drop"):
         histories_of(pd.concat([frame, frame[[twice]]], axis=1))
     assert histories_of(pd.concat([frame, frame[["price"]]], axis=1)).items.tolist() == ["a"]
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_so_they_are_in_a_file_where_pandas_calls_the_second_otherwise(ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"histories{ending}"
+    for twice, price in (("item", "price"), ("price", "price")):
+        lines = [["user", "item", "time", price, twice], ["u", "a", "1", "2", "3"]]
+        path.write_text("\n".join(SEPARATORS[ending].join(line) for line in lines) + "\n")
+        if twice == "item":
+            with pytest.raises(DataError, match="2 columns are called 'item'"):
+                list(HistoryFile(path, {}).pieces())
+    ((found, _),) = list(HistoryFile(path, {}).pieces())
+    assert isinstance(found, Histories)
+    assert found.items.tolist() == ["a"]

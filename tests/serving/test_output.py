@@ -47,3 +47,11 @@ def test_a_piece_without_a_recommendation_leaves_those_after_it(name: str, tmp_p
         found = read(tmp_path / name)
         assert list(found) == list(FRAME)
         assert found["item"].tolist() == [item for frame in frames for item in frame["item"]]
+
+
+def test_a_carriage_return_in_a_name_ends_no_row(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"item": ["a\rb", "c,d", "e"], "rank": [1, 2, 3]})
+    with open_table(tmp_path / "top.csv") as table:
+        table.add(FRAME)
+        table.add(frame)
+    assert pd.read_csv(tmp_path / "top.csv")["item"].tolist() == ["i1", "a\rb", "c,d", "e"]

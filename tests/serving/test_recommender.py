@@ -199,6 +199,18 @@ def test_a_person_is_known_by_the_last_window(tmp_path: Path) -> None:
         user_history(loaded, "9")
 
 
+def test_a_person_whose_name_is_that_of_a_window_of_another_is_meant(tmp_path: Path) -> None:
+    rows = [f"{who},{item}{step % 9},{step}" for who, item in (("a", "x"), ("a_1", "y")) for step in range(20)]
+    (tmp_path / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+    options = {"source": str(tmp_path / "log.csv"), "data_path": "data", "sequence_unit": "window", "window_length": 10}
+    config = Config("NASR", "mine", config_dict={**options, "group_field": "source_user", "load_col": LOADED})
+    loaded: Any = SimpleNamespace(config=config, vocabulary=Vocabulary.of(load_data(config)))
+    assert user_history(loaded, "a_1") == ("a_1_1", [f"y{step % 9}" for step in range(10, 20)])
+    assert user_history(loaded, "a_0")[1][0] == "x0"
+    with pytest.raises(DataError, match=r"no user '\[PAD\]'"):
+        user_history(loaded, "[PAD]")
+
+
 def test_a_user_is_known_by_the_name_in_the_source(tmp_path: Path) -> None:
     names = ["NA", "50%", "%41", "A"]
     rows = [f"{name},i{(number + step) % 9},{step}" for number, name in enumerate(names) for step in range(12)]

@@ -8,9 +8,10 @@ import pytest
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.resources import available, resource_dir
+from recbole_nasr.studies.base import base_settings
 from recbole_nasr.studies.definition import FOLDER, StudyDefinition
 from recbole_nasr.studies.names import check_names
-from recbole_nasr.studies.plan import Cell, base_settings, build_plan
+from recbole_nasr.studies.plan import Cell, build_plan
 from recbole_nasr.studies.request import StudyRequest
 
 OWN = "title: T\npaper: P\nclaim: C\nruns:\n    A: {model: NASR, settings: {architecture: sasrec-1}}\n"
@@ -90,6 +91,11 @@ def test_a_file_of_another_form_is_refused(text: str, part: str, tmp_path: Path)
         (
             OWN + "    B: {model: NASR, architecture_of: A}\ngrid: {n_layers: [1]}\n",
             "`architecture_of` only without `grid`",
+        ),
+        (OWN + "space: {n_layers: [1, 2]}\ngrid: {n_blocks: [1]}\n", "does nothing beside `space`, but has 'grid'"),
+        (
+            OWN + "    B: {model: NASRSearch, min_seeds: 2}\nsearch_seeds: [1]\nsummary: cost\n",
+            "does nothing beside `search_seeds`, but has 'summary, runs.B.min_seeds'",
         ),
     ],
 )

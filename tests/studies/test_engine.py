@@ -6,7 +6,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +140,25 @@ def test_a_killed_trial_is_marked_failed_and_run_again(
     assert states.count(TrialState.FAIL) == 1
     assert states.count(TrialState.COMPLETE) == 4
     assert after.queue.failures() == []
+
+
+def test_a_process_that_another_one_took_for_lost_ends_its_run_and_goes_on(
+    engine: Build, cells: list[Cell], caplog: pytest.LogCaptureFixture
+) -> None:
+    class TakenForLost(Worker):
+        def __call__(self, cell: Cell, architecture: str, follower: Follower) -> tuple[ResultRecord, bool]:
+            if not self.ran:
+                (own,) = study.get_trials(states=(TrialState.RUNNING,))
+                study.tell(own.number, state=TrialState.FAIL)
+                follower(0, 0.5)
+            return super().__call__(cell, architecture, follower)
+
+    one = engine(TakenForLost(), of=cells[:2])
+    study = one.queue.study
+    one.run()
+    assert sorted(one.run_cell.ran) == sorted([cells[0].key, cells[0].key, cells[1].key])
+    assert one.queue.failures() == []
+    assert "Another process took trial 0 for lost" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # of `ask`, which stands for the other machine here
@@ -397,6 +416,30 @@ def test_a_range_of_a_fraction_has_more_than_its_whole_numbers() -> None:
     assert checked_range("weight_decay", {"low": 0, "high": 1}, current=0.0) == {"low": 0.0, "high": 1.0, "log": False}
     assert isinstance(checked_range("weight_decay", {"low": 0, "high": 1}, current=0.0)["low"], float)
     assert isinstance(checked_range("n_layers", {"low": 1, "high": 4}, current=16)["low"], int)
+
+
+def test_tuning_that_was_interrupted_draws_what_it_would_have_drawn(ask: Callable[..., StudyRequest]) -> None:
+    class Falling(Worker):
+        lives = 1e9
+
+        def __call__(self, cell: Cell, architecture: str, follower: Follower) -> tuple[ResultRecord, bool]:
+            self.lives -= 1
+            if self.lives < 0:
+                raise KeyboardInterrupt
+            return super().__call__(cell, architecture, follower)
+
+    space = "--space={'learning_rate': {'low': 0.0001, 'high': 0.01, 'log': True}}"
+    drawn = []
+    for name, lives in {"at a stretch": [9], "interrupted": [2, 0, 1, 9]}.items():
+        worker = Falling()
+        for worker.lives in lives:
+            asked = ask("tune", space, f"--storage={name}.log", "--n_trials=6")
+            one = Engine(TrialQueue(asked, open_study(asked), [], Draw(asked, {}, asked.definition.space)), worker)
+            with suppress(KeyboardInterrupt):
+                one.run()
+        drawn.append([trial.params["learning_rate"] for trial in one.queue.finished()])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) == 6
 
 
 def test_a_tuned_point_depends_on_the_number_of_its_trial_alone(ask: Callable[..., StudyRequest]) -> None:

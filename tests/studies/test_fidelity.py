@@ -20,11 +20,12 @@ from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import SearchSpace
 from recbole_nasr.space.strata import stratified_sample
 from recbole_nasr.studies import signals
+from recbole_nasr.studies.base import base_settings
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
 from recbole_nasr.studies.fidelity_signals import Signal, search_signals
 from recbole_nasr.studies.fidelity_statistics import measures
 from recbole_nasr.studies.fidelity_tables import FidelityTable, build_table
-from recbole_nasr.studies.plan import Cell, base_settings, identity
+from recbole_nasr.studies.plan import Cell, identity
 from recbole_nasr.studies.record import ResultRecord
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Runner

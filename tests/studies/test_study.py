@@ -16,8 +16,9 @@ from recbole_nasr.arguments import parse_line
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.settings_file import read_settings
 from recbole_nasr.space import Architecture
+from recbole_nasr.studies.base import base_settings
 from recbole_nasr.studies.definition import StudyDefinition
-from recbole_nasr.studies.plan import Cell, base_settings
+from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.running import Draw, tuned_space
 from recbole_nasr.studies.storage import open_study
@@ -198,6 +199,23 @@ def test_a_key_of_the_preparation_is_for_the_data_set_that_is_prepared_here(toy:
     asked = build_study_request(parse_line(words))
     assert base_settings(asked, "ml")["NASR"]["window_length"] == 20
     assert base_settings(asked, "toy")["NASR"].get("window_length") is None
+
+
+def test_a_source_is_for_the_data_set_that_is_no_published_one() -> None:
+    Path("log.csv").write_text("user,item,time\n" + "".join(f"u{n % 9},i{n % 7},{n}\n" for n in range(90)))
+    words = ["--study=transfer", "--dataset=ml", "--data_path=data", "--source=log.csv"]
+    asked = build_study_request(parse_line([*words, "--target=mine"]))
+    assert "source" not in base_settings(asked, "ml")["NASR"]
+    assert base_settings(asked, "mine")["NASR"]["source"] == "log.csv"
+    asked = build_study_request(parse_line([*words, "--target=lastfm"]))
+    with pytest.raises(ConfigError, match=r"`source` is the file of one data set, but is 'log.csv' for ml and lastfm;"):
+        base_settings(asked, "ml")
+
+
+def test_what_only_a_search_reads_may_stand_in_a_file_of_settings_as_for_a_single_run(toy: Path) -> None:
+    Path("search.yaml").write_text("search_epochs: 3\nhidden_size: 16\n")
+    words = ["--study=depth", "--dataset=toy", "--data_path=data", "--config_files=search.yaml"]
+    assert base_settings(build_study_request(parse_line(words)), "toy")["NASR"]["hidden_size"] == 16
 
 
 def test_a_process_may_use_another_gpu_or_find_the_data_elsewhere(ask: Callable[..., StudyRequest]) -> None:

@@ -255,6 +255,24 @@ def test_the_key_of_a_result_depends_on_data_and_settings_but_not_on_places(toy:
     assert result_key("NASR", "toy", settings) != key
 
 
+@pytest.mark.parametrize(
+    ("settings", "read", "unread"),
+    [
+        ({"load_col": {"inter": ["user_id"], "item": ["item_id"]}}, "item", "user"),
+        ({"benchmark_filename": ["train", "test"], "load_col": {"inter": []}}, "test.inter", "valid.inter"),
+    ],
+)
+def test_the_key_of_a_result_depends_on_every_file_that_is_read(
+    settings: dict[str, Any], read: str, unread: str, tmp_path: Path
+) -> None:
+    keys = []
+    for written in ("inter", "train.inter", "test.inter", "item", read, unread):
+        with (tmp_path / f"toy.{written}").open("a") as file:
+            file.write("item_id:token\n")
+        keys.append(result_key("FDSA", "toy", {"data_path": str(tmp_path), **settings}))
+    assert keys[3] != keys[4] == keys[5]
+
+
 def test_points_are_the_product_and_then_one_at_a_time() -> None:
     shared = {"name": "x", "title": "", "paper": "", "claim": "", "runs": ()}
     product = StudyDefinition(**shared, grid={"a": [1, 2], "b": [3, 4]})
