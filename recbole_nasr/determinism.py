@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 import torch.utils.deterministic as filling
@@ -78,6 +80,27 @@ def restored_determinism() -> Iterator[None]:
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = of_cudnn
         torch.use_deterministic_algorithms(mode=mode, warn_only=warn_only)
         filling.fill_uninitialized_memory = filled  # type: ignore[attr-defined]  # as above
+
+
+_ASKED: ContextVar[bool] = ContextVar("asked", default=False)
+
+
+@contextmanager
+def deterministic(config: Mapping[str, Any] | Any, device: torch.device) -> Iterator[None]:
+    """Let torch compute deterministically within the block, strictly, if ``reproducibility`` says so; then as before.
+
+    A block within another changes nothing.
+    """
+    if not config["reproducibility"] or _ASKED.get():
+        yield
+        return
+    token = _ASKED.set(True)
+    try:
+        with restored_determinism():
+            be_deterministic(device, strict=True)
+            yield
+    finally:
+        _ASKED.reset(token)
 
 
 @contextmanager

@@ -172,7 +172,8 @@ def _test(
         test = _numbers(trainer.evaluate(test_data, show_progress=show_progress))
         for name, value in test.items():
             trainer.tensorboard.add_scalar(f"test/{name}", value, epochs.best_epoch)
-        _save_test_ranks(trainer, test_data, record.folder)
+    with explained_model_errors(trainer.config, record.folder.path, "tested"):
+        _save_test_ranks(trainer, test_data, record.folder)  # RecBole's models rank again, in no time of the test
     return test
 
 

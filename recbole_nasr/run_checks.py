@@ -34,6 +34,7 @@ from recbole_nasr.model.settings import (
 )
 from recbole_nasr.model.speed_settings import acceleration, sampled_items
 from recbole_nasr.nets.footprint import check_weights
+from recbole_nasr.ops import check_own
 from recbole_nasr.registration import known_datasets
 from recbole_nasr.run_data import preparation_text
 from recbole_nasr.settings_file import settings_text
@@ -115,20 +116,21 @@ def _check_network(config: Config) -> None:
         average_decay(config)
         sampled_items(config, n_items=LARGEST_INTEGER)
     if config["model"] == "NASR":
-        _check_weights(config, resolve_architecture(config["architecture"], config).layers)
+        _check_layers(config, resolve_architecture(config["architecture"], config).layers)
     elif config["model"] == "NASRSearch":
         space = search_space(config)
         search_settings(config)
         strategy_settings(config)
         cost_limits(config)
-        _check_weights(config, space.operations * space.n_layers)
+        _check_layers(config, space.operations * space.n_layers)
 
 
-def _check_weights(config: Config, layers: Sequence[str]) -> None:
-    """Refuse layers that take more memory than there is, before the data say how many items there are."""
+def _check_layers(config: Config, layers: Sequence[str]) -> None:
+    """Refuse layers that take more memory than there is, before the data say how many items; try out the user's own."""
     settings, device = layer_settings(config), str(config["device"])
     # Training takes a gradient beside each weight, at the least.
     check_weights(layers, settings, n_items=1, length=config["MAX_ITEM_LIST_LENGTH"], device=device, copies=2)
+    check_own(layers, settings)
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from recbole_nasr import determinism
 from recbole_nasr.determinism import SIZES, WORKSPACE, be_deterministic, explained_refusals, restored_determinism
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.trainer import retraining
+from recbole_nasr.trainer.retraining import NASRTrainer
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 
@@ -76,9 +77,32 @@ def test_a_trainer_asks_for_it_if_the_run_is_to_be_reproducible(
     wanted: bool, toy: Path, assemble: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(retraining, "be_deterministic", lambda device, *, strict: asked.append((device, strict)))
-    assemble("NASR", toy, reproducibility=wanted)
+    monkeypatch.setattr(determinism, "be_deterministic", lambda device, *, strict: asked.append((device, strict)))
+    run = assemble("NASR", toy, reproducibility=wanted, epochs=1)
+    run.trainer.fit(run.train, run.valid, saved=False)
     assert asked == ([(CPU, True)] if wanted else [])
+    run.trainer.evaluate(run.valid, load_best_model=False)
+    assert asked == ([(CPU, True)] * 2 if wanted else [])
+
+
+@pytest.mark.parametrize("model", ["NASR", "NASRSearch"])
+def test_a_run_in_python_leaves_torch_as_it_was(
+    model: str, toy: Path, assemble: Callable[..., SimpleNamespace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.use_deterministic_algorithms(mode=False)
+    within: list[bool] = []
+    train = NASRTrainer._train_epoch
+    run = assemble(model, toy, reproducibility=True, epochs=1)
+
+    def watched(*given: Any, **options: Any) -> float:
+        within.append(torch.are_deterministic_algorithms_enabled())
+        return train(*given, **options)
+
+    monkeypatch.setattr(NASRTrainer, "_train_epoch", watched)
+    run.trainer.fit(run.train, run.valid, saved=False)
+    run.trainer.evaluate(run.valid, load_best_model=False)
+    assert within == [True]
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_an_operation_without_a_deterministic_algorithm_is_refused_in_one_line() -> None:

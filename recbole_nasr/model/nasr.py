@@ -21,7 +21,7 @@ from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import layer_settings, switch, tied_embeddings
 from recbole_nasr.nets import HybridNet
 from recbole_nasr.nets.footprint import check_weights
-from recbole_nasr.ops import operations_from
+from recbole_nasr.ops import check_own, operations_from
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space import Architecture
 
@@ -61,11 +61,13 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
 
         Raises:
             MemoryLimitError: If its weights alone are more than the device has.
+            ArchitectureError: If an operation of the user's own breaks a rule.
         """
         settings, device = layer_settings(self.config), str(self.config["device"])
         sizes = {"n_items": self.n_items, "length": self.max_seq_length}
         tied = tied_embeddings(self.config)
         check_weights(architecture.layers, settings, **sizes, device=device, tied=tied)
+        check_own(architecture.layers, settings)
         with torch.random.fork_rng(devices=[]):
             # Weights are drawn on the CPU; torch.manual_seed would also seed, and not restore, every GPU.
             torch.default_generator.manual_seed(derive_seed(self.config["seed"], "retrain/weights"))

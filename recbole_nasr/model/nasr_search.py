@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from recbole_nasr.model.nasr import NASR
 from recbole_nasr.model.presets import resolve_architecture
-from recbole_nasr.model.settings import cost_limits, search_settings, search_space, strategy_settings
+from recbole_nasr.model.settings import cost_limits, layer_settings, search_settings, search_space, strategy_settings
+from recbole_nasr.ops import check_own
 from recbole_nasr.space import Architecture
 
 
@@ -21,6 +22,7 @@ class NASRSearch(NASR):
         for read in (search_settings, strategy_settings, cost_limits):  # a bad key must fail now, not after the search
             read(self.config)
         space = search_space(self.config)
+        check_own(space.operations, layer_settings(self.config))
         if self.searched:
             return resolve_architecture(self.config["architecture"], self.config)
         return space.uniform(space.operations[0])

@@ -13,6 +13,7 @@ from recbole_nasr.ops import (
     transformer,
 )
 from recbole_nasr.ops.base import GatedBranch, GatedResidual, LayerSettings, Operation
+from recbole_nasr.ops.contract import check_own
 from recbole_nasr.ops.loading import are_loaded, load_operations, locate_operations, operations_from
 from recbole_nasr.ops.registry import build_operation, operation_class, register_operation, validate_operation
 
@@ -23,6 +24,7 @@ __all__ = [
     "Operation",
     "are_loaded",
     "build_operation",
+    "check_own",
     "convolution",
     "depthwise",
     "feed_forward",

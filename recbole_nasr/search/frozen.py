@@ -78,8 +78,13 @@ class FrozenOutputs:
         return torch.cat(parts)
 
     def rows(self, prefix: Prefix, rows: Tensor | slice) -> Tensor:
-        """Return what enters block ``len(prefix)``, ``(B, L, D)``, held or computed now."""
+        """Return what enters block ``len(prefix)``, ``(B, L, D)``, held or computed now.
+
+        Held outputs are in fp32; those computed within a step in bf16 are too, so that a search does not depend on
+        whether they fit into memory.
+        """
         held = self._held.get(prefix)
         if held is not None:
             return held[rows]
-        return self.supernet.prefix(self.item_seq[rows], self.item_seq_len[rows], prefix)
+        with torch.autocast(self.item_seq.device.type, enabled=False):
+            return self.supernet.prefix(self.item_seq[rows], self.item_seq_len[rows], prefix)

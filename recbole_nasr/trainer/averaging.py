@@ -82,9 +82,10 @@ class WeightAverage:
         self._lent = False
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Restore a `state` saved between epochs: the average is in the model."""
+        """Restore a `state` saved between epochs, by this average or an earlier one: the average is in the model."""
         self.n_steps = state["n_steps"]
-        self._copy(state["weights"], self._other)
+        if state["weights"] is not self._other:
+            self._copy(state["weights"], self._other)
         self._lent = True
 
     @torch.no_grad()

@@ -15,8 +15,6 @@ _LOG = logging.getLogger("recbole_nasr")
 class BlockLines:
     """Called with each block that is ranked: logs its best path, and the time that the blocks after it will take.
 
-    A ranking has no best path before its end: a score is the distance to the average of all paths.
-
     Args:
         n_blocks: Blocks that are trained and ranked one after the other, about as long each; 0 where they are not.
         then: Called with the same arguments afterwards.

@@ -14,11 +14,10 @@ from torch.nn.utils import clip_grad_norm_
 from recbole_nasr import distributed
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
-from recbole_nasr.determinism import be_deterministic
+from recbole_nasr.determinism import deterministic
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.model.settings import average_decay, layer_settings, switch, tied_embeddings
-from recbole_nasr.nets.fused import FUSED_DEVICES
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.space import Architecture
@@ -52,8 +51,6 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
     needs: dict[str, int]
 
     def __init__(self, config: Any, model: Any) -> None:
-        if config["reproducibility"]:
-            be_deterministic(config["device"], strict=True)
         self.speed = TrainingSpeed(config)
         super().__init__(config, model)
         self.speed.take(model.network)
@@ -87,19 +84,19 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         announce(need, self.device)
 
     def _build_optimizer(self, **kwargs: Any) -> torch.optim.Optimizer:
-        """Build RecBole's optimiser; Adam and AdamW fused, which is faster and never reads a value back."""
-        learner = str(kwargs.get("learner", self.learner)).lower()
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-        if learner not in kinds or self.device.type not in FUSED_DEVICES:
-            optimizer: torch.optim.Optimizer = super()._build_optimizer(**kwargs)
-            return optimizer
-        return kinds[learner](
+        """Build RecBole's optimiser, in its fused form if it has one."""
+        optimizer: torch.optim.Optimizer | None = self.speed.fused_optimizer(
+            str(kwargs.get("learner", self.learner)),
             kwargs.get("params", self.model.parameters()),
             lr=kwargs.get("learning_rate", self.learning_rate),
             weight_decay=kwargs.get("weight_decay", self.weight_decay),
-            fused=True,
-            capturable=self.speed.acceleration.graphs,
         )
+        return super()._build_optimizer(**kwargs) if optimizer is None else optimizer
+
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """Train as RecBole does, with its arguments and its result."""
+        with deterministic(self.config, self.device):
+            return super().fit(*args, **kwargs)
 
     def train_step(
         self, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor, n_targets: Tensor | None = None
@@ -211,13 +208,18 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
             NumericalError: If a score is not finite.
             ConfigError: If ``mask_history`` is combined with metrics that need more than ranks.
         """
+        with deterministic(self.config, self.device):
+            return self._evaluate(eval_data, load_best_model, model_file, show_progress)
+
+    def _evaluate(self, eval_data: Any, *options: Any) -> Any:
+        load_best_model, model_file, _ = options
         if not eval_data:
             return None
         self.last_ranks = None
         if not ranks_suffice(self.config["metrics"], eval_data):
             if self.config["mask_history"]:
                 raise ConfigError(MASKING_NEEDS_RANKS.format(metrics=self.config["metrics"]))
-            found = super().evaluate(eval_data, load_best_model, model_file, show_progress)
+            found = super().evaluate(eval_data, *options)
             return type(found)((name, float(value)) for name, value in found.items())
         if load_best_model:
             self._load_best(model_file or self.saved_model_file)

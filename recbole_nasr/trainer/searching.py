@@ -8,6 +8,7 @@ from typing import Any
 from recbole.trainer.trainer import AbstractTrainer
 
 from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.determinism import deterministic
 from recbole_nasr.distributed import from_all, from_first
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.model.settings import (
@@ -76,10 +77,11 @@ class NASRSearchTrainer(NASRTrainer):
 
     def fit(self, train_data: Any, valid_data: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Choose an architecture unless it is known, then train; arguments and result are RecBole's."""
-        if not self.model.searched:
-            self._become(self._choose(train_data, valid_data, show_progress=bool(kwargs.get("show_progress"))))
-            self._note_costs()
-        return super().fit(train_data, valid_data, *args, **kwargs)
+        with deterministic(self.config, self.device):
+            if not self.model.searched:
+                self._become(self._choose(train_data, valid_data, show_progress=bool(kwargs.get("show_progress"))))
+                self._note_costs()
+            return super().fit(train_data, valid_data, *args, **kwargs)
 
     def _choose(self, train_data: Any, valid_data: Any, *, show_progress: bool) -> Architecture:
         """Search, train candidates, or both, as ``search_strategy`` and ``search_verify`` say.

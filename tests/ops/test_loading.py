@@ -10,6 +10,7 @@ from recbole_nasr.errors import ArchitectureError, ConfigError
 from recbole_nasr.ops import (
     LayerSettings,
     build_operation,
+    check_own,
     load_operations,
     loading,
     locate_operations,
@@ -18,6 +19,7 @@ from recbole_nasr.ops import (
 )
 from recbole_nasr.ops.loading import loaded_digest
 from recbole_nasr.ops.registry import family_of
+from recbole_nasr.run_checks import check_run
 from recbole_nasr.search.evidence import trivial_predictors
 
 OWN = """
@@ -151,6 +153,20 @@ def test_a_file_that_fails_leaves_everything_as_it_was(own: Path) -> None:
         (OWN.replace("self.factor * hidden", "hidden * torch.rand(1)"), r"one result for one input"),
         (OWN.replace("self.factor * hidden", "hidden.mul_(self.factor)"), r"must leave its input as it is"),
         (OWN.replace("self.factor * hidden", "hidden - hidden.mean(0)"), r"must map each sequence by itself"),
+        (
+            OWN.replace("self.factor * hidden", "hidden - self.training * hidden.mean(1, keepdim=True)"),
+            r"must be causal in training too",
+        ),
+        (
+            OWN.replace("self.factor * hidden", "hidden - self.training * hidden.mean(0)"),
+            r"must map each sequence by itself in training too",
+        ),
+        (
+            OWN.replace("self.factor * hidden", "torch.nn.functional.pad(hidden, (0, 0, 0, 40))[:, 40:]").replace(
+                "scaled_x3", "scaled_x40"
+            ),
+            r"must be causal",
+        ),
         (OWN.replace("self.factor * hidden", "hidden.log()"), r"must give finite numbers, but gave a NaN"),
         (OWN.replace("self.factor * hidden", "self.missing"), r"line 16: AttributeError"),
     ],
@@ -176,6 +192,22 @@ def test_a_file_that_cannot_be_used_is_refused_in_one_line(own: Path, text: str,
 def test_what_is_no_file_and_no_module_is_refused(source: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         load_operations(source)
+
+
+def test_an_operation_whose_example_keeps_to_the_rules_and_that_a_run_names_is_tried_out_before_it(own: Path) -> None:
+    ahead = "torch.nn.functional.pad(hidden, (0, 0, 0, self.factor - 1))[:, self.factor - 1:]"
+    own.write_text(OWN.replace("self.factor * hidden", ahead).replace('"scaled_x3"', '"scaled_x1"'))
+    load_operations(own)
+    check_own(["scaled_x1", "skip", "tcn_d1_2"], LayerSettings(hidden_size=4))
+    with pytest.raises(ArchitectureError, match=r"'scaled_x7' must be causal.* at hidden_size=4"):
+        check_own(["scaled_x1", "scaled_x7"], LayerSettings(hidden_size=4))
+    settings = {"n_layers": 2, "n_blocks": 1, "ops_module": str(own)}
+    for model, names in (
+        ("NASR", {"architecture": "scaled_x7,skip"}),
+        ("NASRSearch", {"candidate_ops": ["scaled_x7"]}),
+    ):
+        with pytest.raises(ArchitectureError, match="'scaled_x7' must be causal"):
+            check_run(model, "ml", {**settings, **names}, set())
 
 
 def test_loading_leaves_the_random_state_alone_and_locating_runs_nothing(own: Path) -> None:
