@@ -7,6 +7,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from recbole_nasr.resources import available, yaml_text
 
@@ -98,6 +101,7 @@ def keys_of(text: str) -> Iterator[Key]:
         ValueError: If a key has no comment of the form ``# (type) Meaning.``.
     """
     section, after_blank = "", True
+    nested = {key: value for key, value in yaml.safe_load(text).items() if isinstance(value, dict)}
     for line in text.splitlines():
         found = _KEY.fullmatch(line)
         if found:
@@ -105,10 +109,15 @@ def keys_of(text: str) -> Iterator[Key]:
             if comment is None:
                 msg = f"Every key of a YAML file needs a comment `# (type) Meaning.`, but this line has none: {line}"
                 raise ValueError(msg)
-            yield Key(found["key"], found["value"].strip(), comment["kind"], comment["meaning"], section)
+            value = found["value"].strip() or _in_one_line(nested[found["key"]])
+            yield Key(found["key"], value, comment["kind"], comment["meaning"], section)
         elif after_blank and (heading := _SECTION.match(line)):
             section = heading["title"]
         after_blank = not line.strip()
+
+
+def _in_one_line(value: dict[str, Any]) -> str:
+    return str(yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=sys.maxsize)).strip()
 
 
 def page() -> str:

@@ -34,7 +34,7 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
     try:
         import pyarrow.parquet
     except ImportError as error:
-        msg = f"{path}: Parquet is read with pyarrow, which is missing; pip install 'recbole-nasr[parquet]'."
+        msg = f"{path}: Parquet is read with pyarrow, which is missing; pip install pyarrow."
         raise DataError(msg) from error
     try:
         facts = pyarrow.parquet.read_metadata(path)

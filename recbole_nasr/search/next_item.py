@@ -47,8 +47,8 @@ class NextItem(Objective):
 
     In sequential recommendation the labels are free: the items that follow. Every sampled path of a step takes an equal
     share of the batch, so that a step costs one pass through the softmax layer however many paths it samples, and
-    paths are scored by the cross-entropy of the held-out sequences, or by ``1 - NDCG@k`` at their last item. The last
-    two items of a person's history are no part of any sequence here.
+    paths are scored by the cross-entropy of the held-out sequences, or by ``1 - NDCG@k`` at their last item. Items
+    of validation and test, with leave-one-out the last two of every sequence, are no part of any sequence here.
     """
 
     adds_up = False  # the score behind a block is already that of the whole network up to there

@@ -71,7 +71,7 @@ def check_format(name: str) -> None:
             import onnxruntime  # noqa: F401 - as above
             import onnxscript  # noqa: F401 - as above
         except ImportError as error:
-            msg = f"--export=onnx needs the package {error.name}; pip install 'recbole-nasr[onnx]'."
+            msg = f"--export=onnx needs the package {error.name}; pip install onnx onnxscript onnxruntime."
             raise ConfigError(msg) from error
 
 

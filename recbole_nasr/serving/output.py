@@ -14,7 +14,7 @@ from recbole_nasr.data.locking import not_at_once
 from recbole_nasr.documents import partial_name, remove_partial
 from recbole_nasr.errors import ConfigError
 
-_NO_PYARROW = "Parquet needs pyarrow; pip install 'recbole-nasr[parquet]', or use .csv."
+_NO_PYARROW = "Parquet needs pyarrow; pip install pyarrow, or use .csv."
 
 
 class Table(Protocol):

@@ -27,11 +27,12 @@ def test_every_key_of_every_file_is_in_the_page() -> None:
 def test_a_key_has_the_section_default_type_and_meaning_of_its_line() -> None:
     text = (
         "# About the file.\n\n# Network\nwidth: 64   # (int) How wide. At least 1.\nempty: ~  # (str) Nothing.\n"
-        "    inner: 1\n"
+        "table:     # (dict) Of its own.\n    inner: 1\n    more: [a, b]\n"
     )
     assert list(keys_of(text)) == [
         Key("width", "64", "int", "How wide. At least 1.", "Network"),
         Key("empty", "~", "str", "Nothing.", "Network"),
+        Key("table", "{inner: 1, more: [a, b]}", "dict", "Of its own.", "Network"),
     ]
 
 

@@ -53,7 +53,9 @@ def test_the_representation_is_what_the_output_layer_scores(assemble: Assemble, 
     torch.testing.assert_close(model.network.output(hidden), model.full_sort_predict(batch)[:, 1:])
 
 
-def test_the_loss_of_a_sequence_is_the_mean_of_the_losses_of_its_prefixes(assemble: Assemble, toy: Path) -> None:
+def test_without_positions_the_loss_of_a_sequence_is_the_mean_of_the_losses_of_its_prefixes(
+    assemble: Assemble, toy: Path
+) -> None:
     sequences, prefixes = assemble("NASR", toy), assemble("NASR", toy, train_scheme="prefix")
     model = sequences.model.eval()
     rows = sequences.train._dataset[slice(0, 12)]
@@ -64,6 +66,22 @@ def test_the_loss_of_a_sequence_is_the_mean_of_the_losses_of_its_prefixes(assemb
     with torch.no_grad():
         model.network.embedding.positions.weight.zero_()
     torch.testing.assert_close(model.calculate_loss(rows), model.calculate_loss(single))
+
+
+def test_the_last_target_of_a_sequence_has_the_loss_of_the_whole_prefix_before_it(
+    assemble: Assemble, toy: Path
+) -> None:
+    sequences, prefixes = assemble("NASR", toy), assemble("NASR", toy, train_scheme="prefix")
+    model = sequences.model.eval()
+    rows = sequences.train._dataset[slice(0, 12)]
+    single = prefixes.train._dataset[slice(0, len(prefixes.train._dataset))]
+    with torch.no_grad():
+        model.network.embedding.positions.weight.normal_()
+    targets, last = rows["item_id_target_list"], (rows["item_length"] - 1).unsqueeze(1)
+    rows.interaction["item_id_target_list"] = torch.zeros_like(targets).scatter(1, last, targets.gather(1, last))
+    whole = single[single["item_length"] == single["item_length"].max()]
+    assert len(whole) == 12
+    torch.testing.assert_close(model.calculate_loss(rows), model.calculate_loss(whole))
 
 
 def test_weights_depend_on_seed_and_architecture_alone(assemble: Assemble, toy: Path) -> None:

@@ -30,7 +30,9 @@ def test_a_checkpoint_from_before_the_key_has_a_softmax_layer_of_its_own() -> No
     assert tied_embeddings({"tie_embeddings": True})
 
 
-def test_the_loss_of_a_sequence_is_the_mean_of_the_losses_of_its_prefixes(assemble: Assemble, toy: Path) -> None:
+def test_without_positions_the_loss_of_a_sequence_is_the_mean_of_the_losses_of_its_prefixes(
+    assemble: Assemble, toy: Path
+) -> None:
     sequences, prefixes = (
         assemble("NASR", toy, tie_embeddings=True, train_scheme=scheme) for scheme in ("autoregressive", "prefix")
     )
