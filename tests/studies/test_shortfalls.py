@@ -87,10 +87,15 @@ def test_seeds_and_paired_tests_are_both_asked_for(short: Callable[..., dict[str
     assert short("depth", seeds[:1])["E6"] == "1 seed in some rows"
 
 
-def test_the_depths_that_were_run_are_named_until_one_has_32_layers(short: Callable[..., dict[str, str]]) -> None:
-    depths = [run("SASRec-1", point={"n_layers": n}) for n in (8, 2)]
-    assert short("depth", depths)["E13"] == "layers: 2, 8"
-    assert "E13" not in short("depth", [*depths, run("SASRec-1", point={"n_layers": 32})])
+def test_what_the_claim_on_depth_lacks_is_named(short: Callable[..., dict[str, str]]) -> None:
+    def at(n: int, *, gate: bool = True, layer: str = "transformer_h4") -> FinishedRun:
+        settings = {"valid_metric": "NDCG@2", "linear_residual": gate}
+        return run("SASRec-1", point={"n_layers": n}, settings=settings, architecture=layer)
+
+    assert short("depth", [at(8), at(2)])["E13"] == "layers: 2, 8, gated alone, no convolutions"
+    convolution = at(32, gate=False, layer="tcn_d1_2")
+    assert short("depth", [convolution])["E13"] == "layers: 32, ungated alone, no attention"
+    assert "E13" not in short("depth", [at(2), convolution])
 
 
 def test_both_splits_and_four_data_sets_meet_the_demand(short: Callable[..., dict[str, str]]) -> None:
