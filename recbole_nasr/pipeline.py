@@ -168,11 +168,11 @@ def _test(
     trainer: Any, test_data: Any, epochs: EpochLines, record: RunRecord, *, show_progress: bool
 ) -> dict[str, float]:
     """Evaluate the weights of the best epoch on the test cases, once; return the metrics and save the ranks."""
-    with record.clock.stage("test"), explained_model_errors(trainer.config, record.folder.path, "tested"):
-        test = _numbers(trainer.evaluate(test_data, show_progress=show_progress))
-        for name, value in test.items():
-            trainer.tensorboard.add_scalar(f"test/{name}", value, epochs.best_epoch)
     with explained_model_errors(trainer.config, record.folder.path, "tested"):
+        with record.clock.stage("test"):
+            test = _numbers(trainer.evaluate(test_data, show_progress=show_progress))
+            for name, value in test.items():
+                trainer.tensorboard.add_scalar(f"test/{name}", value, epochs.best_epoch)
         _save_test_ranks(trainer, test_data, record.folder)  # RecBole's models rank again, in no time of the test
     return test
 

@@ -211,15 +211,14 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         with deterministic(self.config, self.device):
             return self._evaluate(eval_data, load_best_model, model_file, show_progress)
 
-    def _evaluate(self, eval_data: Any, *options: Any) -> Any:
-        load_best_model, model_file, _ = options
+    def _evaluate(self, eval_data: Any, load_best_model: bool, model_file: str | None, show_progress: bool) -> Any:  # noqa: FBT001
         if not eval_data:
             return None
         self.last_ranks = None
         if not ranks_suffice(self.config["metrics"], eval_data):
             if self.config["mask_history"]:
                 raise ConfigError(MASKING_NEEDS_RANKS.format(metrics=self.config["metrics"]))
-            found = super().evaluate(eval_data, *options)
+            found = super().evaluate(eval_data, load_best_model, model_file, show_progress)
             return type(found)((name, float(value)) for name, value in found.items())
         if load_best_model:
             self._load_best(model_file or self.saved_model_file)

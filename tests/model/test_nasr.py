@@ -53,13 +53,17 @@ def test_the_representation_is_what_the_output_layer_scores(assemble: Assemble, 
     torch.testing.assert_close(model.network.output(hidden), model.full_sort_predict(batch)[:, 1:])
 
 
+def both_schemes(assemble: Assemble, toy: Path) -> tuple[Any, Any, Any]:
+    """A model in eval mode, the rows of all its sequences, and those of all their prefixes."""
+    sequences, prefixes = assemble("NASR", toy), assemble("NASR", toy, train_scheme="prefix")
+    single = prefixes.train._dataset[slice(0, len(prefixes.train._dataset))]
+    return sequences.model.eval(), sequences.train._dataset[slice(0, 12)], single
+
+
 def test_without_positions_the_loss_of_a_sequence_is_the_mean_of_the_losses_of_its_prefixes(
     assemble: Assemble, toy: Path
 ) -> None:
-    sequences, prefixes = assemble("NASR", toy), assemble("NASR", toy, train_scheme="prefix")
-    model = sequences.model.eval()
-    rows = sequences.train._dataset[slice(0, 12)]
-    single = prefixes.train._dataset[slice(0, len(prefixes.train._dataset))]
+    model, rows, single = both_schemes(assemble, toy)
     assert rows["item_id_target_list"].shape[0] == 12
     assert len(single) == 12 * 5
     # Positions count back from the last item, so a prefix stands elsewhere than inside its sequence.
@@ -71,10 +75,7 @@ def test_without_positions_the_loss_of_a_sequence_is_the_mean_of_the_losses_of_i
 def test_the_last_target_of_a_sequence_has_the_loss_of_the_whole_prefix_before_it(
     assemble: Assemble, toy: Path
 ) -> None:
-    sequences, prefixes = assemble("NASR", toy), assemble("NASR", toy, train_scheme="prefix")
-    model = sequences.model.eval()
-    rows = sequences.train._dataset[slice(0, 12)]
-    single = prefixes.train._dataset[slice(0, len(prefixes.train._dataset))]
+    model, rows, single = both_schemes(assemble, toy)
     with torch.no_grad():
         model.network.embedding.positions.weight.normal_()
     targets, last = rows["item_id_target_list"], (rows["item_length"] - 1).unsqueeze(1)
