@@ -168,15 +168,24 @@ def tapes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(graphs, "waiting_refused", _NoSynchronisation)
     monkeypatch.setattr(graphs.GraphedStep, "_aside", lambda step, inputs: step._function(*inputs))
     monkeypatch.setattr(graphs.GraphedStep, "_capture", capture)
+    _leave_padding_in(monkeypatch)
     # A CPU sorts with NumPy, which no tape sees.
     monkeypatch.setattr(augmentation, "_lowest", lambda keys, n: keys.topk(n, dim=1, largest=False).indices)
     return made
 
 
 @pytest.fixture
-def no_synchronisation() -> TorchDispatchMode:
+def no_synchronisation(monkeypatch: pytest.MonkeyPatch) -> TorchDispatchMode:
     """A context in which anything fails that would make the host wait for a GPU; tested on the CPU."""
+    _leave_padding_in(monkeypatch)
     return _NoSynchronisation()
+
+
+def _leave_padding_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute at padding too, as on a GPU."""
+    from recbole_nasr.nets import padding
+
+    monkeypatch.setattr(padding, "READ_AT_ONCE", ())
 
 
 SMALL: dict[str, dict[str, Any]] = {

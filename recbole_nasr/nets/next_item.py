@@ -8,19 +8,9 @@ from torch.nn import functional as F
 
 from recbole_nasr.nets.embedding import initialise
 from recbole_nasr.nets.output import softmax_layer
-from recbole_nasr.nets.softmax import rows_at_a_time, softmax_in_parts
+from recbole_nasr.nets.padding import rows_with_targets
+from recbole_nasr.nets.softmax import rows_at_a_time, rows_in_cache, softmax_in_parts
 from recbole_nasr.ops import LayerSettings
-
-LOGITS_IN_CACHE = 1 << 19
-"""Logits that each thread of a CPU holds at a time: 2 MiB and as much for their softmax, a half of most caches."""
-
-FEWEST_ROWS = 64
-"""Rows of a product below which a CPU is slower for it."""
-
-
-def rows_in_cache(n_items: int) -> int:
-    """Return how many rows of logits over ``n_items`` items to compute at a time on a CPU."""
-    return max(FEWEST_ROWS, LOGITS_IN_CACHE * torch.get_num_threads() // n_items)
 
 
 class NextItemHead(nn.Module):
@@ -55,18 +45,19 @@ class NextItemHead(nn.Module):
     def summed_cross_entropy(self, hidden: Tensor, targets: Tensor, *, n_held: int = 1) -> Tensor:
         """Return the sum of the cross-entropies at all positions, to be differentiated.
 
-        Logits that would take too much memory are computed some rows at a time, with the same loss and gradients.
+        Logits that would not fit into memory, or on a CPU into its cache, are computed some rows at a time, with the
+        same loss and gradients; a CPU leaves out positions without a target.
 
         Args:
             hidden: ``(B, L, D)``, what the layers put out.
             targets: ``(B, L)`` next items, 0 where there is none.
             n_held: Sums such as this one of which a step computes all before the first gradient.
         """
+        rows, targets = rows_with_targets(hidden.flatten(0, -2), targets.flatten())
         most = rows_at_a_time(self.output.out_features, hidden.device, n_held)
-        if targets.numel() <= most:
-            return self.cross_entropy(hidden, targets).sum()
-        rows = self.norm(hidden).flatten(0, -2)
-        return softmax_in_parts(rows, self.output.weight, self.output.bias, targets.flatten(), most)
+        if targets.size(0) <= most:
+            return self.cross_entropy(rows, targets).sum()
+        return softmax_in_parts(self.norm(rows), self.output.weight, self.output.bias, targets, most)
 
     @torch.no_grad()
     def cross_entropy_in_cache(self, hidden: Tensor, targets: Tensor) -> Tensor:

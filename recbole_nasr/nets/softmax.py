@@ -1,4 +1,4 @@
-"""Cross-entropy over all items: at once, some rows at a time if memory is short, or on sampled items."""
+"""Cross-entropy over all items: at once, some rows at a time, or on sampled items."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from recbole_nasr.nets.memory import memory_share
+from recbole_nasr.nets.padding import rows_with_targets
+
+LOGITS_IN_CACHE = 1 << 19
+"""Logits that each thread of a CPU holds at a time: 2 MiB, with what is made of them a half of most caches."""
+
+FEWEST_ROWS = 64
+"""Rows of a product below which a CPU is slower for it."""
 
 
 class SoftmaxLoss(Protocol):
@@ -25,16 +32,26 @@ def full_softmax(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) 
     return F.cross_entropy(logits, targets - 1, ignore_index=-1, reduction="sum")
 
 
+def rows_in_cache(n_items: int) -> int:
+    """Return how many rows of logits over ``n_items`` items to compute at a time on a CPU."""
+    return max(FEWEST_ROWS, LOGITS_IN_CACHE * torch.get_num_threads() // n_items)
+
+
 def rows_at_a_time(n_items: int, device: torch.device, n_held: int = 1) -> int:
     """Return how many rows of logits over ``n_items`` items to hold at once in each of ``n_held`` sums.
 
-    All of them together take half a share of the memory.
+    All of them together take half a share of the memory, and on a CPU each sum no more than the cache takes, since
+    writing logits to memory and reading them again takes it longer than computing them.
     """
-    return max(1, memory_share(device) // 2 // (4 * n_items * n_held))
+    fitting = max(1, memory_share(device) // 2 // (4 * n_items * n_held))
+    return min(fitting, rows_in_cache(n_items)) if device.type == "cpu" else fitting
 
 
 class ExactSoftmax:
-    """The full softmax: all rows at once, or in parts if the logits would take too much memory.
+    """The full softmax: all rows at once, or in parts if the logits would not fit.
+
+    What they have to fit into is the memory of a GPU and the cache of a CPU (:func:`rows_at_a_time`), which also leaves
+    out rows without a target.
 
     Args:
         backend: Backend of ``torch.compile``, with which logits are read once, in any precision; empty for none.
@@ -45,6 +62,7 @@ class ExactSoftmax:
 
     def __call__(self, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         """Return the summed cross-entropy over all items."""
+        hidden, targets = rows_with_targets(hidden, targets)
         if hidden.size(0) <= rows_at_a_time(weight.size(0), hidden.device):
             return self._at_once(hidden, weight, bias, targets)
         return softmax_in_parts(hidden, weight, bias, targets)
@@ -86,11 +104,23 @@ def _place_for(like: Tensor, n_rows: int, n_items: int) -> Tensor:
     return _kept.place[: n_rows * n_items].view(n_rows, n_items)
 
 
+def _in_fp32(rows: Tensor) -> bool:
+    return rows.dtype == torch.float32 and not torch.is_autocast_enabled(rows.device.type)
+
+
 def _linear_into(place: Tensor, rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Write the logits of ``rows`` into ``place``, computed in bf16 where autocasting says so."""
-    if torch.is_autocast_enabled(rows.device.type) or rows.dtype != torch.float32:
-        return place.copy_(F.linear(rows, weight, bias))
-    return torch.addmm(bias, rows, weight.T, out=place)
+    if _in_fp32(rows):
+        return torch.addmm(bias, rows, weight.T, out=place)
+    return place.copy_(F.linear(rows, weight, bias))
+
+
+def _add_product(total: Tensor, slope: Tensor, rows: Tensor) -> None:
+    """Add ``slope.T @ rows`` to ``total``, computed as the logits were; in fp32 without a copy of it."""
+    if _in_fp32(rows):
+        total.addmm_(slope.T, rows)
+    else:
+        total += slope.to(rows.dtype).T @ rows
 
 
 class _InParts(torch.autograd.Function):
@@ -116,7 +146,7 @@ class _InParts(torch.autograd.Function):
             slope.scatter_reduce_(1, column, slope.gather(1, column) - 1, "amin")
             slope.mul_(real)
             grad_hidden[start : start + size] = slope.to(rows.dtype) @ weight.to(rows.dtype)
-            grad_weight += slope.to(rows.dtype).T @ rows
+            _add_product(grad_weight, slope, rows)
             grad_bias += slope.sum(dim=0)
         ctx.save_for_backward(grad_hidden.to(hidden.dtype), grad_weight.to(weight.dtype), grad_bias.to(bias.dtype))
         return loss
@@ -162,6 +192,7 @@ class SampledSoftmax:
 
     def __call__(self, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
         """Return the summed loss of one draw."""
+        hidden, targets = rows_with_targets(hidden, targets)
         return self.loss(self.draw(), hidden, weight, bias, targets)
 
     def loss(self, drawn: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:

@@ -77,14 +77,14 @@ class FrozenOutputs:
                 parts.append(self.supernet.block(len(prefix) - 1)(before[rows], path))
         return torch.cat(parts)
 
-    def rows(self, prefix: Prefix, rows: Tensor | slice) -> Tensor:
-        """Return what enters block ``len(prefix)``, ``(B, L, D)``, held or computed now.
+    def rows(self, prefix: Prefix, rows: Tensor | slice, width: int | None = None) -> Tensor:
+        """Return the first ``width`` positions of what enters block ``len(prefix)``, by default all: ``(B, L, D)``.
 
-        Held outputs are in fp32; those computed within a step in bf16 are too, so that a search does not depend on
-        whether they fit into memory.
+        It is held or computed now. Held outputs are in fp32; those computed within a step in bf16 are too, so that a
+        search does not depend on whether they fit into memory.
         """
         held = self._held.get(prefix)
         if held is not None:
-            return held[rows]
+            return held[rows, :width].contiguous()
         with torch.autocast(self.item_seq.device.type, enabled=False):
-            return self.supernet.prefix(self.item_seq[rows], self.item_seq_len[rows], prefix)
+            return self.supernet.prefix(self.item_seq[rows, :width], self.item_seq_len[rows], prefix)

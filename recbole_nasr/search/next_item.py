@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from recbole_nasr import distributed
 from recbole_nasr.errors import DataError
 from recbole_nasr.nets import NextItemHead, Supernet
+from recbole_nasr.nets.padding import passes
 from recbole_nasr.progress import Progress
 from recbole_nasr.search.dealing import Deal, run_dealt
 from recbole_nasr.search.frozen import FrozenOutputs
@@ -100,8 +101,11 @@ class NextItem(Objective):
         return paths[:n_rows]
 
     def _sum(self, hidden: Tensor, targets: Tensor, path: Path, n_held: int = 1) -> Tensor:
-        outputs = self.supernet.block(self.index)(hidden, path)
-        return self.head.summed_cross_entropy(outputs, targets, n_held=n_held)
+        block, sums = self.supernet.block(self.index), []
+        for rows, width in passes((targets > 0).sum(dim=1), targets.size(1), targets.size(0)):
+            outputs = block(hidden[rows, :width], path)
+            sums.append(self.head.summed_cross_entropy(outputs, targets[rows, :width], n_held=n_held))
+        return torch.stack(sums).sum()
 
     def parts(
         self,
@@ -184,22 +188,22 @@ class NextItem(Objective):
         """
         self.agree()
         n_sequences, n_paths = self.examples[1].size(0), len(prefixes) * len(paths)
-        device, batch_size = self.examples[1].device, self.batch_size
+        device = self.examples[1].device
         values = torch.zeros(n_paths, n_sequences, dtype=torch.float64, device=device)
         last = torch.zeros(n_sequences, self.supernet.embedding.items.embedding_dim, device=device)
         scorer = self._scorer(len(prefixes[0]), paths)
         with evaluation_mode(self.supernet):
-            self.held_out.advance(prefixes, batch_size)
-            for start in distributed.share(range(0, n_sequences, batch_size)):
-                rows = slice(start, start + batch_size)
-                length, targets = (tensor[rows] for tensor in self.examples[1:])
+            self.held_out.advance(prefixes, self.batch_size)
+            for rows, width in self._batches():
+                length, targets = self.examples[1][rows], self.examples[2][rows, :width]
                 for number, prefix in enumerate(prefixes):
-                    own = values[number * len(paths) : (number + 1) * len(paths), rows]
-                    found = []
-                    for group, outputs in scorer.run(self.held_out.rows(prefix, rows)):
+                    own = values[number * len(paths) : (number + 1) * len(paths)]
+                    found, at_end = [], last.new_zeros(length.size(0), last.size(1))
+                    for group, outputs in scorer.run(self.held_out.rows(prefix, rows, width)):
                         found.append((group, scorer.values(outputs, length, targets)))
-                        last[rows] += self.head.norm(last_outputs(outputs, length)).sum(dim=0)
-                    own.copy_(in_order(found))
+                        at_end += self.head.norm(last_outputs(outputs, length)).sum(dim=0)
+                    own[:, rows] = in_order(found)
+                    last[rows] += at_end
                     progress.advance(len(paths) * length.size(0) * distributed.world_size())
         values, last = distributed.total(values).cpu(), distributed.total(last)
         check_finite(values, paths, len(prefixes[0]))
@@ -209,6 +213,13 @@ class NextItem(Objective):
             views=values.new_empty(0, len(prefixes), len(paths)),
             n_view_sequences=0,
         )
+
+    def _batches(self) -> Iterator[tuple[Tensor, int]]:
+        """Yield which sequences this process scores together, and how wide they are."""
+        length, width = self.examples[1], self.examples[0].size(1)
+        for batch in distributed.share(torch.arange(length.size(0), device=length.device).split(self.batch_size)):
+            for rows, own_width in passes(length[batch], width, self.batch_size):
+                yield batch[rows], own_width
 
     def _scorer(self, index: int, paths: Sequence[Path]) -> PathScorer:
         """Return what runs and scores ``paths`` of block ``index``."""

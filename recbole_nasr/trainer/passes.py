@@ -1,4 +1,4 @@
-"""The gradient of a training step, some rows at a time: fewer where memory does not suffice for them together."""
+"""The gradient of a training step, some rows at a time, as is fast and as fits into memory."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from recbole_nasr.nets import HybridNet
 from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.graphs import being_captured
 from recbole_nasr.nets.memory import give_back_unused, ran_out
+from recbole_nasr.nets.padding import passes
 
 _LOG = logging.getLogger("recbole_nasr")
 
@@ -70,10 +71,10 @@ class GradientPasses:
         self, network: HybridNet, item_seq: Tensor, item_seq_len: Tensor, targets: Tensor, n_targets: Tensor
     ) -> Tensor:
         loss = torch.zeros((), device=self._device)
-        for start in range(0, item_seq.size(0), self.rows):
-            rows = slice(start, start + self.rows)
+        for rows, width in passes(item_seq_len, item_seq.size(1), self.rows):
+            own, own_targets = item_seq[rows, :width], targets[rows, :width]
             with self._acceleration.training(self._device):
-                part_loss = network.loss(item_seq[rows], item_seq_len[rows], targets[rows], n_targets)
+                part_loss = network.loss(own, item_seq_len[rows], own_targets, n_targets)
             torch.autograd.backward(part_loss)
             loss += part_loss.detach()
         return loss

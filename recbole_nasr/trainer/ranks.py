@@ -15,6 +15,7 @@ from recbole_nasr import distributed
 from recbole_nasr.errors import ConfigError, MemoryLimitError, NumericalError
 from recbole_nasr.model.nasr import NASR
 from recbole_nasr.nets.memory import give_back_unused, ran_out
+from recbole_nasr.nets.padding import passes
 from recbole_nasr.trainer.products import ranks_by_parts
 
 MASKING_NEEDS_RANKS = (
@@ -147,13 +148,25 @@ def _within_memory(work: Callable[[slice], None], start: int, stop: int, at_a_ti
 def _ranks(model: Any, cases: Any, targets: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the rank of each case's target, and whether a score was not finite; our models score items in parts."""
     if isinstance(model, NASR):
-        hidden = model(cases[model.ITEM_SEQ], cases[model.ITEM_SEQ_LEN])
+        hidden = _encoded(model, cases[model.ITEM_SEQ], cases[model.ITEM_SEQ_LEN])
         return ranks_by_parts(hidden, model.network.output, targets, seen=seen)
     scores = model.full_sort_predict(cases).view(len(targets), -1).float()
     bad = ~torch.isfinite(scores[:, 1:]).all()
     if seen is not None:
         scores.scatter_(1, seen, -torch.inf)
     return count_ranks(scores, targets), bad
+
+
+def _encoded(model: NASR, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+    """Return the vector of each right-padded row of ``item_seq (B, L)``, as ``(B, D)``."""
+    parts = [
+        (rows, model(item_seq[rows, :width], item_seq_len[rows]))
+        for rows, width in passes(item_seq_len, item_seq.size(1))
+    ]
+    encoded = parts[0][1].new_empty(item_seq.size(0), parts[0][1].size(1))
+    for rows, hidden in parts:
+        encoded[rows] = hidden
+    return encoded
 
 
 def ranks_suffice(metrics: Sequence[str], eval_data: Any) -> bool:

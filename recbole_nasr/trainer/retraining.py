@@ -18,6 +18,7 @@ from recbole_nasr.determinism import deterministic
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.keeping import Keeper
 from recbole_nasr.model.settings import average_decay, layer_settings, switch, tied_embeddings
+from recbole_nasr.nets.padding import CPU_ROWS
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
 from recbole_nasr.space import Architecture
@@ -28,8 +29,6 @@ from recbole_nasr.trainer.passes import GradientPasses
 from recbole_nasr.trainer.ranks import MASKING_NEEDS_RANKS, full_ranks, hit_matrix, ranks_suffice
 from recbole_nasr.trainer.speed import TrainingSpeed
 from recbole_nasr.trainer.training_epoch import TrainingEpoch
-
-CPU_ROWS_PER_PASS = 128
 
 
 class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
@@ -56,8 +55,7 @@ class NASRTrainer(Trainer):  # type: ignore[misc]  # RecBole has no types
         self.speed.take(model.network)
         self.enable_amp = self.speed.acceleration.precision == "bf16"  # read by RecBole's own loop
         self.last_ranks: Tensor | None = None
-        # On a CPU smaller passes stay in the cache.
-        rows = CPU_ROWS_PER_PASS if self.device.type == "cpu" else config["train_batch_size"]
+        rows = CPU_ROWS if self.device.type == "cpu" else config["train_batch_size"]
         self.passes = GradientPasses(rows, self.device, self.speed.acceleration)
         self._batches: SequenceBatches | None = None
         self._average_decay = average_decay(config)

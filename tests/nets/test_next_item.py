@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from recbole_nasr.nets import NextItemHead, next_item
+from recbole_nasr.nets import NextItemHead, next_item, padding
 from recbole_nasr.ops import LayerSettings
 
 N_ITEMS = 12
@@ -37,18 +37,13 @@ def test_what_stands_where_there_is_no_target_is_not_computed(head: NextItemHead
     assert (head.cross_entropy_in_cache(hidden, targets) == 0).all()
 
 
-def test_the_logits_at_a_time_fit_into_the_cache_of_each_thread_unless_that_is_too_few_rows_for_a_product(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert next_item.rows_in_cache(1024) == 1024
-    assert next_item.rows_in_cache(1 << 20) == next_item.FEWEST_ROWS
-
-
 @pytest.mark.parametrize("n_rows", [1, 7, 30])
+@pytest.mark.parametrize("as_on_a_gpu", [False, True])
 def test_logits_computed_in_parts_have_the_loss_and_the_gradients_of_all_at_once(
-    n_rows: int, head: NextItemHead, monkeypatch: pytest.MonkeyPatch
+    n_rows: int, as_on_a_gpu: bool, head: NextItemHead, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if as_on_a_gpu:
+        monkeypatch.setattr(padding, "READ_AT_ONCE", ())
     hidden, targets = torch.randn(5, 6, 4, requires_grad=True), torch.randint(0, N_ITEMS, (5, 6))
     wanted = [hidden, *head.parameters()]
     plain = head.cross_entropy(hidden, targets).sum()
@@ -60,4 +55,5 @@ def test_logits_computed_in_parts_have_the_loss_and_the_gradients_of_all_at_once
     found = head.summed_cross_entropy(hidden, targets, n_held=3)
     torch.testing.assert_close(found, plain)
     torch.testing.assert_close(torch.autograd.grad(found, wanted), expected)
-    assert sizes == (["at once"] if n_rows >= targets.numel() else [])
+    n_computed = targets.numel() if as_on_a_gpu else int((targets > 0).sum())
+    assert sizes == (["at once"] if n_rows >= n_computed else [])

@@ -55,7 +55,34 @@ def test_in_parts_no_more_logits_are_held_than_allowed(monkeypatch: pytest.Monke
         found = ExactSoftmax()(*parameters, targets)
     torch.testing.assert_close(found, full_softmax(*parameters, targets))
     monkeypatch.setattr(memory, "HOST_SHARE", 2 * 7 * 4 * 9)
-    assert torch.equal(ExactSoftmax()(*parameters, targets), full_softmax(*parameters, targets))
+    assert rows_at_a_time(7, cpu) == 9
+    monkeypatch.setattr(softmax, "softmax_in_parts", None)
+    torch.testing.assert_close(ExactSoftmax()(*parameters, targets), full_softmax(*parameters, targets))
+
+
+def test_on_a_cpu_the_logits_at_a_time_fit_into_the_cache_of_each_thread_unless_that_is_too_few_rows_for_a_product(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(memory, "HOST_SHARE", 1 << 40)
+    assert rows_at_a_time(1024, torch.device("cpu")) == 1024
+    assert rows_at_a_time(1 << 20, torch.device("cpu")) == softmax.FEWEST_ROWS
+
+
+@pytest.mark.parametrize("loss", [ExactSoftmax(), SampledSoftmax(torch.ones(7), 5)])
+def test_on_a_cpu_rows_without_a_target_are_not_computed(loss: softmax.SoftmaxLoss) -> None:
+    hidden, weight, bias, targets = case()
+    hidden = torch.where((targets == 0).unsqueeze(1), torch.nan, hidden.detach()).requires_grad_()
+    found = torch.autograd.grad(loss(hidden, weight, bias, targets), (hidden, weight, bias))
+    assert all(gradient.isfinite().all() for gradient in found)
+    assert not found[0][targets == 0].any()
+
+
+def test_a_batch_without_a_target_has_no_loss_and_no_gradient() -> None:
+    *parameters, targets = case()
+    loss = ExactSoftmax()(*parameters, torch.zeros_like(targets))
+    assert loss == 0
+    assert not any(gradient.any() for gradient in torch.autograd.grad(loss, parameters))
 
 
 def test_in_parts_the_logits_of_one_part_are_alive_once(monkeypatch: pytest.MonkeyPatch) -> None:

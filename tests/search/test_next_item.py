@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from recbole_nasr.errors import DataError, NumericalError
-from recbole_nasr.nets import HybridNet, NextItemHead, Supernet
+from recbole_nasr.nets import HybridNet, NextItemHead, Supernet, padding
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
 from recbole_nasr.progress import Progress
@@ -194,6 +194,7 @@ def test_ranking_256_paths_takes_at_most_400_kernels_per_batch(
     net = Supernet(space, n_items=30, max_length=10, settings=LAYERS, softmax=True)
     paths, counts = list(space.paths(0)), []
     monkeypatch.setattr(next_item, "states_at_a_time", lambda *_: 256)
+    monkeypatch.setattr(padding, "READ_AT_ONCE", ())  # as on a GPU
     for batch_size in (12, 6):  # one batch, two batches
         settings = SearchSettings(objective="next_item", ranking_metric=metric, ranking_batch_size=batch_size)
         objective = NextItem(net, settings, 5)

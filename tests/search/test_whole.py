@@ -98,8 +98,8 @@ def test_blocks_too_large_to_enumerate_are_sampled_with_the_present_path_among_t
 def test_a_block_whose_surroundings_are_as_they_were_keeps_its_ranking_and_nothing_else_changes(
     make_problem: Callable[..., SearchProblem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def searched() -> tuple[SearchResult, int]:
-        torch.manual_seed(0)
+    def searched(seed: int) -> tuple[SearchResult, int]:
+        torch.manual_seed(seed)
         run = WholeSearch(make_problem(sweeps=20))
         score, networks = run.state.objective.score, []
 
@@ -110,16 +110,18 @@ def test_a_block_whose_surroundings_are_as_they_were_keeps_its_ranking_and_nothi
         run.state.objective.score = counted
         return run.run(), len(networks)
 
-    found, n_scored = searched()
+    seeds = range(3)  # which of them come to a block that need not be ranked again depends on rounding
+    runs = [searched(seed) for seed in seeds]
     monkeypatch.setattr(WholeSearch, "_stands", lambda *_: False)
-    expected, n_all = searched()
-    assert n_scored < n_all
-    assert found.architecture == expected.architecture
-    for one, other in zip(found.blocks, expected.blocks, strict=True):
-        assert one.paths == other.paths
-        assert one.ties == other.ties
-        assert one.scores.tolist() == other.scores.tolist()
-        assert one.summary() == other.summary()
+    plain = [searched(seed) for seed in seeds]
+    assert sum(n_scored for _, n_scored in runs) < sum(n_scored for _, n_scored in plain)
+    for (found, _), (expected, _) in zip(runs, plain, strict=True):
+        assert found.architecture == expected.architecture
+        for one, other in zip(found.blocks, expected.blocks, strict=True):
+            assert one.paths == other.paths
+            assert one.ties == other.ties
+            assert one.scores.tolist() == other.scores.tolist()
+            assert one.summary() == other.summary()
 
 
 def test_a_ranking_stands_for_the_same_paths_in_the_same_surroundings(
