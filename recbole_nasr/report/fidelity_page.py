@@ -126,10 +126,20 @@ def verdict(table: FidelityTable) -> str:
 
 
 def _flat(table: FidelityTable) -> str:
-    """Return which search signals scored all networks alike, so that they order none; empty if none did."""
-    signals = search_signals(table.networks, table.search)
-    names = [one.name for one in signals if one.scores and not any(np.ptp(own) > 0 for own in one.scores.values())]
-    return f"Not in the tables, as all networks have the same score: {', '.join(names)}." if names else ""
+    """Say which search signals scored all networks alike, so that they order none, with some seeds or with all."""
+    always, sometimes = [], []
+    for one in search_signals(table.networks, table.search):
+        flat = [seed for seed, own in one.scores.items() if not np.ptp(own) > 0]
+        if flat and len(flat) == len(one.scores):
+            always.append(one.name)
+        elif flat:
+            sometimes.append(f"{one.name} (seed {', '.join(map(str, flat))})")
+    said = []
+    if always:
+        said.append(f"Not in the tables, as all networks have the same score: {', '.join(always)}.")
+    if sometimes:
+        said.append(f"Without τ, as all networks have the same score with a seed: {', '.join(sometimes)}.")
+    return " ".join(said)
 
 
 def _text(one: Fidelity) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 from recbole_nasr.alignment import as_markdown
 from recbole_nasr.search.result import BlockRanking, SearchResult
 
@@ -57,12 +55,13 @@ def _tau(value: float | None) -> str:
 def selection_verdicts(search: SearchResult) -> list[str]:
     """Return one sentence per block on whether its choice was clear, and a warning for a block that overfits."""
     verdicts = [_verdict(number, block) for number, block in enumerate(search.blocks, start=1)]
-    for number, (earlier, block) in enumerate(pairwise(search.blocks), start=2):
-        before, after = earlier.scores[earlier.selected], block.scores[block.selected]
-        if block.of_network and after > before + 2 * block.standard_errors[block.selected]:
+    for number, block in enumerate(search.blocks, start=1):
+        if block.change is not None and block.change > 2 * (block.change_standard_error or 0.0):
+            after = block.scores[block.selected]
             verdicts.append(
                 f"With block {number} the network is worse on held-out persons ({after:.3f}) than before it "
-                f"({before:.3f}): it was trained too long for the data; lower `search_min_steps` or `search_epochs`."
+                f"({after - block.change:.3f}): it was trained too long for the data; lower `search_min_steps` or "
+                "`search_epochs`."
             )
     return verdicts
 

@@ -59,7 +59,7 @@ def _lowest(
         useful = useful[_first_of_each(costs[useful], n)]
         begun = slice(max(1, MOST_AT_ONCE // len(useful)))
         total = (totals[begun, None] + own[None, useful]).reshape(-1)
-        cost = (spent[begun, None] + costs[None, useful]).reshape(len(total), -1)
+        cost = (spent[begun, None] + costs[None, useful]).reshape(len(total), costs.shape[1])
         possible = np.flatnonzero(budget.can_end(cost, n_left))
         order = possible[np.argsort(total[possible], kind="stable")]
         order = order[_first_of_each(cost[order], n)][:MOST]

@@ -32,11 +32,13 @@ class Choice:
         prefix: Its paths.
         total: ``(N,)`` what its blocks add up to on every held-out sequence, where an objective adds up.
         rankings: Of every block, behind the paths before it.
+        scores: ``(N,)`` those of its last path, if it has one.
     """
 
     prefix: Prefix
     total: Matrix
     rankings: tuple[BlockRanking, ...]
+    scores: Matrix | None = None
 
 
 class BlockwiseSearch:
@@ -121,7 +123,9 @@ class BlockwiseSearch:
                 prefix=parent,
                 selected=path,
                 allowed=allowed[parent * len(paths) : (parent + 1) * len(paths)],
+                before=None if self.state.objective.adds_up else earlier.scores,
             )
-            total = earlier.total + values[parent, path] if self.state.objective.adds_up else earlier.total
-            kept.append(Choice(ways[number], total, (*earlier.rankings, ranking)))
+            own = values[parent, path]
+            total = earlier.total + own if self.state.objective.adds_up else earlier.total
+            kept.append(Choice(ways[number], total, (*earlier.rankings, ranking), own))
         return kept

@@ -24,9 +24,9 @@ class Evidence:
     Args:
         spread: Standard deviation of the scores over paths.
         median_gap: Score of the median path minus that of the best.
-        median_gap_standard_error: Paired standard error of it over sequences.
-        p_second: Two-sided p-value of the paired t-test of best against second. It takes no account of the best
-            having been picked as such among many.
+        median_gap_standard_error: Paired standard error of it over persons.
+        p_second: Two-sided p-value of the paired t-test, over persons, of best against second. It takes no account of
+            the best having been picked as such among many.
         p_median: The same of best against the median path.
         tau_halves: Kendall's τ between the rankings of two halves of the held-out persons.
         tau_views: Mean Kendall's τ between the rankings of different sets of views of the same sequences.
@@ -62,11 +62,11 @@ def kendall_tau(first: Array, second: Array) -> float | None:
     return float(stats.kendalltau(first, second).statistic)
 
 
-def paired_p(gap: float, standard_error: float, n_sequences: int) -> float | None:
-    """Return the two-sided p-value of a paired t-test, or ``None`` where nothing varies."""
+def paired_p(gap: float, standard_error: float, n_persons: int) -> float | None:
+    """Return the two-sided p-value of a paired t-test over persons, or ``None`` where nothing varies."""
     if standard_error == 0:
         return None
-    return float(2 * stats.t.sf(abs(gap) / standard_error, n_sequences - 1))
+    return float(2 * stats.t.sf(abs(gap) / standard_error, n_persons - 1))
 
 
 def tau_of_halves(values: Array, group: Array) -> float | None:

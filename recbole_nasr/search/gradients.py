@@ -36,7 +36,8 @@ class StepGradients:
     """Computes loss and gradient of the steps of one block.
 
     Where a step does not fit, it is computed in more and more parts, whose gradients add up, and then with every layer
-    run a second time for its gradient: the mathematics and the random numbers are the same, sums are rounded otherwise.
+    run a second time for its gradient: the mathematics is the same, sums are rounded otherwise, and where the rows of
+    one path are cut apart dropout leaves out other units.
 
     Args:
         objective: Whose loss.
@@ -105,7 +106,10 @@ class StepGradients:
         most = self.objective.most_parts(n_rows, n_paths)
         if self.n_parts < most:
             self.n_parts = min(2 * self.n_parts, most)
-            _LOG.warning("out of memory: a search step now comes in %d parts; the step is the same.", self.n_parts)
+            _LOG.warning(
+                "out of memory: a search step now comes in %d parts; but for dropout the step is the same.",
+                self.n_parts,
+            )
         elif not self.block.recompute:
             self.block.recompute = True
             _LOG.warning(RECOMPUTING)

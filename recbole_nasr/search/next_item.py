@@ -198,12 +198,11 @@ class NextItem(Objective):
                 length, targets = self.examples[1][rows], self.examples[2][rows, :width]
                 for number, prefix in enumerate(prefixes):
                     own = values[number * len(paths) : (number + 1) * len(paths)]
-                    found, at_end = [], last.new_zeros(length.size(0), last.size(1))
+                    found = []
                     for group, outputs in scorer.run(self.held_out.rows(prefix, rows, width)):
                         found.append((group, scorer.values(outputs, length, targets)))
-                        at_end += self.head.norm(last_outputs(outputs, length)).sum(dim=0)
+                        last[rows] += self.head.norm(last_outputs(outputs, length)).sum(dim=0)
                     own[:, rows] = in_order(found)
-                    last[rows] += at_end
                     progress.advance(len(paths) * length.size(0) * distributed.world_size())
         values, last = distributed.total(values).cpu(), distributed.total(last)
         check_finite(values, paths, len(prefixes[0]))
@@ -214,12 +213,16 @@ class NextItem(Objective):
             n_view_sequences=0,
         )
 
-    def _batches(self) -> Iterator[tuple[Tensor, int]]:
+    def _batches(self) -> Iterator[tuple[Tensor | slice, int]]:
         """Yield which sequences this process scores together, and how wide they are."""
         length, width = self.examples[1], self.examples[0].size(1)
-        for batch in distributed.share(torch.arange(length.size(0), device=length.device).split(self.batch_size)):
-            for rows, own_width in passes(length[batch], width, self.batch_size):
-                yield batch[rows], own_width
+        for start in distributed.share(range(0, length.size(0), self.batch_size)):
+            batch = length[start : start + self.batch_size]
+            for rows, own_width in passes(batch, width, self.batch_size):
+                if isinstance(rows, slice):
+                    yield slice(start + rows.start, min(start + rows.stop, length.size(0))), own_width
+                else:
+                    yield start + rows, own_width
 
     def _scorer(self, index: int, paths: Sequence[Path]) -> PathScorer:
         """Return what runs and scores ``paths`` of block ``index``."""

@@ -19,15 +19,16 @@ class BlockRanking:
     Args:
         metric: What a score is.
         paths: Operation names of each ranked path.
-        flops: Forward FLOPs of each path on one sequence.
+        flops: Forward FLOPs of each path on a sequence as long as the longest of the search.
         parameters: Trainable numbers in each path.
         scores: ``(P,)`` means over sequences.
-        standard_errors: ``(P,)`` standard error of each score over sequences.
-        paired_errors: ``(P,)`` standard error of each score's difference to the best, on the same sequences.
+        standard_errors: ``(P,)`` standard error of each score over persons.
+        paired_errors: ``(P,)`` standard error over persons of each score's difference to the best, on the same
+            sequences.
         selected: Index of the chosen path.
         ties: Indices of the paths tied with the best, the best included, ascending.
         gap: Score of the second-best path minus the best; 0 with a single path.
-        gap_standard_error: Paired standard error of that difference over sequences.
+        gap_standard_error: Paired standard error of that difference over persons.
         n_sequences: Held-out sequences the scores are means over.
         n_space_paths: Paths the block has; more than ``len(paths)`` when a sample was ranked.
         view_scores: ``(V, P)`` scores from ``V`` sets of views on equal sequences; the first are those that
@@ -38,6 +39,9 @@ class BlockRanking:
         losses: Mean training loss of each epoch.
         of_network: Whether a score is that of the network up to this block, and comparable with other blocks'.
         over_budget: Indices of the paths that the budget excludes; best, second and ties are those of the others.
+        change: Score of the network with the chosen path minus that of the network that ends before this block, on the
+            same sequences; ``None`` for the first block, and where a score is not that of a network.
+        change_standard_error: Paired standard error of it over persons.
     """
 
     metric: str
@@ -60,6 +64,8 @@ class BlockRanking:
     losses: tuple[float, ...]
     of_network: bool = False
     over_budget: tuple[int, ...] = ()
+    change: float | None = None
+    change_standard_error: float | None = None
 
     @property
     def best(self) -> int:
@@ -116,6 +122,8 @@ class BlockRanking:
             "effective_rank": self.effective_rank,
             "collapsed": self.collapsed,
             "losses": list(self.losses),
+            "change": self.change,
+            "change_standard_error": self.change_standard_error,
             **self.evidence.content(),
         }
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
+Persons = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,33 @@ class Selection:
     gap_standard_error: float
 
 
-def standard_error(values: Matrix) -> Matrix:
-    """Return the standard error of the mean over the last axis."""
-    return np.asarray(values.std(axis=-1, ddof=1) / np.sqrt(values.shape[-1]))
+def persons_of(group: npt.NDArray[np.int64]) -> Persons:
+    """Return the persons of sequences as :func:`standard_error` takes them; with one, every sequence is a person."""
+    _, person = np.unique(group, return_inverse=True)
+    return person if person.max(initial=0) else np.arange(len(group))
+
+
+def standard_error(values: Matrix, person: Persons) -> Matrix:
+    """Return the standard error of the mean over the last axis.
+
+    Persons are what was drawn: what several sequences of one have in common does not average out over them
+    (cluster-robust errors, Liang and Zeger 1986). Where everyone has one sequence it is the usual one.
+
+    Args:
+        values: ``(..., N)``.
+        person: ``(N,)`` whose value each is, numbers ``0..G - 1`` of ``G >= 2`` persons.
+    """
+    centred = values - values.mean(axis=-1, keepdims=True)
+    order = np.argsort(person, kind="stable")
+    _, starts = np.unique(person[order], return_index=True)
+    of_person = np.add.reduceat(centred[..., order], starts, axis=-1)
+    n_persons, n = len(starts), values.shape[-1]
+    return np.asarray(np.sqrt((of_person**2).sum(axis=-1) * (n_persons / (n_persons - 1))) / n)
 
 
 def select_path(
     distances: Matrix,
+    person: Persons,
     paths: Sequence[Sequence[object]],
     flops: Sequence[int],
     *,
@@ -48,6 +69,7 @@ def select_path(
 
     Args:
         distances: ``(P, N)``, of ``P`` paths on ``N >= 2`` sequences.
+        person: ``(N,)`` whose sequence each is, as for :func:`standard_error`.
         paths: The paths, as operation indices; anything that sorts.
         flops: Cost of each path.
         tie_standard_errors: A path is tied with the best when its mean exceeds the best by no more than this many
@@ -62,7 +84,7 @@ def select_path(
     order = sorted(range(len(paths)), key=lambda index: (not free[index], scores[index], flops[index], paths[index]))
     best = order[0]
     excess = scores - scores[best]
-    paired = standard_error(distances - distances[best])
+    paired = standard_error(distances - distances[best], person)
     ties = np.flatnonzero(free & (excess <= tie_standard_errors * paired))
     cheapest = min(ties.tolist(), key=lambda index: (flops[index], paths[index]))
     second = order[1] if free.sum() > 1 else best
@@ -71,7 +93,7 @@ def select_path(
         selected=best if tie_break == "score" else int(cheapest),
         ties=tuple(int(index) for index in ties),
         scores=scores,
-        standard_errors=standard_error(distances),
+        standard_errors=standard_error(distances, person),
         paired_errors=paired,
         gap=float(excess[second]),
         gap_standard_error=float(paired[second]),

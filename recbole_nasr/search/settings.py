@@ -187,6 +187,12 @@ class SearchSettings:
             if given:
                 msg = f"{', '.join(given)} has no meaning with `search_objective: next_item`, which compares no views."
                 raise ConfigError(msg)
+            if self.n_paths > self.batch_size:
+                msg = (
+                    "With `search_objective: next_item` every path of a step gets rows of its own, so `search_n_paths` "
+                    f"must be at most `search_batch_size`, but they are {self.n_paths} and {self.batch_size}."
+                )
+                raise ConfigError(msg)
         if self.scope == "whole" and self.beam != 1:
             msg = "`search_beam` keeps choices of earlier blocks open, which `search_scope: whole` has none of; use 1."
             raise ConfigError(msg)

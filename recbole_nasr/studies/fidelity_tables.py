@@ -140,7 +140,12 @@ class FidelityTable:
 
     def _one(self, signal: Signal, part: str, metric: str, signals: Sequence[Signal], rows: Any) -> Fidelity:
         pairs = self.pairs(signal, part, metric)
-        rules = {rule.name: self.pairs(rule, part, metric) for rule in signals if rule.kind == TRIVIAL}
+        truths = [truth for _, truth in pairs] if signal.own else [self.truth(part, metric)]
+        rules = {
+            rule.name: [(scores, truth) for scores in rule.scores.values() for truth in truths]
+            for rule in signals
+            if rule.kind == TRIVIAL
+        }
         more = excess(pairs, rules, rows) if rules and signal.kind != TRIVIAL else None
         return Fidelity(signal, part, metric, measures(pairs, rows), more, between_seeds(signal.scores))
 

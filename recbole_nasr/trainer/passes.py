@@ -21,7 +21,8 @@ _LOG = logging.getLogger("recbole_nasr")
 class GradientPasses:
     """Computes loss and gradient of the steps of one training.
 
-    The gradient of a step is the sum over its passes, so a step is the same whether its rows pass together or not.
+    The gradient of a step is the sum over its passes, so a step is the same whether its rows pass together or not,
+    but for the units that dropout leaves out.
 
     Args:
         rows: Rows that pass together at most, at least 1.
@@ -89,5 +90,6 @@ class GradientPasses:
             raise MemoryLimitError(msg) from error
         self.rows = passed // 2
         _LOG.warning(
-            "out of memory: the rows of a training step now pass %d at a time; the step is the same.", self.rows
+            "out of memory: the rows of a training step now pass %d at a time; but for dropout the step is the same.",
+            self.rows,
         )

@@ -105,8 +105,8 @@ def test_the_selection_table_has_gap_noise_ties_agreement_and_effective_rank(sea
 
 def test_a_block_that_makes_the_network_worse_on_held_out_persons_is_said_to_overfit(search: SearchResult) -> None:
     clear = search.blocks[0]
-    for of_network, worse, n in ((True, 0.03, 3), (True, 0.01, 2), (True, -0.03, 2), (False, 0.03, 2)):
-        later = replace(clear, of_network=of_network, scores=clear.scores + worse)  # standard errors are 0.01
+    for change, n in ((0.03, 3), (0.01, 2), (-0.03, 2), (None, 2)):
+        later = replace(clear, scores=clear.scores + (change or 0.03), change=change, change_standard_error=0.01)
         verdicts = selection_verdicts(SearchResult(search.architecture, (clear, later)))
         assert len(verdicts) == n
         if n == 3:

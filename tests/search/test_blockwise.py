@@ -16,6 +16,7 @@ from recbole_nasr.rng import derive_seed
 from recbole_nasr.search import BlockRanking, SearchProblem, SearchResult, SearchSequences, SearchSettings, search
 from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.ranking import rank_paths
+from recbole_nasr.search.selection import persons_of, standard_error
 from recbole_nasr.space import SearchSpace
 
 MakeSequences = Callable[..., SearchSequences]
@@ -273,3 +274,27 @@ def test_matrix_products_of_training_and_ranking_are_as_precise_as_asked_for(
     )
     assert found == {inside}
     assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize("objective", ["next_item", "contrastive"])
+def test_what_a_block_changes_is_known_sequence_by_sequence_where_scores_are_of_networks(
+    objective: str, make_sequences: MakeSequences, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored: list[Any] = []
+    persons: list[Any] = []
+    choose = BlockwiseSearch._choose
+
+    def noted(self: BlockwiseSearch, paths: Any, scores: Any, losses: Any) -> Any:
+        scored.append(scores.values[0].numpy())
+        persons.append(persons_of(self.state.objective.group.numpy()))
+        return choose(self, paths, scores, losses)
+
+    monkeypatch.setattr(BlockwiseSearch, "_choose", noted)
+    first, second = run(make_sequences(24), settings=replace(SETTINGS, objective=objective)).blocks
+    assert first.change is None
+    if objective == "contrastive":
+        assert second.change is None
+        return
+    difference = scored[1][second.selected] - scored[0][first.selected]
+    assert second.change == pytest.approx(difference.mean())
+    assert second.change_standard_error == pytest.approx(float(standard_error(difference, persons[1])))

@@ -176,9 +176,13 @@ def test_paths_over_budget_take_no_part_in_best_second_and_ties() -> None:
     distances = np.array([[1.0, 1.0], [2.0, 2.0], [2.5, 2.5], [9.0, 9.0]])
     paths = [(0,), (1,), (2,), (3,)]
     allowed = [False, True, True, False]
-    found = select_path(distances, paths, [1] * 4, tie_standard_errors=2, tie_break="score", allowed=allowed)
+    found = select_path(
+        distances, np.arange(2), paths, [1] * 4, tie_standard_errors=2, tie_break="score", allowed=allowed
+    )
     assert (found.selected, found.ties, found.gap) == (1, (1,), 0.5)
     assert set(found.order[:2]) == {1, 2}
     allowed = [False, True, False, False]
-    alone = select_path(distances, paths, [1] * 4, tie_standard_errors=2, tie_break="score", allowed=allowed)
+    alone = select_path(
+        distances, np.arange(2), paths, [1] * 4, tie_standard_errors=2, tie_break="score", allowed=allowed
+    )
     assert (alone.selected, alone.ties, alone.gap) == (1, (1,), 0.0)

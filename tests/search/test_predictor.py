@@ -79,6 +79,18 @@ def test_networks_come_by_their_prediction_and_within_the_budget_empty_layers_la
     assert len(names) < (15 if with_empty else 27)
 
 
+def test_a_budget_of_fewer_layers_than_there_are_leaves_the_networks_that_are_shallow() -> None:
+    budget = Budget(3, 4, TABLE, {"parameters": 113})  # of 13: one layer that is not empty, or two
+    listed = list(best_predicted(np.random.default_rng(2).normal(size=(4, 3)), TABLE.operations, budget))
+    expected = {
+        empty_last([TABLE.operations[op] for op in network])
+        for network in itertools.product(range(3), repeat=4)
+        if budget.fits(network)
+    }
+    assert {tuple(TABLE.operations[op] for op in network) for network in listed} == expected
+    assert max(4 - names.count("skip") for names in expected) < 4
+
+
 def test_a_space_of_empty_layers_has_one_network() -> None:
     assert list(best_predicted(np.zeros((3, 1)), ["skip"], Budget(1, 3))) == [(0, 0, 0)]
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_nasr.search.selection import Matrix, Selection, select_path
+from recbole_nasr.search.selection import Matrix, Selection, persons_of, select_path, standard_error
 
 PATHS = list(product(range(2), repeat=2))  # 00, 01, 10, 11
 
@@ -15,7 +15,8 @@ PATHS = list(product(range(2), repeat=2))  # 00, 01, 10, 11
 def choose(
     distances: Matrix, paths: list[tuple[int, ...]], flops: list[int], tolerance: float, tie_break: str = "flops"
 ) -> Selection:
-    return select_path(distances, paths, flops, tie_standard_errors=tolerance, tie_break=tie_break)
+    person = np.arange(distances.shape[1])
+    return select_path(distances, person, paths, flops, tie_standard_errors=tolerance, tie_break=tie_break)
 
 
 def test_without_tolerance_the_winner_is_the_brute_force_minimum() -> None:
@@ -71,3 +72,25 @@ def test_a_path_that_is_worse_on_every_sequence_alike_is_no_tie() -> None:
 def test_a_single_path_wins_with_no_gap() -> None:
     found = choose(np.array([[1.0, 2.0]]), [(0,)], [1], 2.0)
     assert (found.selected, found.ties, found.gap, found.gap_standard_error) == (0, (0,), 0.0, 0.0)
+
+
+def test_with_a_sequence_each_the_standard_error_is_the_usual_one() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 20))
+    expected = values.std(axis=1, ddof=1) / np.sqrt(20)
+    assert standard_error(values, np.arange(20)) == pytest.approx(expected)
+
+
+def test_more_sequences_of_the_same_persons_that_say_the_same_make_nothing_more_certain() -> None:
+    values = np.random.default_rng(0).normal(size=(3, 20))
+    twice, person = np.concatenate([values, values], axis=1), np.tile(np.arange(20), 2)
+    assert standard_error(twice, person) == pytest.approx(standard_error(values, np.arange(20)))
+
+
+def test_the_error_over_persons_by_hand() -> None:
+    values = np.array([1.0, 2.0, 6.0])  # mean 3; persons deviate by -3 and 3 in sum
+    assert standard_error(values, np.array([0, 0, 1])) == pytest.approx(np.sqrt((9 + 9) * 2 / 1) / 3)
+
+
+def test_persons_are_numbered_and_one_person_alone_is_taken_for_as_many_as_there_are_sequences() -> None:
+    assert persons_of(np.array([7, 3, 7])).tolist() == [1, 0, 1]
+    assert persons_of(np.array([7, 7, 7])).tolist() == [0, 1, 2]

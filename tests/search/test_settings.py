@@ -47,6 +47,10 @@ EVOLVED = {"scope": "whole", "objective": "next_item", "choice": "evolution"}
             {**EVOLVED, "evolution_networks": 64, "evolution_population": 64},
             "`evolution_networks` must be more than `evolution_population`.*but is 64 at 64",
         ),
+        (
+            {"objective": "next_item", "n_paths": 5, "batch_size": 4},
+            "`search_n_paths` must be at most `search_batch_size`, but they are 5 and 4",
+        ),
         ({"leave_one_out": True, "n_paths": 1}, "`search_leave_one_out` needs `search_n_paths` of at least 2"),
         ({"augmentations": ("drop",)}, "'drop'"),
         ({"augmentation_ratio": 2.0}, "`augmentation_ratio`"),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from recbole_nasr import cli, pipeline
 from recbole_nasr.arguments import parse_line
@@ -142,6 +143,20 @@ def test_trivial_rules_know_sizes_alone_and_a_signal_has_its_excess_over_them(ta
     assert found["parameters", "valid"].excess is None
 
 
+def test_a_signal_of_single_trainings_is_held_against_the_rules_by_what_it_is_judged_by_itself() -> None:
+    runs = [trained(n, s, 0.1 * ((n + s) % 4), 0.5) for n in range(4) for s in (1, 2)]
+    table = build_table(SAMPLE, (1, 2), runs, {}, ())
+    (ceiling,) = (one for one in table.fidelity("ndcg@2") if one.signal.kind == "ceiling" and one.part == "valid")
+    trainings = [[0.1 * ((n + s) % 4) for n in range(4)] for s in (1, 2)]
+    taus = [
+        [stats.kendalltau(rule.scores[0], training).statistic for training in trainings]
+        for rule in table.signals()
+        if rule.kind == "trivial"
+    ]
+    assert ceiling.excess is not None
+    assert ceiling.excess.value == pytest.approx(ceiling.measures["tau"].value - np.abs(np.mean(taus, axis=1)).max())
+
+
 def test_the_verdict_names_what_is_better_than_the_rules_and_whether_trainings_agree(table: FidelityTable) -> None:
     said = verdict(table)
     assert "good ranks the networks best of the search signals: τ 1.00" in said
@@ -157,6 +172,11 @@ def test_a_constant_signal_is_no_signal(table: FidelityTable) -> None:
     assert "flat" not in [one.name for one in table.signals()]
     assert verdict(table).endswith("Not in the tables, as all networks have the same score: flat.")
     assert verdict(replace(table, search={"flat": table.search["flat"]}, _found={})).startswith("Not in the tables")
+
+
+def test_a_signal_that_is_constant_with_one_seed_is_named(table: FidelityTable) -> None:
+    table.search["half"] = [scored(1, 1.0, 1.0, 1.0), scored(2, 1.0, 2.0, 3.0)]
+    assert verdict(table).endswith("Without τ, as all networks have the same score with a seed: half (seed 1).")
 
 
 def test_a_record_of_a_signal_serves_any_networks_it_has_scored(tmp_path: Path) -> None:
