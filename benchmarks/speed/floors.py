@@ -10,6 +10,7 @@ of its output and writes that of its input; weights are read once by each pass; 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -158,8 +159,8 @@ def softmax_work(shape: Shape, n_targets: int, *, backward: bool) -> Work:
 
 
 def retraining_work(shape: Shape, n_targets: int, n_trained: int) -> Work:
-    """Return the work of a training step of the whole network."""
-    body = body_work(shape, shape.batch_size, shape.length - 3, backward=True)
+    """Return the work of a training step of the whole network: at real positions, which are those with a target."""
+    body = body_work(shape, shape.batch_size, math.ceil(n_targets / shape.batch_size), backward=True)
     return body + softmax_work(shape, n_targets, backward=True) + adam_work(n_trained)
 
 

@@ -29,6 +29,7 @@ class Shape:
         length: Items of the longest sequence, its validation and test item included.
         full_share: Share of the sequences that are that long; the others are evenly spread from ``shortest``.
         shortest: Items of the shortest sequence.
+        mean_above: Items above the shortest on average, where that falls off exponentially instead; 0 if it does not.
         batch_size: Sequences of a training step.
         ranking_rows: Held-out sequences that a ranking is measured on.
         cases: Cases that an evaluation is measured on.
@@ -46,6 +47,7 @@ class Shape:
     length: int
     full_share: float = 1.0
     shortest: int = 10
+    mean_above: float = 0.0
     batch_size: int
     ranking_rows: int
     cases: int
@@ -87,6 +89,18 @@ MOVIELENS = Shape(
 LASTFM = Shape(
     name="lastfm", n_sequences=534_982, n_items=199_013, length=20, batch_size=64, ranking_rows=64, cases=256
 )
+SHORT = Shape(  # as many users, items and actions as the 5-core of Amazon Beauty, and RecBole's length
+    name="short",
+    n_sequences=22_363,
+    n_items=12_101,
+    length=50,
+    full_share=0.0,
+    shortest=5,
+    mean_above=4.4,
+    batch_size=256,
+    ranking_rows=64,
+    cases=256,
+)
 TINY = Shape(
     name="tiny",
     n_sequences=300,
@@ -117,7 +131,10 @@ def item_sequences(shape: Shape, n: int, *, seed: int = SEED) -> tuple[Tensor, T
     draws = torch.rand(n, shape.length, generator=rng, dtype=torch.float64)
     items = torch.searchsorted(edges, draws).clamp_max(shape.n_items - 1) + 1
     draw = torch.rand(n, 2, generator=rng.manual_seed(seed + 1), dtype=torch.float64)
-    shorter = shape.shortest + (draw[:, 0] * (shape.length - shape.shortest)).long()
+    above = draw[:, 0] * (shape.length - shape.shortest)
+    if shape.mean_above:
+        above = -shape.mean_above * torch.log1p(-draw[:, 0])
+    shorter = (shape.shortest + above.long()).clamp_max(shape.length)
     length = torch.where(draw[:, 1] < shape.full_share, shape.length, shorter)
     return items * (torch.arange(shape.length) < length.unsqueeze(1)), length
 

@@ -15,7 +15,7 @@ from benchmarks.speed.floors import (
     softmax_work,
 )
 from benchmarks.speed.roofline import Roofline
-from benchmarks.speed.shapes import LASTFM, MOVIELENS, TINY, build_supernet, item_sequences
+from benchmarks.speed.shapes import LASTFM, MOVIELENS, SHORT, TINY, build_supernet, item_sequences
 from recbole_nasr.ops.registry import operation_flops
 
 ROOF = Roofline({"fp32": 1e11}, 5e10, 1e10, 1e-5, 1e-6)
@@ -75,6 +75,9 @@ def test_made_up_data_have_the_shape_of_table_1() -> None:
     assert torch.equal((items > 0).sum(1), length)
     assert torch.equal(item_sequences(MOVIELENS, 50)[0], items[:50])
     assert LASTFM.n_sequences * LASTFM.length == 10_699_640
+    _, short = item_sequences(SHORT, 20_000)
+    assert float(short.double().mean()) == pytest.approx(198_502 / 22_363, abs=0.1)
+    assert short.min() == 5
 
 
 def test_what_a_block_trains_is_counted_from_the_network() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,7 +23,7 @@ from benchmarks.speed.sections.search_step import (
     without_dropout,
 )
 from benchmarks.speed.setting import Setting
-from benchmarks.speed.shapes import Shape, build_network, training_batch
+from benchmarks.speed.shapes import SHORT, Shape, build_network, training_batch
 from recbole_nasr.nets import HybridNet
 
 MAX_NORM = 5.0
@@ -34,9 +35,11 @@ N_GATE_STEPS = {"cpu": 2, "cuda": 8}
 
 
 def cases(setting: Setting) -> Iterator[Case]:
-    """Yield a step at every size."""
+    """Yield a step at every size, and one on sequences that are mostly short."""
     for shape in setting.shapes:
         yield _step(setting, shape)
+    if setting.scale == "paper":
+        yield _step(replace(setting, published=None), SHORT)  # its sequences are of one length
 
 
 def _same_steps(shape: Shape, network: HybridNet, device: torch.device, batch: Sequence[Tensor]) -> list[Check]:

@@ -36,7 +36,10 @@ def losses(device: torch.device) -> dict[str, tuple[Loss, str]]:
         return total / (targets > 0).sum()
 
     return {
-        "fast": (fast, "all rows at once where memory allows, as the package does it here"),
+        "fast": (
+            fast,
+            "as the package does it here: on a CPU without padding, and as many rows at a time as its cache takes",
+        ),
         "in parts": (in_parts, f"logits of {PART} rows at a time, gradients with the loss"),
     }
 
