@@ -54,7 +54,8 @@ class Operation(nn.Module, ABC):
     """A causal map of hidden sequences ``(B, L, D) -> (B, L, D)``.
 
     Sequences are right-padded and every operation is causal: output ``t`` depends on inputs ``0..t`` only. What
-    stands in the padding therefore never reaches a real position, and no mask is needed.
+    stands in the padding therefore never reaches a real position, and no mask is needed. How wide the padding is must
+    not matter either: the same sequence comes in rows of different widths.
     """
 
     @classmethod

@@ -65,7 +65,7 @@ def _rules_of_evaluation(operation: Operation, hidden: Tensor) -> list[tuple[boo
     operation.eval()
     given = hidden.clone()
     before, again, after = operation(hidden), operation(hidden), operation(_with_other_items(given))
-    alone = operation(given[:1].clone())
+    alone, shorter = operation(given[:1].clone()), operation(given[:, :_CHANGED].clone())
     return [
         (before.shape == hidden.shape, f"must map (B, L, D) to (B, L, D), but made {tuple(before.shape)}"),
         (torch.equal(hidden, given), "must leave its input as it is, but changes it in place"),
@@ -73,6 +73,10 @@ def _rules_of_evaluation(operation: Operation, hidden: Tensor) -> list[tuple[boo
         (torch.equal(before, again), "must give one result for one input in eval mode, but gave two"),
         (_close(before[:1], alone), "must map each sequence by itself, but its outputs change with others of a batch"),
         (_close(before, after), "must be causal, but its earlier outputs change with later items"),
+        (
+            _close(before, shorter),
+            "must map an item alike however many follow, but its outputs change with their number",
+        ),
     ]
 
 
@@ -101,4 +105,5 @@ def _with_other_items(hidden: Tensor) -> Tensor:
 
 
 def _close(before: Tensor, after: Tensor) -> bool:
-    return before.shape == after.shape and torch.allclose(before[:, :_CHANGED], after[:, :_CHANGED], atol=1e-4)
+    before, after = before[:, :_CHANGED], after[:, :_CHANGED]
+    return before.shape == after.shape and torch.allclose(before, after, atol=1e-4)

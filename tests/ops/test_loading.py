@@ -149,6 +149,10 @@ def test_a_file_that_fails_leaves_everything_as_it_was(own: Path) -> None:
         (OWN.replace("return 0", "return None"), r"FLOPs of 'scaled_x3' must be an integer"),
         (OWN.replace("self.factor * hidden", "hidden.cumsum(1).flip(1)"), r"must be causal"),
         (OWN.replace("self.factor * hidden", "hidden + hidden.mean(1, keepdim=True)"), r"must be causal"),
+        (
+            OWN.replace("self.factor * hidden", "hidden.cumsum(1) / hidden.size(1)"),
+            r"must map an item alike however many follow, but its outputs change with their number",
+        ),
         (OWN.replace("self.factor * hidden", "hidden[:, 1:]"), r"must map \(B, L, D\) .* made \(2, 8, 64\)"),
         (OWN.replace("self.factor * hidden", "hidden * torch.rand(1)"), r"one result for one input"),
         (OWN.replace("self.factor * hidden", "hidden.mul_(self.factor)"), r"must leave its input as it is"),
