@@ -39,16 +39,18 @@ def passes(length: Tensor, width: int, most: int | None = None) -> Iterator[tupl
         most: Rows that pass together at most; by default 128 on a CPU and all on a GPU.
 
     Yields:
-        Rows, and how many of their first positions; every row once. They are a slice where they follow each other.
+        Rows, and how many of their first positions; every row once. They are a slice where the order stays.
     """
     if length.device.type not in READ_AT_ONCE:
         size = most or max(1, length.size(0))
         yield from ((slice(start, start + size), width) for start in range(0, length.size(0), size))
         return
     rising, order = length.sort(stable=True)
-    in_order, lengths = rising.equal(length), rising.tolist()
-    for part in _parts(lengths, 0, len(lengths), most or CPU_ROWS) if lengths else ():
-        yield part if in_order else order[part], max(1, lengths[part.stop - 1])
+    lengths = rising.tolist()
+    parts = list(_parts(lengths, 0, len(lengths), most or CPU_ROWS)) if lengths else []
+    as_they_come = len(parts) == 1 or rising.equal(length)
+    for part in parts:
+        yield part if as_they_come else order[part], max(1, lengths[part.stop - 1])
 
 
 def _parts(lengths: Sequence[int], start: int, stop: int, most: int) -> Iterator[slice]:

@@ -28,6 +28,10 @@ def test_rows_of_one_length_pass_in_their_order_and_no_wider_than_they_are() -> 
     assert [rows for rows, _ in passes(length, 50)] == [slice(0, 128), slice(128, 256)]
 
 
+def test_rows_that_pass_all_together_keep_their_order() -> None:
+    assert list(passes(torch.tensor([3, 9, 1]), 50)) == [(slice(0, 3), 9)]
+
+
 def test_no_rows_take_no_pass() -> None:
     assert not list(passes(torch.zeros(0, dtype=torch.long), 50))
 
