@@ -1,7 +1,7 @@
 """The command line in RecBole's grammar, ``--key=value``, read without evaluating anything.
 
 RecBole itself evaluates each value as Python: there ``--genotype=1-2-3`` becomes ``-4``. Here a value is a
-Python literal, ``true`` or ``false``, names in brackets, or else the text as written.
+Python literal, ``true``, ``false`` or ``null``, names in brackets, or else the text as written.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from recbole_nasr.errors import ConfigError
@@ -49,6 +50,23 @@ TEXT_KEYS = frozenset(
 )
 """Keys whose value is text, whatever it looks like."""
 
+PLACE_KEYS = frozenset(
+    {
+        "architecture",
+        "data_path",
+        "input",
+        "ops_module",
+        "output",
+        "recommend",
+        "results",
+        "run",
+        "runs_dir",
+        "source",
+        "study",
+    }
+)
+"""Keys whose value may be one file or folder."""
+
 FLAGS = ("help", "version", "quick", "prepare", "fresh", "retry_failed", "list")
 """Keys that may stand without a value."""
 
@@ -85,23 +103,24 @@ RUN_COMMANDS = {
 COMMANDS = (*RUN_COMMANDS, "study", "prepare", "help", "version")
 """Keys that ask for something else than the run of a model."""
 
+_SPELLED = {"true": True, "false": False, "null": None}
 _NAME = r"(?!(?:inf|nan)\b)[A-Za-z_][\w.@-]*"
 _NAMES = re.compile(rf"\[\s*{_NAME}(?:\s*,\s*{_NAME})*\s*\]")
 _NUMBER_WITH_UNDERSCORES = re.compile(r"[\d_.eE+-]*\d_\d[\d_.eE+-]*")
 
 
 class _Spelled(ast.NodeTransformer):
-    """Reads true and false within lists and tables too, as they are written in YAML."""
+    """Reads true, false and null within lists and tables too, as they are written in YAML."""
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        """Return the value of ``true`` or ``false``; any other name as it is."""
-        return ast.Constant(node.id == "true") if node.id in ("true", "false") else node
+        """Return the value of ``true``, ``false`` or ``null``; any other name as it is."""
+        return ast.Constant(_SPELLED[node.id]) if node.id in _SPELLED else node
 
 
 def parse_value(text: str) -> Any:
     """Turn the text of a value into what it means.
 
-    Names in brackets need no quotes, which a shell takes away; ``true`` and ``false`` are no names.
+    Names in brackets need no quotes, which a shell takes away; ``true``, ``false`` and ``null`` are no names.
 
     Example:
         >>> parse_value("1e-3"), parse_value("[10, 20]"), parse_value("true"), parse_value("1-4")
@@ -109,8 +128,8 @@ def parse_value(text: str) -> Any:
         >>> parse_value("[NDCG,Recall]")
         ['NDCG', 'Recall']
     """
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
+    if text.lower() in _SPELLED:
+        return _SPELLED[text.lower()]
     if _NUMBER_WITH_UNDERSCORES.fullmatch(text):
         return text
     try:
@@ -120,6 +139,34 @@ def parse_value(text: str) -> Any:
     if isinstance(value, tuple):
         return list(value)
     return value if value is None or isinstance(value, (bool, int, float, str, list, dict)) else text
+
+
+def expanded(key: str, value: Any) -> Any:
+    """Return the value of a key with the home folder in place of a leading ``~``, where the key names a place.
+
+    A shell does this at the start of a word alone, and so not in ``--key=~/runs``.
+
+    Raises:
+        ConfigError: If it is the home folder of a user that this machine does not have.
+    """
+    is_place = split_key(key)[1] in PLACE_KEYS and isinstance(value, str)
+    return expanded_name(key, value) if is_place else value
+
+
+def expanded_name(key: str, name: str) -> str:
+    """Return the name of a file or folder with the home folder in place of a leading ``~``.
+
+    Raises:
+        ConfigError: If it is the home folder of a user that this machine does not have.
+    """
+    try:
+        return str(Path(name).expanduser()) if name.startswith("~") else name
+    except RuntimeError:
+        msg = (
+            f"`--{key}` begins with the home folder of a user, {name!r}, but there is no such user; for a folder of "
+            f"that name write --{key}=./{name}."
+        )
+        raise ConfigError(msg) from None
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -152,8 +199,8 @@ def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
     """Read ``--key=value`` words.
 
     Raises:
-        ConfigError: If a word has another form, a table lacks its quotes, or a key is given twice with different
-            values.
+        ConfigError: If a word has another form, a table lacks its quotes, a key is given twice with different
+            values, or a place is in the home folder of nobody.
     """
     values: dict[str, Any] = {}
     for word in arguments:
@@ -170,6 +217,7 @@ def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
                 f'A shell takes quotes away: write --{key}="{{...}}", with double quotes around it all.'
             )
             raise ConfigError(msg)
+        value = expanded(key, value)
         if key in values and values[key] != value:
             msg = f"`--{key}` is given twice, as {values[key]!r} and {value!r}; keep one."
             raise ConfigError(msg)

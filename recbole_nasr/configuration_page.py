@@ -31,7 +31,8 @@ _HEAD = """\
 # Configuration
 
 Every key of ours with its default. Set a key on the command line (`--key=value`), in `config_dict`, or in a YAML file
-(`--config_files`). An empty default is `~`.
+(`--config_files`). An empty default is `~`; to empty a key that has a value write `null`, in a file as on the command
+line (`--max_end_gap=null`).
 
 Precedence, strongest first:
 

@@ -68,9 +68,9 @@ Where results go
                   kill -9 (docs/reliability.md); --checkpoint_interval=30 is the number of seconds
                   between saved states
 
-Settings are RecBole's keys and ours. Values are numbers, lists, true, false or text; none is run
-as code. A key that nothing reads is an error that names the nearest one. In a comparison a key
-goes to every model that reads it, and --SASRec.epochs=5 to that model only.
+Settings are RecBole's keys and ours. Values are numbers, lists, true, false, null (empty) or text;
+none is run as code. A key that nothing reads is an error that names the nearest one. In a
+comparison a key goes to every model that reads it, and --SASRec.epochs=5 to that model only.
   training        epochs, learning_rate, train_batch_size, stopping_step, eval_step, seed
   evaluation      metrics, topk, valid_metric, eval_batch_size, eval_args
   data            ml, lastfm and --source: window_length, min_item_interactions, split_by, ...

@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments
 
-from recbole_nasr.arguments import COMMANDS, parse_value, split_key
+from recbole_nasr.arguments import COMMANDS, expanded, expanded_name, parse_value, split_key
 from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.errors import ConfigError, did_you_mean, on_or_off
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
@@ -96,7 +96,7 @@ def build_request(line: dict[str, Any]) -> Request:
     on_line = dict(line)
     in_files: dict[str, Any] = {}
     for name in _file_names(str(on_line.pop("config_files", ""))):
-        in_files.update(read_settings(name))
+        in_files.update({key: expanded(key, value) for key, value in read_settings(name).items()})
 
     def take(key: str, default: Any) -> Any:
         from_file = in_files.pop(key, default)
@@ -140,14 +140,15 @@ def _word(key: str, value: Any) -> str:
 
 
 def _file_names(text: str) -> list[str]:
-    """Split names at spaces as RecBole does, unless they are the name of a file with spaces.
+    """Split names at spaces as RecBole does, unless they are the name of a file with spaces; ``~`` is expanded.
 
     Raises:
         ConfigError: If commas stand between them.
     """
-    if Path(text).is_file():
-        return [text]
-    names = text.split()
+    whole = expanded_name("config_files", text)
+    if Path(whole).is_file():
+        return [whole]
+    names = [expanded_name("config_files", name) for name in text.split()]
     for name in names:
         if "," in name and not Path(name).is_file():
             msg = (

@@ -222,6 +222,6 @@ def cost_limits(config: Settings) -> dict[str, float]:
     limits = {name: config[f"max_{name}"] for name in COSTS if config[f"max_{name}"] is not None}
     for name, value in limits.items():
         if not is_finite(value) or not value > 0:
-            msg = f"`max_{name}` must be a positive number, or empty for no limit, but is {value!r:.80}."
+            msg = f"`max_{name}` must be a positive number, or empty (null) for no limit, but is {value!r:.80}."
             raise ConfigError(msg)
     return limits

@@ -49,7 +49,7 @@ def sampled_items(config: Settings, n_items: int) -> int:
         msg = (
             f"`n_sampled_items` must be an integer of at least 1 and below the {n_items - 1:,} items there are, but is "
             f"{n_sampled!r:.80}; "
-            "leave it empty for the full softmax."
+            "leave it empty (null) for the full softmax."
         )
         raise ConfigError(msg)
     if config["train_scheme"] != "autoregressive":

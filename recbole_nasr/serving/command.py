@@ -108,10 +108,10 @@ def _recommend_file(line: Mapping[str, Any]) -> None:
     if "output" not in line:
         msg = "--input needs --output=FILE.csv or FILE.parquet for the recommendations."
         raise ConfigError(msg)
-    output = Path(line["output"]).expanduser()
+    output = Path(line["output"])
     check_output(output)
     columns = {role: line.get(f"{role}_column") for role in ("user", "item", "time")}
-    source = HistoryFile(Path(line["input"]).expanduser(), columns)
+    source = HistoryFile(Path(line["input"]), columns)
     if output.exists() and output.samefile(source.path):
         msg = f"--output is the file of histories itself, {output}, which would be replaced; name another file."
         raise ConfigError(msg)
@@ -158,7 +158,7 @@ def _export(line: Mapping[str, Any]) -> None:
     if "device" in line:
         msg = "`--device` is not for --export: the exported file runs where it is loaded. Drop it."
         raise ConfigError(msg)
-    target = Path(line["output"]).expanduser() if "output" in line else None
+    target = Path(line["output"]) if "output" in line else None
     exclude_seen = on_or_off("exclude_seen", line.get("exclude_seen", True))
     export_run(line["run"], str(line["export"]), target, k=line.get("k", 10), exclude_seen=exclude_seen, say=show)
 

@@ -24,6 +24,7 @@ def request(*words: str) -> Request:
         ("true", True),
         ("False", False),
         ("None", None),
+        ("null", None),
         ("[10, 20]", [10, 20]),
         ("(1, 2)", [1, 2]),
         ("{'LS': 'valid_and_test'}", {"LS": "valid_and_test"}),
@@ -35,6 +36,8 @@ def request(*words: str) -> Request:
         ("[True,None]", [True, None]),
         ("[true, false]", [True, False]),
         ("{'tie_embeddings': [true], 'n': 'true'}", {"tie_embeddings": [True], "n": "true"}),
+        ("[null, 1]", [None, 1]),
+        ("{'clip_grad_norm': [null], 'n': 'null'}", {"clip_grad_norm": [None], "n": "null"}),
         ("[true,NDCG]", ["true", "NDCG"]),
         ("[0,inf]", "[0,inf]"),
         ("[inf]", "[inf]"),
@@ -72,6 +75,43 @@ def test_everything_after_the_first_equals_sign_is_the_value() -> None:
 
 def test_values_of_names_and_paths_are_not_read_as_numbers() -> None:
     assert parse_line(["--run_name=2024_01", "--gpu_id=0"]) == {"run_name": "2024_01", "gpu_id": "0"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("runs_dir", "data_path", "architecture", "NASR.architecture", "source", "ops_module", "results", "study"),
+        *("run", "recommend", "input", "output"),
+    ],
+)
+def test_a_tilde_is_the_home_folder_where_a_key_names_a_place(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_line([f"--{key}=~/a b"]) == {key: f"{tmp_path}/a b"}  # a shell leaves it after the equals sign
+    assert parse_line([f"--{key}=./~/x"]) == {key: "./~/x"}
+    assert parse_line([f"--{key}=a/~"]) == {key: "a/~"}
+
+
+def test_a_tilde_is_kept_where_a_key_names_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parse_line(["--storage=~/s", "--user=~/s"]) == {"storage": "~/s", "user": "~/s"}
+
+
+def test_the_home_folder_of_nobody_is_refused_with_how_to_name_a_folder_of_that_name() -> None:
+    with pytest.raises(ConfigError, match=r"`--runs_dir` .* '~no-such-user/x', .* --runs_dir=\./~no-such-user/x"):
+        parse_line(["--runs_dir=~no-such-user/x"])
+
+
+def test_a_tilde_is_the_home_folder_in_configuration_files_and_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.yaml").write_text("dataset: ml\ndata_path: ~/data\nruns_dir: ~/runs\nsearch_space: ~\n")
+    (tmp_path / "b c.yaml").write_text("dataset: ml\nepochs: 1\n")
+    found = request("--model=NASR", "--config_files=~/a.yaml ~/a.yaml")
+    assert found.settings == {"data_path": f"{tmp_path}/data", "search_space": None}
+    assert found.runs_dir == tmp_path / "runs"
+    assert request("--model=NASR", "--config_files=~/b c.yaml").settings == {"epochs": 1}
 
 
 @pytest.mark.parametrize("word", ["epochs=3", "--epochs", "-e=3", "--=3", "3", "--"])

@@ -82,6 +82,13 @@ def test_a_switch_set_to_no_is_refused_because_text_counts_as_true(toy: Path, ke
         check_request(build_request(line))
 
 
+@pytest.mark.parametrize("key", ["clip_grad_norm", "load_col", "user_inter_num_interval", "val_interval"])
+def test_a_key_that_may_be_empty_says_how_to_write_that_on_the_command_line(key: str) -> None:
+    with pytest.raises(ConfigError, match=rf"`{key}` must be empty \(null\) or .*, but is 'none'\."):
+        check_limits(parse_line([f"--{key}=none"]))
+    check_limits(parse_line([f"--{key}=null"]))
+
+
 @pytest.mark.parametrize("share", ["-0.1", "1.5"])
 @pytest.mark.parametrize("key", ["mask_ratio", "hidden_dropout_prob"])
 def test_a_share_of_recboles_models_lies_between_0_and_1(toy: Path, key: str, share: str) -> None:

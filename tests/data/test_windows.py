@@ -59,6 +59,12 @@ def test_a_key_about_windows_is_refused_where_histories_stay_whole(key: str, val
     assert PrepareOptions.from_config({"sequence_unit": "user"}, "lastfm").max_end_gap == 7200  # nobody asked for it
 
 
+def test_the_largest_gap_may_be_empty_and_is_no_text() -> None:
+    assert options(max_end_gap=None).max_end_gap is None
+    with pytest.raises(ConfigError, match=r"max_end_gap must be empty \(null\) or seconds, at least 0, it is ''"):
+        options(max_end_gap="")
+
+
 def test_a_tail_shorter_than_the_least_length_is_dropped_and_a_longer_one_kept() -> None:
     kept = {("u", 0): "abcdef", ("u", 1): "ghij"}
     assert windows_of(one_user("abcdefghij"), window_length=6) == kept

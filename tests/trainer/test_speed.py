@@ -81,7 +81,7 @@ def test_a_sampled_softmax_learns_and_evaluation_ranks_all_items(assemble: Assem
     ("settings", "message"),
     [
         ({"n_sampled_items": 10}, "`n_sampled_items` must be an integer of at least 1 and below the 10 items"),
-        ({"n_sampled_items": 0}, "but is 0; leave it empty"),
+        ({"n_sampled_items": 0}, "but is 0; leave it empty \\(null\\)"),
         ({"n_sampled_items": 2.5}, "but is 2.5"),
         ({"n_sampled_items": 4, "train_scheme": "prefix"}, "needs `train_scheme: autoregressive`"),
         ({"precision": "fp32", "enable_amp": True}, "`enable_amp: True` asks for bf16, but `precision` is 'fp32'"),
