@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -21,6 +24,8 @@ class _Screen(logging.Handler):
         try:
             tqdm.write(self.format(record), file=sys.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:
+            _write_nowhere(sys.stdout)
         except OSError:
             self.handleError(record)
 
@@ -48,11 +53,23 @@ def accept_any_character() -> None:
 
 def show(text: str = "") -> None:
     """Write ``text`` and a line end to standard output; what steers a terminal becomes a question mark."""
-    sys.stdout.write(_CONTROL.sub("?", text) + "\n")
-    sys.stdout.flush()
+    _write(sys.stdout, _CONTROL.sub("?", text) + "\n")
 
 
 def show_error(text: str) -> None:
     """Write one line that starts with ``error:`` to standard error."""
-    sys.stderr.write(f"error: {_CONTROL.sub('?', ' '.join(text.split()))}\n")
-    sys.stderr.flush()
+    _write(sys.stderr, f"error: {_CONTROL.sub('?', ' '.join(text.split()))}\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        _write_nowhere(stream)
+
+
+def _write_nowhere(stream: TextIO) -> None:
+    """Drop what is still written to ``stream``: who closes a pager, or reads with ``head``, does not end the work."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())

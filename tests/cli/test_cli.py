@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -98,6 +99,18 @@ def test_the_next_commands_know_what_a_file_or_the_line_says_of_the_data() -> No
     assert parse_line(described_words(request)) == columns
     assert '--load_col={"inter": ["who", "what"]}' in described_words(request)
     assert kept_words(["--ITEM_ID_FIELD=what", "--epochs=3"]) == ["--ITEM_ID_FIELD=what"]
+
+
+def test_a_run_outlives_the_program_that_its_output_went_to(toy: Path) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)  # as `head -1` does once it has its line, and a pager that is left
+    words = [sys.executable, str(ROOT / "run_nasr.py"), "--model=NASR", "--dataset=toy", *SMALL]
+    try:
+        done = subprocess.run(words, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(writes)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((only_run("NASR") / "run.json").read_text())["status"] == "finished"
 
 
 def test_a_preset_with_a_depth_of_its_own_is_not_stretched_when_it_is_loaded(toy: Path) -> None:
