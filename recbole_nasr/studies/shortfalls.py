@@ -79,7 +79,8 @@ def _used_up(record: ResultRecord) -> bool:
 
 
 def _last_validated(record: ResultRecord) -> int:
-    return record.epochs - record.epochs % int(record.settings.get("eval_step", 1))
+    step = max(1, min(int(record.settings.get("eval_step", 1)), record.epochs))  # RecBole validates once at least
+    return record.epochs - record.epochs % step
 
 
 def _recipe(asked: StudyRequest, runs: Sequence[FinishedRun], trials: int) -> str:

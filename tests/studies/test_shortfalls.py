@@ -120,6 +120,8 @@ def test_a_run_that_was_best_at_its_last_allowed_epoch_was_not_trained_to_its_en
     seldom = run(epochs=5, best_epoch=4, settings={"epochs": 5, "eval_step": 2})  # validated after epochs 2 and 4
     earlier = run(epochs=5, best_epoch=2, settings={"epochs": 5, "eval_step": 2})
     assert unfinished_training([seldom, earlier]) == [seldom]
+    once = run(epochs=5, best_epoch=5, settings={"epochs": 5, "eval_step": 9})  # validated after the last epoch alone
+    assert unfinished_training([once]) == [once]
 
 
 def test_requirements_are_numbered_without_gaps() -> None:
