@@ -51,8 +51,14 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "learning_rate": (lambda value: is_finite(value) and value > 0, "a positive number"),
     "weight_decay": (lambda value: is_finite(value) and value >= 0, "a number of at least 0"),
     "clip_grad_norm": (_clipping, "empty (null) or a table with a positive max_norm, such as {max_norm: 5.0}"),
-    "load_col": (lambda value: value is None or isinstance(value, dict), "empty (null) or a table such as {inter: [...]}"),
-    "unused_col": (lambda value: value is None or isinstance(value, dict), "empty (null) or a table such as {inter: [...]}"),
+    "load_col": (
+        lambda value: value is None or isinstance(value, dict),
+        "empty (null) or a table such as {inter: [...]}",
+    ),
+    "unused_col": (
+        lambda value: value is None or isinstance(value, dict),
+        "empty (null) or a table such as {inter: [...]}",
+    ),
     **dict.fromkeys(
         ("user_inter_num_interval", "item_inter_num_interval"),
         (_intervals, "empty (null) or intervals such as [5,inf) or [2,4];[9,inf)"),

@@ -159,7 +159,11 @@ _RULES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("min_item_interactions", whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
     ("min_user_interactions", whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
     ("max_undecodable_rows", whole(0), f"a whole number from 0 to {LARGEST_INTEGER}"),
-    ("max_end_gap", lambda value: value is None or (is_finite(value) and value >= 0), "empty (null) or seconds, at least 0"),
+    (
+        "max_end_gap",
+        lambda value: value is None or (is_finite(value) and value >= 0),
+        "empty (null) or seconds, at least 0",
+    ),
     ("filter_until_stable", lambda value: isinstance(value, bool), "True or False"),
     ("source_separator", _is_separator, "empty, one character such as ';' or '\\t', or '::'"),
     ("time_quantiles", _are_quantiles, "two rising shares between 0 and 1, such as [0.8, 0.9]"),

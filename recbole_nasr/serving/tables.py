@@ -11,8 +11,10 @@ import pandas as pd
 
 from recbole_nasr.alignment import aligned
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
+from recbole_nasr.progress import plural
 from recbole_nasr.report.intervals import SEED
 from recbole_nasr.results import load_ranks
+from recbole_nasr.serving.evaluations import evaluations, letter
 from recbole_nasr.serving.saved import SavedRun, find_run, saved_runs
 from recbole_nasr.statistics import CONFIDENCE, holm, mean_and_interval, metric_per_case, paired_comparison
 
@@ -23,7 +25,7 @@ _MOST_LISTED_METRICS = 4
 
 
 def runs_text(runs_dir: Path, dataset: str = "") -> str:
-    """Return a table of all runs, newest first, data set by data set.
+    """Return a table of all runs, newest first, data set by data set; those tested in different ways are marked.
 
     Args:
         runs_dir: Folder of all run folders.
@@ -46,9 +48,11 @@ def runs_text(runs_dir: Path, dataset: str = "") -> str:
         own = [run for run in runs if run.folder.parent.name == name]
         tests = [run.metrics.get("test", {}) for run in own]
         metrics = list(dict.fromkeys(metric for test in tests for metric in test))[:_MOST_LISTED_METRICS]
-        rows = [_listed(run, metrics) for run in own]
-        header = ["run", "model", "status", "seed", "parameters", *metrics]
-        parts.append(f"{name} ({len(own)} run{'s' * (len(own) > 1)})\n{aligned([header, *rows], left=(0, 1, 2))}")
+        letters, legend = evaluations(own)
+        header = ["run", "model", "status", "seed", "parameters", *metrics, *(["test"] if letters else [])]
+        rows = [[*_listed(run, metrics), *letters[place : place + 1]] for place, run in enumerate(own)]
+        table = aligned([header, *rows], left=(0, 1, 2, 5 + len(metrics)))
+        parts.append(f"{name} ({len(own)} {plural(len(own), 'run')})\n{table}" + f"\n{legend}" * bool(legend))
     return "\n\n".join(parts)
 
 
@@ -118,7 +122,7 @@ def comparison_text(names: Sequence[str]) -> str:
         msg = f"--compare needs at least two different runs, as in --compare RUN RUN, but got {got}."
         raise ConfigError(msg)
     ranks = same_cases(runs)
-    labels = [chr(ord("A") + number) if number < 26 else str(number) for number in range(len(runs))]
+    labels = [letter(number) for number in range(len(runs))]
     values = {metric: [metric_per_case(own, metric) for own in ranks] for metric in METRICS}
     legend = "\n".join(f"{label}  {name_of(run)}  {run.folder}" for label, run in zip(labels, runs, strict=True))
     means = [["", *METRICS]]

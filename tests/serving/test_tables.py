@@ -63,6 +63,37 @@ def test_an_unfinished_run_is_listed_without_results(write_run: Callable[..., Pa
     assert runs_text(folder.parents[1]).splitlines()[-1].split() == [str(folder), "NASR", "interrupted", "-", "-"]
 
 
+def test_runs_that_were_tested_in_different_ways_are_marked_in_the_list(write_run: Callable[..., Path]) -> None:
+    args = {"split": {"LS": "valid_and_test"}, "mode": {"valid": "full", "test": "full"}}
+    ways: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+        "6": ({}, {"eval_args": args}),
+        "5": ({}, {"eval_args": {**args, "mode": {"valid": "full", "test": "uni20"}}}),
+        "4": ({"mask_history": True}, {"eval_args": args}),
+        "3": ({}, {"eval_args": {**args, "split": {"RS": [0.8, 0.1, 0.1]}}}),
+        "2": ({}, {"eval_args": args, "epochs": 3, "MAX_ITEM_LIST_LENGTH": 9}),
+        "1": ({"test": {}}, {"eval_args": args}),
+    }
+    for name, (metrics, settings) in ways.items():
+        (write_run(name, [1], **metrics) / "config.yaml").write_text(json.dumps(settings))
+    text = runs_text(write_run("0", [1], data={"items": 41}).parents[1])
+    lines = [line.split() for line in text.splitlines() if "/toy/" in line]
+    assert [line[-1] for line in lines] == ["A", "B", "C", "D", "A", "-", "E"]
+    assert text.splitlines()[-6:] == [
+        "These runs were tested in different ways; only results with the same letter below `test` compare:",
+        "A  full ranking over all items; split LS valid_and_test; 40 items",
+        "B  each target ranked among 20 items drawn uniformly, not among all; split LS valid_and_test; 40 items",
+        "C  full ranking over all items but those of the history; split LS valid_and_test; 40 items",
+        "D  full ranking over all items; split RS [0.8, 0.1, 0.1]; 40 items",
+        "E  ranking of mode unknown; 41 items",
+    ]
+
+
+def test_runs_that_were_tested_alike_are_listed_without_a_mark(write_run: Callable[..., Path]) -> None:
+    write_run("1", [1])
+    header = runs_text(write_run("2", [1]).parents[1]).splitlines()[1]
+    assert header.split() == ["run", "model", "status", "seed", "parameters", "ndcg@10"]
+
+
 def test_a_comparison_is_that_of_the_statistics_on_the_saved_ranks(write_run: Callable[..., Path]) -> None:
     generator = np.random.default_rng(0)
     ranks = [generator.integers(1, 41, 200).tolist() for _ in range(3)]
