@@ -180,30 +180,25 @@ def split_key(key: str) -> tuple[str, str]:
     return model, name
 
 
-def join_compared(words: Sequence[str]) -> list[str]:
-    """Turn ``--compare RUN RUN`` into the one word ``--compare=RUN,RUN``.
-
-    Example:
-        >>> join_compared(["--compare", "runs/a", "runs/b"])
-        ['--compare=runs/a,runs/b']
-    """
+def _apart(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Take ``--compare RUN RUN``, the only key whose values stand in words of their own, out of the words."""
     words = list(words)
     if "--compare" not in words:
-        return words
+        return {}, words
     place = words.index("--compare")
     end = next((n for n in range(place + 1, len(words)) if words[n].startswith("-")), len(words))
-    return [*words[:place], f"--compare={','.join(words[place + 1 : end])}", *words[end:]]
+    return {"compare": words[place + 1 : end]}, [*words[:place], *words[end:]]
 
 
 def parse_line(arguments: Sequence[str]) -> dict[str, Any]:
-    """Read ``--key=value`` words.
+    """Read ``--key=value`` words, and ``--compare RUN RUN`` as a list.
 
     Raises:
         ConfigError: If a word has another form, a table lacks its quotes, a key is given twice with different
             values, or a place is in the home folder of nobody.
     """
-    values: dict[str, Any] = {}
-    for word in arguments:
+    values, words = _apart(arguments)
+    for word in words:
         key, equals, text = word[2:].partition("=")
         if word == "-h":
             key = "help"

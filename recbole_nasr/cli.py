@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from recbole_nasr import preflight, run_checks
-from recbole_nasr.arguments import join_compared, parse_line
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.distributed import first_process_first, world_size
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         130 after Ctrl-C and 143 after SIGTERM, the state saved. An error of the program is not caught.
     """
     accept_any_character()
-    words = join_compared(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     line: dict[str, Any] = {}
     try:
         line.update(parse_line(words))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.alignment import aligned
-from recbole_nasr.arguments import COLUMN_KEYS, RUN_COMMANDS
+from recbole_nasr.arguments import COLUMN_KEYS, RUN_COMMANDS, expanded_name
 from recbole_nasr.console import show
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean, on_or_off
 from recbole_nasr.ops import load_operations
@@ -173,7 +173,11 @@ def _list(line: Mapping[str, Any]) -> None:
 
 
 def _compare(line: Mapping[str, Any]) -> None:
-    show(comparison_text([name for name in str(line["compare"]).split(",") if name]))
+    given = line["compare"]
+    names = given if isinstance(given, list) else [given]
+    if len(names) == 1 and not (names[0] and Path(expanded_name("compare", names[0])).exists()):
+        names = [name for name in names[0].split(",") if name]
+    show(comparison_text([expanded_name("compare", name) for name in names]))
 
 
 _COMMANDS: dict[str, Callable[[Mapping[str, Any]], None]] = {

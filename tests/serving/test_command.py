@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,8 +11,9 @@ import pandas as pd
 import pytest
 
 from recbole_nasr import load
-from recbole_nasr.arguments import join_compared
+from recbole_nasr.arguments import parse_line
 from recbole_nasr.cli import main
+from recbole_nasr.errors import ConfigError
 from recbole_nasr.serving.files import HistoryFile
 
 
@@ -236,6 +238,27 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert sorted(Path().iterdir()) == before
 
 
-def test_runs_to_compare_stand_after_the_word_or_with_commas() -> None:
-    assert join_compared(["--compare", "a", "b", "--seed=1"]) == ["--compare=a,b", "--seed=1"]
-    assert join_compared(["--compare=a,b"]) == ["--compare=a,b"]
+def test_runs_to_compare_stand_after_the_word() -> None:
+    assert parse_line(["--compare", "a", "b, c/d", "--seed=1"]) == {"compare": ["a", "b, c/d"], "seed": 1}
+    assert parse_line(["--compare=a,b"]) == {"compare": "a,b"}
+    assert parse_line(["--seed=1", "--compare"]) == {"seed": 1, "compare": []}
+    with pytest.raises(ConfigError, match="`--compare` is given twice"):
+        parse_line(["--compare", "a", "b", "--compare=a,b"])
+
+
+def test_runs_to_compare_may_have_commas_in_their_names_or_between_them(
+    trained: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(shutil.copytree(trained.nasr, Path("runs, old") / name)) for name in ("one", "two,three")]
+    plain = [str(trained.nasr), str(trained.sasrec)]
+    for words, names in (
+        (["--compare", *folders], folders),
+        (["--compare", ",".join(plain)], plain),
+        ([f"--compare={','.join(plain)}"], plain),
+    ):
+        assert main(words) == 0
+        assert [line.split("  ")[-1] for line in capsys.readouterr().out.splitlines()[:2]] == names
+    assert main([f"--compare={folders[1]}"]) == 2
+    assert (
+        f"needs at least two different runs, as in --compare RUN RUN, but got {folders[1]}" in capsys.readouterr().err
+    )
