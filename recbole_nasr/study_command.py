@@ -56,7 +56,8 @@ def run_study(line: dict[str, Any], command: Sequence[str]) -> None:
     if Launch.of_this_process().world_size > 1:
         msg = "A study is not started with torchrun: start the same command several times, also on other machines."
         raise ConfigError(msg)
-    asked = build_study_request(line)
+    with shown_on_screen():
+        asked = build_study_request(line)
     check_names(asked.definition)
     base = {dataset: base_settings(asked, dataset) for dataset in asked.datasets}
     fidelity = build_fidelity_plan(asked, base) if asked.definition.search_seeds else None

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from recbole_nasr.arguments import STUDY_KEYS, split_key
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, on_or_off, whole
+from recbole_nasr.errors import ConfigError, on_or_off
 from recbole_nasr.request import Request, build_request
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.form import MOST_NETWORKS, MOST_SEEDS
+from recbole_nasr.studies.values import read_count, read_folder, read_pruner, read_seconds, read_seeds
 
-PRUNERS = ("median", "hyperband", "none")
+_LOG = logging.getLogger("recbole_nasr")
+
 SEARCHED, TRAINED = "NASRSearch", "NASR"
 """Model that searches a network, and the one that trains a network that is given."""
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
-_LONGEST_NUMBER = 12
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +92,11 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         raise ConfigError(msg)
     fidelity = bool(definition.search_seeds)
     sampled = own.get("n_architectures", definition.n_architectures or None)
-    n_trainings = _count(own.get("n_trainings", definition.n_trainings), "n_trainings", MOST_SEEDS) or 1
+    n_trainings = read_count(own.get("n_trainings", definition.n_trainings), "n_trainings", MOST_SEEDS) or 1
     _check_trainings(definition, n_trainings, asked="n_trainings" in own)
     models = [run.model for run in definition.runs] + [TRAINED] * (n_trainings > 1)
-    request = build_request({**given, "model": list(dict.fromkeys(models))})
+    seeds = read_seeds(own.get("seeds", definition.seeds))
+    request = _without_seed(build_request({**given, "model": list(dict.fromkeys(models))}), given, seeds)
     _check_command(name, request, quick=given.get("quick") is True)
     _check_settings(definition, request)
     if own.get("target") == request.dataset:
@@ -108,15 +107,15 @@ def build_study_request(line: dict[str, Any]) -> StudyRequest:
         request=request,
         target=str(own.get("target", "")),
         storage=str(own.get("storage", "")),
-        results=_folder(own.get("results")),
-        n_trials=_count(own.get("n_trials")),
-        time_budget=_seconds(own.get("time_budget")),
-        seeds=_seeds(own.get("seeds", definition.seeds)),
-        pruner=_pruner(str(own.get("pruner", "median")).lower()),
+        results=read_folder(own.get("results")),
+        n_trials=read_count(own.get("n_trials")),
+        time_budget=read_seconds(own.get("time_budget")),
+        seeds=seeds,
+        pruner=read_pruner(str(own.get("pruner", "median")).lower()),
         retry_failed=on_or_off("retry_failed", own.get("retry_failed", False)),
         own_space="space" in own,
-        n_architectures=_count(sampled, "n_architectures", MOST_NETWORKS) or 0,
-        search_seeds=_seeds(own.get("search_seeds", definition.search_seeds), "search_seeds") if fidelity else (),
+        n_architectures=read_count(sampled, "n_architectures", MOST_NETWORKS) or 0,
+        search_seeds=read_seeds(own.get("search_seeds", definition.search_seeds), "search_seeds") if fidelity else (),
         n_trainings=n_trainings,
     )
 
@@ -192,6 +191,15 @@ def _labels(definition: StudyDefinition) -> list[str]:
     return [run.label for run in definition.runs]
 
 
+def _without_seed(request: Request, given: dict[str, Any], seeds: tuple[int, ...]) -> Request:
+    """Leave out the seed of a file of settings, which may be that of a single run, and say so."""
+    kept = {key: value for key, value in request.file_settings.items() if split_key(key)[1] != "seed"}
+    for key in [key for key in request.file_settings if key not in kept]:
+        line = f"{key}: {request.file_settings[key]}"
+        _LOG.info("`%s` in %s is left out: a study has `seeds`, here %s", line, given["config_files"], list(seeds))
+    return replace(request, file_settings=kept)
+
+
 def _check_settings(definition: StudyDefinition, request: Request) -> None:
     for key in request.settings:
         model, name = split_key(key)
@@ -203,46 +211,3 @@ def _check_settings(definition: StudyDefinition, request: Request) -> None:
         if name in fixed:
             msg = f"`{key}` is what the study {definition.name} itself sets or varies; drop it."
             raise ConfigError(msg)
-
-
-def _seeds(value: Any, key: str = "seeds") -> tuple[int, ...]:
-    seeds = value if isinstance(value, (list, tuple)) else [value]
-    good = all(map(whole(0), seeds))
-    if not seeds or not good or len(set(seeds)) < len(seeds):
-        rule = f"different integers from 0 to {LARGEST_INTEGER}, such as [2020, 2021]"
-        msg = f"`--{key}` must be {rule}, but is {value!r:.80}."
-        raise ConfigError(msg)
-    return tuple(seeds)
-
-
-def _count(value: Any, key: str = "n_trials", most: int = LARGEST_INTEGER) -> int | None:
-    if value is not None and not (type(value) is int and 1 <= value <= most):
-        msg = f"`--{key}` must be an integer of at least 1, at most {most}, but is {value!r:.40}."
-        raise ConfigError(msg)
-    return value
-
-
-def _seconds(value: Any) -> float | None:
-    if value is None:
-        return None
-    found = _DURATION.fullmatch(str(value))
-    if found is None or len(found[1]) > _LONGEST_NUMBER:
-        msg = f"`--time_budget` must be a time such as 90s, 30m or 2h, but is {value!r:.40}."
-        raise ConfigError(msg)
-    return float(found[1]) * _UNITS[found[2]]
-
-
-def _folder(value: Any) -> Path | None:
-    if value is None:
-        return None
-    if not Path(str(value)).is_dir():
-        msg = f"`--results` must be a folder with records of finished runs, but there is no folder {value}."
-        raise ConfigError(msg)
-    return Path(str(value))
-
-
-def _pruner(value: str) -> str:
-    if value not in PRUNERS:
-        msg = f"`--pruner` must be one of {', '.join(PRUNERS)}, but is {value!r}.{did_you_mean(value, PRUNERS)}"
-        raise ConfigError(msg)
-    return value

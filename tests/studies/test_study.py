@@ -218,6 +218,21 @@ def test_what_only_a_search_reads_may_stand_in_a_file_of_settings_as_for_a_singl
     assert base_settings(build_study_request(parse_line(words)), "toy")["NASR"]["hidden_size"] == 16
 
 
+def test_a_seed_in_a_file_of_settings_is_left_out_with_a_line_that_says_so(
+    ask: Callable[..., StudyRequest], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("run.yaml").write_text("seed: 7\nNASR.seed: 8\nepochs: 3\n")  # as the settings.yaml of a run may have it
+    with caplog.at_level("INFO", "recbole_nasr"):
+        asked = ask("table2", "--config_files=run.yaml", "--seeds=[1,2]")
+    assert asked.request.settings == {"epochs": 3}
+    assert asked.seeds == (1, 2)
+    assert caplog.messages == [
+        f"`{line}` in run.yaml is left out: a study has `seeds`, here [1, 2]" for line in ("seed: 7", "NASR.seed: 8")
+    ]
+    with pytest.raises(ConfigError, match=r"use --seeds=\[5\] instead of `seed`"):
+        ask("table2", "--config_files=run.yaml", "--seed=5")
+
+
 def test_a_process_may_use_another_gpu_or_find_the_data_elsewhere(ask: Callable[..., StudyRequest]) -> None:
     storage = "--storage=study.log"
     first = ("--epochs=2", "--device=cuda", "--gpu_id=0", "--source=events.csv", "--data_path=data")
