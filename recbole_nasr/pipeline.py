@@ -197,6 +197,7 @@ def _result(config: Config, record: RunRecord, trainer: Any, **found: Any) -> Ru
         verification=getattr(trainer, "verification", None),
         latency_ms=getattr(trainer, "latency_ms", 0.0),
         device=record.facts["device_name"],
+        valid_metric=config["valid_metric"].lower(),
         **found,
     )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole.utils.argument_list import dataset_arguments
+from recbole.utils.argument_list import dataset_arguments, evaluation_arguments
 
 from recbole_nasr.arguments import COMMANDS, expanded, expanded_name, parse_value, split_key
 from recbole_nasr.configuration import DATASET_ARGUMENTS
@@ -36,6 +36,9 @@ REQUEST_KEYS = (
 
 _DATA_KEYS = {"data_path", *DATASET_ARGUMENTS, *dataset_arguments} - {"train_scheme"}
 """Keys that say on which data, ours and RecBole's."""
+
+_EVALUATION_KEYS = {"mask_history", *evaluation_arguments}
+"""Keys that say how a network is validated and tested; with others, results do not compare."""
 
 _PLACE_KEYS = {"device", "gpu_id", "runs_dir", "ops_module", *_DATA_KEYS}
 """Keys that say on which data and which device, and not how."""
@@ -129,9 +132,15 @@ def kept_words(command: Sequence[str]) -> list[str]:
 
 
 def described_words(request: Request) -> list[str]:
-    """Return as words what configuration files, and not the command line, say of the data, such as ``load_col``."""
-    files, line = request.file_settings, request.line_settings
-    return [_word(key, value) for key, value in files.items() if key in _DATA_KEYS and key not in line]
+    """Return as words what another model needs beside :func:`kept_words` to be run on the same data and tested alike.
+
+    That is what configuration files, and not the command line, say of the data, such as ``load_col``, and what either
+    says of the evaluation, such as ``topk``.
+    """
+    line = request.line_settings
+    data = {key: value for key, value in request.file_settings.items() if key in _DATA_KEYS and key not in line}
+    evaluation = {key: value for key, value in request.settings.items() if key in _EVALUATION_KEYS}
+    return [_word(key, value) for key, value in {**data, **evaluation}.items()]
 
 
 def _word(key: str, value: Any) -> str:

@@ -77,8 +77,7 @@ class RunResult:
         step_seconds: Wall time of a training step, the median over epochs; without search, validation and test.
         preparation: How the data were prepared, as text, where this package did it.
         masks_history: Whether items of a sequence were left out of its ranking.
-        ranked_among: What a target was ranked among, the ``mode`` of RecBole's ``eval_args`` for the test: ``full`` for
-            all items, or such as ``uni100``.
+        ranked_among: The ``mode`` of RecBole's ``eval_args`` for the test: ``full`` for all items, or as ``uni100``.
         architecture: The network, where it is one of ours.
         search: How it was found, where it was searched.
         label: What it is called beside others, where the name of the model is not enough.
@@ -86,6 +85,7 @@ class RunResult:
         verification: The candidates that were trained before one was taken, if any were.
         latency_ms: Measured, of one recommendation at batch 1; 0 where there was no search space.
         device: The processor.
+        valid_metric: The entry of ``valid`` that chose the epoch; empty in states of earlier versions.
     """
 
     model: str
@@ -110,6 +110,7 @@ class RunResult:
     verification: Verification | None = None
     latency_ms: float = 0.0
     device: str = ""
+    valid_metric: str = ""
 
     @property
     def name(self) -> str:

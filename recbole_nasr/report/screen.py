@@ -16,7 +16,7 @@ from recbole_nasr.report.drawing import architecture_drawing
 from recbole_nasr.report.intervals import differences, differences_text, metric_intervals
 from recbole_nasr.report.selection import selection_verdicts
 from recbole_nasr.report.table import heading, markdown_table, ranking_text, table_rows, text_table
-from recbole_nasr.results import RunResult, load_ranks
+from recbole_nasr.results import RunResult, load_ranks, more_is_better
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.statistics import CONFIDENCE
 
@@ -104,7 +104,7 @@ def next_commands(
     Args:
         results: The runs of this command.
         kept: Words of the command line that the next commands need too, such as ``--data_path=data``.
-        described: More words on the data, which those commands need that do not read the settings of a run.
+        described: More words on data and evaluation, which those commands need that do not read the settings of a run.
         quick: Whether the runs have the small settings of ``--quick``, which another search should not have.
     """
     run = program()
@@ -133,24 +133,37 @@ def next_commands(
         ours = retrain_words(found or results[0])
         commands["compare it with models of RecBole"] = f"{run} --model=SASRec,NextItNet,GRU4Rec,NASR {ours} {data}"
     operations = [word for word in kept if word.startswith("--ops_module=")]
-    commands |= _use_commands(found or results[-1], operations)
+    commands |= _use_commands(results, operations)
     commands["see the curves of all runs"] = shlex.join(["tensorboard", f"--logdir={results[0].folder.path.parent}"])
     return commands
 
 
-def _use_commands(result: RunResult, operations: Sequence[str]) -> dict[str, str]:
-    """Return commands that use the run: to recommend for the sequence of its first test case, and to export it."""
-    run, folder = program(), result.folder.path
+def _use_commands(results: Sequence[RunResult], operations: Sequence[str]) -> dict[str, str]:
+    """Return commands that use the best run: to recommend for the sequence of its first test case, and to export it.
+
+    A server can have our own networks only.
+    """
+    run, folder = program(), _best_validated(results).folder.path
     try:
         user = str(load_ranks(folder)["sequence"].iloc[0])
     except (NASRError, IndexError):
         return {}
     words = [f"--recommend={folder}", f"--user={user}", "--k=5", *operations]
     commands = {"recommend": f"{run} {shlex.join(words)}"}
-    if result.model in MODELS:
-        words = ["--export=torch", f"--run={folder}", *operations]
+    if ours := [result for result in results if result.model in MODELS]:
+        words = ["--export=torch", f"--run={_best_validated(ours).folder.path}", *operations]
         commands["export the network for a server"] = f"{run} {shlex.join(words)}"
     return commands
+
+
+def _best_validated(results: Sequence[RunResult]) -> RunResult:
+    """Return the run that is best on validation, by the metric of the first; the last one where none has it."""
+    metric = results[0].valid_metric
+    validated = [result for result in results if metric in result.valid]
+    if not validated:
+        return results[-1]
+    choose = max if more_is_better(metric) else min
+    return choose(validated, key=lambda result: result.valid[metric])
 
 
 def retrain_words(result: RunResult) -> str:

@@ -101,6 +101,15 @@ def test_the_next_commands_know_what_a_file_or_the_line_says_of_the_data() -> No
     assert kept_words(["--ITEM_ID_FIELD=what", "--epochs=3"]) == ["--ITEM_ID_FIELD=what"]
 
 
+def test_a_search_that_is_offered_is_evaluated_as_the_run_before() -> None:
+    args = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": {"valid": "full", "test": "uni20"}}
+    measured = {"metrics": ["MRR"], "topk": [5], "valid_metric": "MRR@5", "eval_args": args, "mask_history": True}
+    in_file = Request(("NASR",), "toy", file_settings={**measured, "epochs": 3, "topk": 7}, line_settings={"topk": [5]})
+    assert parse_line(described_words(in_file)) == measured
+    on_line = Request(("NASR",), "toy", line_settings={**measured, "SASRec.metrics": ["NDCG"], "load_col": None})
+    assert parse_line(described_words(on_line)) == measured
+
+
 def test_a_run_outlives_the_program_that_its_output_went_to(toy: Path) -> None:
     reads, writes = os.pipe()
     os.close(reads)  # as `head -1` does once it has its line, and a pager that is left

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from recbole_nasr.report.markdown import report_text, save_report
 from recbole_nasr.report.screen import last_screen, next_commands, save_comparison
 from recbole_nasr.report.selection import selection_table, selection_verdicts
 from recbole_nasr.report.table import markdown_table, table_rows, text_table
-from recbole_nasr.results import RunResult, ranking_header, ranking_rows, save_result
+from recbole_nasr.results import RunResult, ranking_header, ranking_rows, save_ranks, save_result
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.space import Architecture
 
@@ -228,6 +229,30 @@ def test_the_next_commands_find_the_same_data(make_result: Make) -> None:
     ]
     split = next_commands([make_result("SASRec")], [], ["--benchmark_filename=[train, valid, test]"])
     assert not any("--model=NASRSearch" in line for line in split.values())  # it would refuse
+
+
+@pytest.mark.parametrize(("metric", "best"), [("ndcg@20", "SASRec"), ("averagepopularity@20", "NASRSearch")])
+def test_the_run_that_validates_best_is_offered_for_use_and_the_best_of_ours_for_a_server(
+    make_result: Make, metric: str, best: str
+) -> None:
+    valid = {"NASRSearch": 0.1, "SASRec": 0.4, "NASR": 0.3, "GRU4Rec": 0.2}
+    results = [make_result(name, valid={metric: score}, valid_metric=metric) for name, score in valid.items()]
+    for result in results:
+        save_ranks(result.folder, ["a"], ["x"], torch.tensor([1]))
+    folders = {result.model: result.folder.path for result in results}
+    commands = next_commands(results)
+    assert f"--recommend={folders[best]} " in commands["recommend"]
+    ours = folders["NASR" if best == "SASRec" else "NASRSearch"]
+    assert f"--run={ours}" in commands["export the network for a server"]
+
+
+def test_without_validation_the_last_run_is_offered_for_use(make_result: Make) -> None:
+    results = [make_result(name, valid={}, valid_metric="ndcg@20") for name in ("NASR", "SASRec")]
+    for result in results:
+        save_ranks(result.folder, ["a"], ["x"], torch.tensor([1]))
+    commands = next_commands(results)
+    assert f"--recommend={results[1].folder.path} " in commands["recommend"]
+    assert f"--run={results[0].folder.path}" in commands["export the network for a server"]
 
 
 @pytest.mark.parametrize("model", ["NASR", "SASRec", "NASRSearch"])
