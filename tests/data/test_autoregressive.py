@@ -9,7 +9,9 @@ from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
 from recbole_nasr.data.autoregressive import NASRDataset
+from recbole_nasr.data.benchmark_files import check_numbering
 from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.run_data import load_data
 
 from .conftest import HEADER, write_atomic
 from .test_lazy import assert_same_rows, eval_args
@@ -162,6 +164,50 @@ def test_benchmark_files_are_refused_with_what_to_do(tmp_path: Any, make_config:
         config = make_config("toy", tmp_path, load_col=None, model="NASRSearch", train_scheme=scheme, **keys)
         with pytest.raises(DataError, match="NASRSearch needs whole histories"):
             NASRDataset(config).build()
+
+
+CASES = "user_id:token\titem_id_list:token_seq\titem_id:token"
+BENCHMARK = {"benchmark_filename": ["train", "valid", "test"], "load_col": None, "train_scheme": "prefix"}
+
+
+def write_benchmark(folder: Any, header: str, rows: list[tuple[str, ...]]) -> None:
+    for part in ("train", "valid", "test"):
+        write_atomic(folder, f"toy.{part}.inter", header, rows)
+
+
+@pytest.mark.parametrize("load", [NASRDataset, load_data], ids=["our class", "any model"])
+@pytest.mark.parametrize("alias", [None, ["session_id"]])
+def test_benchmark_files_whose_histories_have_other_numbers_than_the_targets_are_refused(
+    load: Any, alias: list[str] | None, tmp_path: Any, make_config: Any
+) -> None:
+    write_benchmark(tmp_path, f"{CASES}\tsession_id:token", [("u", "a b", "c", "s"), ("u", "a b c", "d", "s")])
+    needed = ", ".join([*(alias or []), "item_id_list"])
+    with pytest.raises(DataError, match=rf"other numbers.* but it is .*; set alias_of_item_id: \[{needed}\]"):
+        load(make_config("toy", tmp_path, alias_of_item_id=alias, **BENCHMARK))
+
+
+@pytest.mark.parametrize("load", [NASRDataset, SequentialDataset])
+def test_with_the_alias_an_item_has_one_number_in_histories_and_targets(
+    load: Any, tmp_path: Any, make_config: Any
+) -> None:
+    write_benchmark(tmp_path, CASES, [("u", "a b", "c"), ("u", "a b c", "d")])
+    data = load(make_config("toy", tmp_path, alias_of_item_id=["item_id_list"], **BENCHMARK))
+    check_numbering(data)
+    assert data.inter_feat["item_id"][0] == data.inter_feat["item_id_list"][1][2]
+
+
+@pytest.mark.parametrize("load", [NASRDataset, load_data], ids=["our class", "any model"])
+@pytest.mark.parametrize(("item", "also"), [("item_id", r"\."), ("sku", " and ITEM_ID_FIELD: item_id, not sku")])
+def test_benchmark_files_without_histories_say_what_a_sequential_model_needs(
+    load: Any, item: str, also: str, tmp_path: Any, make_config: Any
+) -> None:
+    write_benchmark(tmp_path, f"user_id:token\t{item}:token", [("u", "a"), ("u", "b")])
+    needed = (
+        r"no column 'item_id_list' is loaded; .*item_id_list:token_seq.* set alias_of_item_id: \[item_id_list\] and "
+        r"load_col: \{inter: \[user_id, item_id_list, item_id\]\}"
+    )
+    with pytest.raises(DataError, match=needed + also):
+        load(make_config("toy", tmp_path, ITEM_ID_FIELD=item, **BENCHMARK))
 
 
 def test_random_order_of_the_file_does_not_change_the_rows(tmp_path: Any, make_config: Any) -> None:
