@@ -158,7 +158,19 @@ def _config(saved: dict[str, Any], path: Path) -> Any:
         if not isinstance(config[key], str):
             msg = f"`{key}` in {path} must be text, but is {type(config[key]).__name__}; it was not read."
             raise CheckpointError(msg)
+    _check_numbering(config, path)
     return config
+
+
+def _check_numbering(config: Any, path: Path) -> None:
+    """Refuse a network whose histories had other numbers than its targets, as earlier versions could train it."""
+    histories = f"item_id{config['LIST_SUFFIX']}"
+    if config["benchmark_filename"] and histories not in (config["alias_of_item_id"] or ()):
+        msg = (
+            f"The run of {path} numbered the items of histories and targets in two ways: its benchmark files were read "
+            f"without alias_of_item_id: [{histories}]. It cannot read a history; run it again with that key."
+        )
+        raise CheckpointError(msg)
 
 
 def torch_device(name: str) -> torch.device:

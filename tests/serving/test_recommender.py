@@ -248,6 +248,17 @@ def test_of_benchmark_files_a_user_has_the_history_of_the_last_row(tmp_path: Pat
     assert user_history(loaded, "v") == ("v", ["c", "b"])
 
 
+def test_a_run_that_gave_histories_other_numbers_than_targets_cannot_read_a_history(own_copy: Path) -> None:
+    saved = torch.load(own_copy / "model.pth", weights_only=False)
+    saved["config"]["benchmark_filename"] = ["train", "valid", "test"]
+    torch.save(saved, own_copy / "model.pth")
+    with pytest.raises(CheckpointError, match=r"without alias_of_item_id: \[item_id_list\].*run it again with that key"):
+        load(own_copy, "cpu")
+    saved["config"]["alias_of_item_id"] = ["item_id_list"]
+    torch.save(saved, own_copy / "model.pth")
+    assert len(load(own_copy, "cpu").recommend(HISTORIES, k=1)) == len(HISTORIES)
+
+
 def test_a_model_of_users_says_that_it_needs_more_than_items(trained: SimpleNamespace) -> None:
     config = load_run(trained.sasrec, "cpu").config
     config["model"], config["embedding_size"], config["loss_type"] = "FPMC", 4, "BPR"
