@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
         The interactions, and the unit of the times in the file.
 
     Raises:
-        DataError: If it cannot be read, or a row has no user, item or time.
+        DataError: If it cannot be read, or a row has no user, item or time, or a name that is not UTF-8.
     """
     try:
         import pyarrow.parquet
@@ -56,7 +57,7 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
             raise
         msg = f"{path} must be a Parquet file, but: {error}; check --source."
         raise DataError(msg) from error
-    user, item, time = (frame[columns[place]] for place in places.values())
+    user, item, time = (text_of_bytes(frame[columns[place]], str(path)) for place in places.values())
     for column in (user, item, time):
         missing = column.isna() | (column == "")
         if len(column) == 0 or missing.any():
@@ -66,6 +67,35 @@ def read_parquet(path: Path, chosen: Mapping[str, str | None], time_unit: str) -
     seconds, unit = _seconds(path, time, time_unit)
     (users, user_names), (items, item_names) = (_factorize(column) for column in (user, item))
     return Interactions(users, items, seconds, user_names, item_names), unit
+
+
+def text_of_bytes(column: pd.Series, where: str, before: int = 0) -> pd.Series:
+    """Return a column of bytes, as some programs write text, as the text; any other column as it is.
+
+    Args:
+        column: Values as pyarrow gives them.
+        where: The file, as error messages call it.
+        before: Rows of the file before these.
+
+    Raises:
+        DataError: If bytes are not UTF-8.
+    """
+    if not _holds(column, bytes):
+        return column
+    codes, values = pd.factorize(column)
+    try:
+        names = [value.decode() for value in values]
+    except UnicodeDecodeError as error:
+        row = before + int((column == error.object).to_numpy().argmax()) + 1
+        msg = f"{where}, row {row}: {column.name} must be UTF-8 text, but is {error.object!r:.40}; write names as text."
+        raise DataError(msg) from error
+    return pd.Series(np.array([*names, None], dtype=object)[codes], column.index, name=column.name)  # -1: missing
+
+
+def _holds(column: pd.Series, kind: type) -> bool:
+    """Return whether the values of a column, which are of one kind, are of this one."""
+    first = column.first_valid_index()
+    return first is not None and isinstance(column[first], kind)
 
 
 def _check_size(path: Path, n_rows: int) -> None:
@@ -82,10 +112,11 @@ def _factorize(column: pd.Series) -> tuple[Column, Column]:
 
 
 def _seconds(path: Path, time: pd.Series, time_unit: str) -> tuple[Column, str]:
-    numeric = pd.api.types.is_numeric_dtype(time)
+    numeric = pd.api.types.is_numeric_dtype(time) or _holds(time, Decimal)
     values = time.to_numpy(np.float64) if numeric else times.from_iso(time)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
-        msg = f"{path}, row {row + 1}: {time.name} needs a time, but is {str(time.iloc[row])[:40]!r}; correct the file."
+        bad = str(time.iloc[row])[:40]
+        msg = f"{path}, row {row + 1}: {time.name} needs a number or an ISO time, but is {bad!r}; correct the file."
         raise DataError(msg)
     return times.from_numbers(values, time_unit) if numeric else (values, "ISO")

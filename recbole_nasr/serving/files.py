@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_nasr.data.layouts import SEPARATORS
+from recbole_nasr.data.parquet import text_of_bytes
 from recbole_nasr.errors import DataError
 from recbole_nasr.serving.histories import LIST_NAMES, MANY, Histories, find_column
 from recbole_nasr.serving.output import pyarrow
@@ -148,9 +149,14 @@ class HistoryFile:
 
     def _parquet(self) -> Iterator[tuple[pd.DataFrame, int]]:
         wanted = [name for name in (self._user, self._item, self._time) if name is not None]
+        before = 0
         with self._refusals():
             for batch in pyarrow().parquet.ParquetFile(self.path).iter_batches(self._at_once, columns=wanted):
-                yield _plain(batch), batch.num_rows
+                frame = _plain(batch)
+                for name in wanted:
+                    frame[name] = text_of_bytes(frame[name], str(self.path), before)
+                yield frame, batch.num_rows
+                before += batch.num_rows
 
     def _how(self) -> dict[str, Any]:
         quoting = csv.QUOTE_MINIMAL if self.path.suffix == ".csv" else csv.QUOTE_NONE

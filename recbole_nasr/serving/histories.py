@@ -155,7 +155,11 @@ def _only(names: Sequence[str], name: str) -> str:
 
 
 def as_text(values: Column) -> Column:
-    """Return item ids as text; whole numbers that pandas has made floats (``318.0``) lose their point."""
+    """Return item ids as text: bytes are UTF-8, and whole numbers that pandas has made floats lose their point.
+
+    Raises:
+        DataError: If bytes are not UTF-8.
+    """
     if not len(values):
         return np.empty(0, dtype=object)
     if values.dtype.kind in "iu":
@@ -168,7 +172,13 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, (float, np.floating)):
         return str(int(value)) if float(value).is_integer() else "" if np.isnan(value) else str(value)
-    return "" if value is None else str(value)
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as error:
+            msg = f"An item id must be UTF-8 text, but one is {value!r:.40}; give ids as text."
+            raise DataError(msg) from error
+    return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
 
 
 def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None]) -> Histories:

@@ -5,6 +5,7 @@ import io
 import tarfile
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -42,6 +43,7 @@ def events(found: Raw) -> list[tuple[str, str, float]]:
     return list(zip(table.users[table.user], table.items[table.item], table.time.tolist(), strict=True))
 
 
+TIMES = [1260759144, 1260759179, 1260759182]
 EVENTS = [("1", "31", 1260759144.0), ("1", "1029", 1260759179.0), ("7", "31", 1260759182.0)]
 
 
@@ -287,6 +289,38 @@ def test_a_parquet_file_with_a_history_in_every_row_is_refused(tmp_path: Path) -
         read_raw(tmp_path / "a.parquet", WANTED, reading())
 
 
+@pytest.mark.parametrize("kind", ["binary", "large_binary", "dictionary"])
+def test_bytes_in_a_parquet_file_are_read_as_utf_8_and_refused_where_they_are_not(kind: str, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    path = tmp_path / "a.parquet"
+
+    def write(users: list[bytes]) -> None:
+        column = pa.array(users, pa.large_binary() if kind == "large_binary" else pa.binary())
+        column = column.dictionary_encode() if kind == "dictionary" else column
+        pa.parquet.write_table(pa.table({"user": column, "item": ["31", "1029", "31"], "time": TIMES}), path)
+
+    write(["é".encode(), "é".encode(), b"7"])
+    assert events(read_raw(path, WANTED, reading())) == [("é", *EVENTS[0][1:]), ("é", *EVENTS[1][1:]), EVENTS[2]]
+    write([b"1", b"\xff", b"\xff"])
+    with pytest.raises(DataError, match=r"a\.parquet, row 2: user must be UTF-8 text, but is b'\\xff'; write names as"):
+        read_raw(path, WANTED, reading())
+    write([b"1", b"1", b""])
+    with pytest.raises(DataError, match="row 3 has no user"):
+        read_raw(path, WANTED, reading())
+
+
+def test_decimal_times_of_a_parquet_file_are_numbers_and_other_values_are_told_what_a_time_is(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame({"user": ["1", "1", "7"], "item": ["31", "1029", "31"], "time": [*map(Decimal, TIMES)]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    found = read_raw(tmp_path / "a.parquet", WANTED, reading())
+    assert events(found) == EVENTS
+    assert found.time_unit == "s"
+    frame.assign(time=pd.to_timedelta(TIMES, unit="s")).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(DataError, match="row 1: time needs a number or an ISO time, but is '14592 days"):
+        read_raw(tmp_path / "a.parquet", WANTED, reading())
+
+
 def test_parquet_is_read_where_pyarrow_is_installed_and_names_it_where_not(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     try:
@@ -296,9 +330,7 @@ def test_parquet_is_read_where_pyarrow_is_installed_and_names_it_where_not(tmp_p
         with pytest.raises(DataError, match=r"pip install 'recbole-nasr\[parquet\]'"):
             read_raw(path, WANTED, reading())
         return
-    frame = pd.DataFrame(
-        {"user": [1, 1, 7], "item": ["31", "1029", "31"], "time": [1260759144, 1260759179, 1260759182]}
-    )
+    frame = pd.DataFrame({"user": [1, 1, 7], "item": ["31", "1029", "31"], "time": TIMES})
     frame.to_parquet(path)
     assert events(read_raw(path, WANTED, reading())) == EVENTS
     frame.assign(time=pd.to_datetime(frame["time"], unit="s")).to_parquet(path)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import DataError
 from recbole_nasr.serving.files import HistoryFile
-from recbole_nasr.serving.histories import Histories, histories_of
+from recbole_nasr.serving.histories import Histories, as_text, histories_of
 
 
 def items_by(times: list[Any]) -> list[str]:
@@ -86,3 +88,47 @@ def test_so_they_are_in_a_file_where_pandas_calls_the_second_otherwise(ending: s
     ((found, _),) = list(HistoryFile(path, {}).pieces())
     assert isinstance(found, Histories)
     assert found.items.tolist() == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"user_id": [b"u", b"v"], "item_id": ["é".encode(), b"b"]}, [["é"], ["b"]]),
+        ({"user_id": [b"u", b"v"], "items": [b"a b", b""]}, [["a", "b"], []]),
+        ({"user_id": [b"u", b"v"], "items": [["é".encode(), b"b"], []]}, [["é", "b"], []]),
+    ],
+)
+def test_bytes_in_a_parquet_file_are_text(columns: dict[str, Any], expected: list[list[str]], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    photos = [b"\xff"] * 2  # a column that is not read
+    pd.DataFrame(columns).assign(photo=photos).to_parquet(tmp_path / "log.parquet")
+    pieces = [found for found, _ in HistoryFile(tmp_path / "log.parquet", {}).pieces()]
+    assert [user for found in pieces for user in found.users] == ["u", "v"]
+    assert [found.items[a:b].tolist() for found in pieces for a, b in pairwise(found.start)] == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            {"user_id": ["a", "b", "c"], "item_id": [b"x", b"y", b"\xff"]},
+            r"log\.parquet, row 3: item_id must be UTF-8 text",
+        ),
+        ({"user_id": ["a"], "items": [[b"\xff"]]}, r"An item id must be UTF-8 text, but one is b'\\xff'; give ids as"),
+    ],
+)
+def test_bytes_that_are_no_text_are_refused(
+    columns: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("recbole_nasr.serving.files.ROWS_AT_ONCE", 2)
+    pd.DataFrame(columns).to_parquet(tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=message):
+        list(HistoryFile(tmp_path / "log.parquet", {}).pieces())
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA, pd.NaT], ids=str)
+def test_a_missing_value_in_a_history_is_no_item(missing: Any) -> None:
+    assert as_text(np.array(["a", missing, 7], dtype=object)).tolist() == ["a", "", "7"]
+    rows = pd.DataFrame({"user": ["u", "u"], "item": [missing, "b"]})
+    assert histories_of(rows).items.tolist() == ["", "b"]

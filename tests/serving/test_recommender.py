@@ -252,7 +252,9 @@ def test_a_run_that_gave_histories_other_numbers_than_targets_cannot_read_a_hist
     saved = torch.load(own_copy / "model.pth", weights_only=False)
     saved["config"]["benchmark_filename"] = ["train", "valid", "test"]
     torch.save(saved, own_copy / "model.pth")
-    with pytest.raises(CheckpointError, match=r"without alias_of_item_id: \[item_id_list\].*run it again with that key"):
+    with pytest.raises(
+        CheckpointError, match=r"without alias_of_item_id: \[item_id_list\].*run it again with that key"
+    ):
         load(own_copy, "cpu")
     saved["config"]["alias_of_item_id"] = ["item_id_list"]
     torch.save(saved, own_copy / "model.pth")
