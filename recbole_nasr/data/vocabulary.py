@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import re
 from collections.abc import Iterator
@@ -13,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from recbole_nasr.data.item_files import item_titles
 from recbole_nasr.data.report import REPORT_FILE
-from recbole_nasr.data.sources import PUBLISHED_SETS, given_source, local_release, release_of
 from recbole_nasr.data.table import Column
-from recbole_nasr.errors import DataError, NASRError
+from recbole_nasr.errors import DataError
 from recbole_nasr.unpacking import DAMAGE, bounded
 
 _CODED = re.compile(r"%(2028|2029|[0-9A-F]{2})")
@@ -100,53 +99,5 @@ def original_name(name: str) -> str:
 
 
 def _titles(config: Any, names: Column) -> Column | None:
-    """Return the titles from the first readable ``.item`` file that has some; missing titles are no error."""
-    for path in _item_files(config):
-        try:
-            found = _read_titles(path, config)
-        except (OSError, ValueError):
-            continue
-        if found is not None:
-            return np.array([found.get(name, "") for name in names], dtype=object)
-    return None
-
-
-def _item_files(config: Any) -> Iterator[Path]:
-    """Yield the files that may have titles: with the data, and beside the file the data were prepared from."""
-    folder, name = Path(config["data_path"]), config["dataset"]
-    yield folder / f"{name}.item"
-    try:
-        if config["source"] is not None:
-            yield given_source(Path(str(config["source"])).expanduser(), name).with_suffix(".item")
-        elif name in PUBLISHED_SETS and config["ml_release"]:
-            source = local_release(release_of(name, config["ml_release"]), folder.parent)
-            if source is not None:
-                yield source.with_suffix(".item")
-    except NASRError:  # the source has been moved away
-        return
-
-
-def _read_titles(path: Path, config: Any) -> dict[str, str] | None:
-    if not path.is_file():
-        return None
-    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
-    with path.open(encoding=encoding) as file:
-        columns = file.readline().rstrip("\r\n").split(separator)
-    names = [column.partition(":")[0] for column in columns]
-    item = config["ITEM_ID_FIELD"]
-    title = next((name for ending in ("title", "name") for name in names if name.endswith(ending)), None)
-    if item not in names or title is None:
-        return None
-    places = [names.index(item), names.index(title)]
-    table = pd.read_csv(
-        path,
-        sep=separator,
-        usecols=places,
-        header=None,
-        skiprows=1,
-        dtype=str,
-        keep_default_na=False,
-        quoting=csv.QUOTE_NONE,
-        encoding=encoding,
-    )
-    return dict(zip(table[places[0]], table[places[1]], strict=True))
+    found = item_titles(config)
+    return None if found is None else np.array([found.get(name, "") for name in names], dtype=object)
