@@ -111,11 +111,11 @@ def _recommend_file(line: Mapping[str, Any]) -> None:
     output = Path(line["output"])
     check_output(output)
     columns = {role: line.get(f"{role}_column") for role in ("user", "item", "time")}
-    source = HistoryFile(Path(line["input"]), columns)
+    recommender, k, exclude_seen = _recommender(line)
+    source = HistoryFile(Path(line["input"]), columns, recommender.own_names)
     if output.exists() and output.samefile(source.path):
         msg = f"--output is the file of histories itself, {output}, which would be replaced; name another file."
         raise ConfigError(msg)
-    recommender, k, exclude_seen = _recommender(line)
     unknown, n_rows = Unknown(), 0
     with open_table(output) as table, open_progress(source.size, "recommending", "") as progress:
         for histories, done in source.pieces():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from functools import partial
+from pathlib import Path, PurePath
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -15,8 +18,10 @@ import pandas as pd
 from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.data.parquet import text_of_bytes
 from recbole_nasr.errors import DataError
-from recbole_nasr.serving.histories import LIST_NAMES, MANY, Histories, find_column
+from recbole_nasr.serving.columns import LIST_NAMES, NO_NAMES, OwnNames, find_column
+from recbole_nasr.serving.histories import MANY, Histories
 from recbole_nasr.serving.output import pyarrow
+from recbole_nasr.unpacking import bounded
 
 ROWS_AT_ONCE = 200_000
 """Rows of the file in memory, where each is one interaction; the scores of a batch take more."""
@@ -24,6 +29,8 @@ ROWS_AT_ONCE = 200_000
 HISTORIES_AT_ONCE = 20_000
 """Rows of the file in memory, where each is a whole history."""
 
+_DAMAGE = (EOFError, zlib.error)  # of a .gz file, beside OSError
+_LONGEST_HEADER = 1 << 20
 _BETWEEN_ITEMS = re.compile(r"[\s,;|]+")
 
 
@@ -31,12 +38,13 @@ class HistoryFile:
     """A file of histories: one row per interaction (user, item and, unless sorted, time), or one row per history.
 
     With one row per interaction the rows of a user stand together. A row is a history where the item column has one of
-    :data:`~recbole_nasr.serving.histories.LIST_NAMES`, holds lists, or is the only one. In text the items of a history
+    :data:`~recbole_nasr.serving.columns.LIST_NAMES`, holds lists, or is the only one. In text the items of a history
     are separated by spaces or by one of ``, ; |``.
 
     Args:
-        path: ``.csv``, ``.tsv``, ``.inter`` or ``.parquet``.
+        path: ``.csv``, ``.tsv`` or ``.inter``, each also in ``.gz``, or ``.parquet``.
         columns: Names of the columns ``user``, ``item`` and ``time`` where they are not recognised.
+        own: What the data of the run call them, and what separates their columns; recognised before other names.
 
     Attributes:
         size: Work to do: bytes, or rows of a Parquet file.
@@ -46,19 +54,23 @@ class HistoryFile:
         DataError: If it cannot be read, or a column is missing.
     """
 
-    def __init__(self, path: Path, columns: Mapping[str, str | None]) -> None:
-        if path.suffix not in (*SEPARATORS, ".parquet"):
-            msg = f"Histories are read from .csv, .tsv, .inter or .parquet, but the input is {str(path)!r}."
+    def __init__(self, path: Path, columns: Mapping[str, str | None], own: OwnNames = NO_NAMES) -> None:
+        self._ending = PurePath(path.name.removesuffix(".gz")).suffix
+        if self._ending not in SEPARATORS and path.suffix != ".parquet":
+            kinds = f"{', '.join(SEPARATORS)} (each also in .gz) or .parquet"
+            msg = f"Histories are read from {kinds}, but the input is {str(path)!r}."
             raise DataError(msg)
         if not path.is_file():
             msg = f"There is no file {str(path)!r} with histories; check --input."
             raise DataError(msg)
         self.path = path
+        self._separator = self._find_separator(own.separator)
         names, nested = self._look()
-        self._item = find_column("item", names, columns.get("item"))
-        self._time = find_column("time", names, columns.get("time"), needed=False)
-        self._user = find_column("user", names, columns.get("user"), needed=False)
-        lists = self._item in nested or str(self._item).partition(":")[0] in LIST_NAMES
+        find = partial(find_column, names=names, own=own)
+        self._item = find("item", chosen=columns.get("item"), advice="rename it, or name it with --item_column=NAME")
+        self._time = find("time", chosen=columns.get("time"), needed=False)
+        self._user = find("user", chosen=columns.get("user"), needed=False)
+        lists = self._item in nested or self._has_lists(own)
         if not lists and self._user is None and len(names) > 1:  # else each interaction would be a history
             msg = (
                 f"{path} needs a column with the user of each row, there are {', '.join(map(str, names))}; name it "
@@ -69,6 +81,12 @@ class HistoryFile:
         self.item_column = str(self._item)
         self._at_once = HISTORIES_AT_ONCE if self._lists else ROWS_AT_ONCE
         self.size = self._n_rows if path.suffix == ".parquet" else path.stat().st_size
+
+    def _has_lists(self, own: OwnNames) -> bool:
+        """Return whether the name of the item column is one of histories, and not that of an item in the run's data."""
+        name = str(self._item).partition(":")[0]
+        single = self._time is not None and name in own.columns.get("item", ())
+        return name in LIST_NAMES and not single
 
     def pieces(self) -> Iterator[tuple[Histories, int]]:
         """Yield whole histories, and how much of ``size`` has been read since the last piece.
@@ -128,10 +146,11 @@ class HistoryFile:
                 frame = pd.DataFrame() if head is None else _plain(head)
             names = list(frame)
         else:
-            with self._refusals():
-                frame = pd.read_csv(self.path, nrows=1, **self._how())
+            with self._refusals(), self._open() as (text, _):
+                frame = pd.read_csv(text, nrows=1, **self._how())
+            with self._refusals(), self._open() as (text, _):
                 # Of two columns of one name pandas calls the second otherwise.
-                names = pd.read_csv(self.path, header=None, nrows=1, **self._how()).iloc[0].tolist()
+                names = pd.read_csv(text, header=None, nrows=1, **self._how()).iloc[0].tolist()
             if len(frame) and not isinstance(frame.index, pd.RangeIndex):  # pandas takes the first for names of rows
                 msg = f"{self.path}: the rows have more columns than the header, {', '.join(frame)}; correct the file."
                 raise DataError(msg)
@@ -142,8 +161,8 @@ class HistoryFile:
 
     def _text(self) -> Iterator[tuple[pd.DataFrame, int]]:
         before = 0
-        with self._refusals(), self.path.open("rb") as file:
-            for frame in pd.read_csv(file, chunksize=self._at_once, **self._how()):
+        with self._refusals(), self._open() as (text, file):
+            for frame in pd.read_csv(text, chunksize=self._at_once, **self._how()):
                 yield frame, file.tell() - before
                 before = file.tell()
 
@@ -158,9 +177,31 @@ class HistoryFile:
                 yield frame, batch.num_rows
                 before += batch.num_rows
 
+    @contextmanager
+    def _open(self) -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+        """Yield the text of the file, and the file itself, whose position says how much has been read."""
+        with self.path.open("rb") as file:
+            if self.path.suffix != ".gz":
+                yield file, file
+                return
+            with gzip.open(file) as plain:
+                yield bounded(plain, str(self.path), self.path.stat().st_size), file
+
+    def _find_separator(self, own: str | None) -> str:
+        """Return what separates the columns: as in the source of the run if the header has that, else by the ending."""
+        usual = SEPARATORS.get(self._ending, "")
+        if own is None or not usual:
+            return usual
+        with self._refusals(), self._open() as (text, _):
+            head = text.readline(_LONGEST_HEADER).decode(errors="replace")
+        return own if head.count(own) >= max(1, head.count(usual)) else usual
+
     def _how(self) -> dict[str, Any]:
-        quoting = csv.QUOTE_MINIMAL if self.path.suffix == ".csv" else csv.QUOTE_NONE
-        return {"sep": SEPARATORS[self.path.suffix], "dtype": str, "keep_default_na": False, "quoting": quoting}
+        """Return how pandas reads the text: as the preparation of data does."""
+        single = len(self._separator) == 1
+        quoting = csv.QUOTE_MINIMAL if self._ending == ".csv" and single else csv.QUOTE_NONE
+        engine = "c" if single else "python"
+        return {"sep": self._separator, "dtype": str, "keep_default_na": False, "quoting": quoting, "engine": engine}
 
     @contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -170,7 +211,7 @@ class HistoryFile:
             raise
         except Exception as error:
             foreign = type(error).__module__.startswith(("pandas", "pyarrow"))
-            if not foreign and not isinstance(error, (OSError, ValueError, ArithmeticError, MemoryError)):
+            if not foreign and not isinstance(error, (OSError, ValueError, ArithmeticError, MemoryError, *_DAMAGE)):
                 raise
             msg = f"{self.path} cannot be read: {error}"
             raise DataError(msg) from error

@@ -9,15 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_nasr.data.layouts import KNOWN_NAMES, bare_name
 from recbole_nasr.data.table import Column
 from recbole_nasr.data.times import iso_dates
-from recbole_nasr.errors import DataError, did_you_mean
-
-LIST_NAMES = ("items", "item_ids", "item_id_list", "history", "histories")
-"""Names of a column with a whole history in each row."""
-
-_KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], *LIST_NAMES)}
+from recbole_nasr.errors import DataError
+from recbole_nasr.serving.columns import NO_NAMES, OwnNames, find_column
 
 MANY = (list, tuple, np.ndarray, pd.Series)
 """What a history may be."""
@@ -80,7 +75,7 @@ class Histories:
         return cls(np.asarray(users), as_text(frame[item].to_numpy()[order]), start)
 
 
-def histories_of(data: Any, columns: dict[str, str | None] | None = None) -> Histories:
+def histories_of(data: Any, columns: dict[str, str | None] | None = None, own: OwnNames = NO_NAMES) -> Histories:
     """Convert what a user gives as histories.
 
     Args:
@@ -89,12 +84,13 @@ def histories_of(data: Any, columns: dict[str, str | None] | None = None) -> His
             rows of a user are in order), or with one row per user and a column of lists.
         columns: Names of the columns ``user``, ``item`` and ``time``, where they are not those that
             :data:`recbole_nasr.data.layouts.KNOWN_NAMES` recognises.
+        own: Names in the run's data, which are recognised too.
 
     Raises:
         DataError: If it is something else, or a column is missing.
     """
     if isinstance(data, pd.DataFrame):
-        return _of_frame(data, columns or {})
+        return _of_frame(data, columns or {}, own)
     if isinstance(data, pd.Series):
         return Histories.of_lists(data.tolist(), data.index)
     if isinstance(data, (list, tuple, np.ndarray)):
@@ -118,40 +114,6 @@ def _moments(times: pd.Series, where: str) -> Column:
         msg = f"{times.name!r} needs a number or an ISO time in every row, but one is {shown}."
         raise DataError(f"{where}: {msg}" if where else msg)
     return found.to_numpy("datetime64[ns]" if pd.api.types.is_datetime64_any_dtype(found) else None)
-
-
-def find_column(role: str, names: Sequence[str], chosen: str | None, *, needed: bool = True) -> str | None:
-    """Return the column for ``role`` (user, item or time).
-
-    Raises:
-        DataError: If the chosen one is not there, one is needed and none has a name that is known, or two columns have
-            the name that is found.
-    """
-    plain = {str(name).partition(":")[0]: name for name in names}  # RecBole's headers say the type too
-    if chosen is not None:
-        if chosen not in plain:
-            msg = (
-                f"{role}_column={chosen!r} is not a column, there are {', '.join(plain)}.{did_you_mean(chosen, plain)}"
-            )
-            raise DataError(msg)
-        return _only(names, plain[chosen])
-    bare = {bare_name(name): original for name, original in plain.items()}
-    found = next((bare[bare_name(name)] for name in _KNOWN[role] if bare_name(name) in bare), None)
-    if found is None and needed:
-        msg = (
-            f"A column with the {role} is needed ({', '.join(_KNOWN[role][:3])}, ...), there are {', '.join(plain)}; "
-            f"rename it, or name it with --{role}_column on the command line."
-        )
-        raise DataError(msg)
-    return found and _only(names, found)
-
-
-def _only(names: Sequence[str], name: str) -> str:
-    number = list(names).count(name)
-    if number > 1:
-        msg = f"{number} columns are called {name!r}, and one of them is needed; rename or drop the others."
-        raise DataError(msg)
-    return name
 
 
 def as_text(values: Column) -> Column:
@@ -181,12 +143,18 @@ def _text(value: Any) -> str:
     return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
 
 
-def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None]) -> Histories:
-    item = find_column("item", list(frame), chosen.get("item"))
+def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None], own: OwnNames) -> Histories:
+    names = list(frame)
+    item = find_column("item", names, chosen.get("item"), own, advice=_renaming("item"))
     lists = frame[item].map(lambda cell: isinstance(cell, MANY))
-    user = find_column("user", list(frame), chosen.get("user"), needed=not lists.any())
-    if lists.any():
+    whole = bool(lists.any())
+    user = find_column("user", names, chosen.get("user"), own, needed=not whole, advice=_renaming("user"))
+    if whole:
         return Histories.of_lists(frame[item].tolist(), frame.index if user is None else frame[user])
-    time = find_column("time", list(frame), chosen.get("time"), needed=False)
+    time = find_column("time", names, chosen.get("time"), own, needed=False)
     assert user is not None and item is not None  # noqa: S101, PT018 - for the type checker
     return Histories.of_rows(frame, user, item, time)
+
+
+def _renaming(role: str) -> str:
+    return f"rename it, as with frame.rename(columns={{NAME: '{role}'}})"

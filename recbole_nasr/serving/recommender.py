@@ -17,6 +17,7 @@ from torch import Tensor
 from recbole_nasr.data.gather import gather_windows
 from recbole_nasr.data.table import Column
 from recbole_nasr.errors import ConfigError, NumericalError
+from recbole_nasr.serving.columns import OwnNames
 from recbole_nasr.serving.histories import Histories, histories_of
 from recbole_nasr.serving.saved import LoadedRun, load_run
 
@@ -104,11 +105,15 @@ class Recommender:
 
     Args:
         loaded: The network and its items.
+
+    Attributes:
+        own_names: What the data of the run call their columns.
     """
 
     def __init__(self, loaded: LoadedRun) -> None:
         self.loaded = loaded
         config, self.vocabulary = loaded.config, loaded.vocabulary
+        self.own_names = OwnNames.of(config)
         self._device: torch.device = config["device"]
         self._sequence, self._length = config["ITEM_ID_FIELD"] + config["LIST_SUFFIX"], config["ITEM_LIST_LENGTH_FIELD"]
         self._batch_size = max(1, min(_MOST_AT_ONCE, _SCORES_AT_ONCE // len(self.vocabulary)))
@@ -148,7 +153,7 @@ class Recommender:
 
         Args:
             histories: Lists of original item ids, oldest first; or a Series or DataFrame, see
-                :func:`~recbole_nasr.serving.histories.histories_of`.
+                :func:`~recbole_nasr.serving.histories.histories_of`. Columns may be called as in the run's data.
             k: Items for each history, at most as many as there are.
             exclude_seen: Leave out every item of the history, also of the part that the network does not read.
             as_numpy: Return arrays.
@@ -163,7 +168,7 @@ class Recommender:
             NumericalError: If a score is not a number.
         """
         unknown = Unknown()
-        top = self.top(histories_of(histories), k, exclude_seen=exclude_seen, unknown=unknown)
+        top = self.top(histories_of(histories, own=self.own_names), k, exclude_seen=exclude_seen, unknown=unknown)
         if unknown.text():
             _LOG.warning("%s.", unknown.text())
         return top if as_numpy else top.frame()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -146,6 +147,22 @@ def test_columns_of_other_names_can_be_named(trained: SimpleNamespace) -> None:
     Path("log.tsv").write_text("who\twhat\tlike\n1\ti3\t5\n1\ti4\t1\n2\ti5\t1\n")
     assert recommend_file(trained, "log.tsv", "--user_column=who", "--item_column=what") == 0
     assert [row["user"] for row in rows_of(Path("top.csv"))] == ["1", "1", "2", "2"]
+
+
+def test_a_run_recommends_from_the_very_file_that_it_was_trained_on() -> None:
+    rows = [f"{step};u{user};i{(7 * user + step * step) % 30}" for user in range(9) for step in range(1, 7)]
+    Path("log.csv.gz").write_bytes(gzip.compress("\n".join(["wann;Kunde;Artikel", *rows]).encode()))
+    Path("log.item").write_text("\n".join(["Artikel\tname", *(f"i{item}\tThe number {item}" for item in range(30))]))
+    names = ["--user_column=Kunde", "--item_column=Artikel", "--time_column=wann", "--source_separator=;"]
+    words = ["--model=NASR", "--architecture=tcn_d1_2", "--dataset=shop", "--source=log.csv.gz", *names]
+    assert main([*words, "--epochs=1", "--hidden_size=8", "--topk=5", "--device=cpu"]) == 0
+    (run,) = Path("runs", "shop").iterdir()
+    assert main([f"--recommend={run}", "--input=log.csv.gz", "--output=top.csv", "--k=1", "--device=cpu"]) == 0
+    found = rows_of(Path("top.csv"))
+    assert [row["user"] for row in found] == [f"u{user}" for user in range(9)]
+    assert all(row["title"] == f"The number {row['item'][1:]}" for row in found)
+    log = pd.read_csv("log.csv.gz", sep=";")
+    assert load(run, "cpu").recommend(log, k=1)["item"].tolist() == [row["item"] for row in found]
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 2, 100])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import DataError
+from recbole_nasr.serving.columns import OwnNames
 from recbole_nasr.serving.files import HistoryFile
 from recbole_nasr.serving.histories import Histories, as_text, histories_of
 
@@ -132,3 +135,65 @@ def test_a_missing_value_in_a_history_is_no_item(missing: Any) -> None:
     assert as_text(np.array(["a", missing, 7], dtype=object)).tolist() == ["a", "", "7"]
     rows = pd.DataFrame({"user": ["u", "u"], "item": [missing, "b"]})
     assert histories_of(rows).items.tolist() == ["", "b"]
+
+
+def test_the_names_of_the_runs_own_data_come_before_known_ones() -> None:
+    config = {"user_column": "Kunde", "USER_ID_FIELD": "visitor", "ITEM_ID_FIELD": "what"}
+    own = OwnNames.of(defaultdict(lambda: None, config))
+    frame = pd.DataFrame({"user_id": ["x"], "visitor": ["v"], "Kunde": ["k"], "item_id": ["i"], "what": ["w"]})
+    for dropped, user, item in (((), "k", "w"), (("Kunde",), "v", "w"), (("Kunde", "visitor", "what"), "x", "i")):
+        found = histories_of(frame.drop(columns=list(dropped)), own=own)
+        assert (found.users.tolist(), found.items.tolist()) == ([user], [item])
+
+
+def test_a_table_without_a_known_column_is_told_to_rename_it_as_python_does() -> None:
+    frame = pd.DataFrame({"Kunde": ["u"], "item": ["a"]})
+    needed = r"column with the user is needed \(visitor, user_id, .*; rename it, as with frame\.rename\(columns="
+    with pytest.raises(DataError, match=needed) as caught:
+        histories_of(frame, own=OwnNames({"user": ["visitor"]}))
+    assert "--" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"),
+    [("a.csv", None), ("a.csv.gz", None), ("a.csv", ";"), ("a.csv.gz", ";"), ("a.tsv.gz", None), ("a.csv", "::")],
+)
+@pytest.mark.parametrize("rows_at_once", [1, 100])
+def test_a_file_of_histories_is_read_as_the_source_of_the_run(
+    name: str, separator: str | None, rows_at_once: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.serving.files.ROWS_AT_ONCE", rows_at_once)
+    written = separator or ("," if ".csv" in name else "\t")
+    rows = [("Kunde", "Artikel", "wann"), ("u", "a", "2"), ("u", "b", "1"), ("v", "c", "5")]
+    content = "".join(written.join(row) + "\n" for row in rows).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    own = OwnNames({"user": ["Kunde"], "item": ["Artikel"], "time": ["wann"]}, separator)
+    file = HistoryFile(tmp_path / name, {}, own)
+    pieces = list(file.pieces())
+    assert [item for found, _ in pieces for item in found.items] == ["b", "a", "c"]
+    assert sum(done for _, done in pieces) <= file.size
+
+
+def test_the_separator_of_the_source_is_left_where_a_file_does_not_have_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,item\nu,a\nu,b\n")
+    (tmp_path / "b.csv").write_text("items\na;b\n")
+    for name in ("a.csv", "b.csv"):
+        ((found, _),) = HistoryFile(tmp_path / name, {}, OwnNames(separator=";")).pieces()
+        assert found.items.tolist() == ["a", "b"]
+
+
+@pytest.mark.parametrize(("time", "expected"), [(",time", ["a b"]), (",price", ["a", "b"])])
+def test_a_column_of_single_items_in_the_runs_data_has_no_lists_beside_a_time(
+    time: str, expected: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text(f"user,items{time}\nu,a b,1\n")
+    ((found, _),) = HistoryFile(tmp_path / "a.csv", {}, OwnNames({"item": ["items"]})).pieces()
+    assert found.items.tolist() == expected
+
+
+def test_a_damaged_compressed_file_is_one_line(tmp_path: Path) -> None:
+    whole = gzip.compress(("user,item\n" + "".join(f"u{row},i{row * row}\n" for row in range(999))).encode())
+    for content in (whole[:200], whole[:-4], b"user,item\nu,a\n"):
+        (tmp_path / "a.csv.gz").write_bytes(content)
+        with pytest.raises(DataError, match=r"a\.csv\.gz cannot be read"):
+            list(HistoryFile(tmp_path / "a.csv.gz", {}).pieces())
