@@ -58,17 +58,19 @@ def _register_trainers() -> None:
 
 
 def _register_datasets() -> None:
-    """Let ``create_dataset`` (data/utils.py:40-53) find ``<model>Dataset`` and compare our keys."""
+    """Let ``create_dataset`` (data/utils.py:40-53) find ``<model>Dataset``, compare our keys, check benchmark files."""
     import recbole.data.dataset
     from recbole.utils.argument_list import dataset_arguments
 
     from recbole_nasr.data.autoregressive import NASRDataset
+    from recbole_nasr.data.benchmark_files import with_checks
     from recbole_nasr.model.schemes import dataset_by_scheme
 
     recbole.data.dataset.NASRDataset = NASRDataset
     recbole.data.dataset.NASRSearchDataset = NASRDataset
     for name in configuration.AUTOREGRESSIVE_MODELS:
         setattr(recbole.data.dataset, f"{name}Dataset", dataset_by_scheme)
+    wrap(recbole.data.dataset.SequentialDataset, "_benchmark_presets", with_checks)
     dataset_arguments.extend(key for key in configuration.DATASET_ARGUMENTS if key not in dataset_arguments)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 
-from recbole_nasr.data.benchmark_files import check_numbering, histories_expected
+from recbole_nasr.data.benchmark_files import check_numbering
 from recbole_nasr.data.options import SHORTEST_SEQUENCE
 from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.errors import ConfigError, DataError, NASRError
@@ -50,9 +50,9 @@ def load_data(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
             needs, or are too small to have all three.
         ConfigError: If they cannot be split, or measured, as asked.
     """
-    with refusals(DataError, f"RecBole cannot load {config['dataset']!r}"), histories_expected(config):
+    with refusals(DataError, f"RecBole cannot load {config['dataset']!r}"):
         dataset = create_dataset(config)
-    check_numbering(dataset)
+    check_numbering(dataset)  # of a cached one too, which is not read again
     _check_longest(config, dataset)
     if max(config["topk"]) > dataset.item_num - 1:
         msg = f"`topk` must not exceed the {dataset.item_num - 1} items there are, but is {config['topk']}."

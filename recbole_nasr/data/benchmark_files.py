@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,22 +12,22 @@ from recbole_nasr.errors import DataError
 _ITEM = "item_id"  # the only name of the items with which RecBole finds their histories
 
 
-@contextmanager
-def histories_expected(config: Any) -> Iterator[None]:
-    """Say what benchmark files of a sequential model need where RecBole ends in an `AttributeError` for want of it.
+def with_checks(original: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Return a ``_benchmark_presets`` of RecBole's ``SequentialDataset`` that says what benchmark files lack.
 
-    Args:
-        config: A RecBole ``Config``.
-
-    Raises:
-        DataError: If no column with the histories is loaded.
+    It raises a DataError if no column with the histories is loaded, or as :func:`check_numbering` does.
     """
-    try:
-        yield
-    except AttributeError as error:
-        if config["benchmark_filename"] is None or f"{_ITEM}_list_field" not in str(error):
-            raise
-        raise DataError(_without_histories(config)) from error
+
+    def _benchmark_presets(self: Any) -> None:
+        try:
+            original(self)
+        except AttributeError as error:
+            if f"{_ITEM}_list_field" not in str(error):
+                raise
+            raise DataError(_without_histories(self.config)) from error
+        check_numbering(self)
+
+    return _benchmark_presets
 
 
 def check_numbering(dataset: Any) -> None:

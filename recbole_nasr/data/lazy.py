@@ -19,7 +19,6 @@ from recbole.utils.enum_type import FeatureType
 from torch import Tensor
 
 from recbole_nasr.data.atomic import check_interaction_file, first_bad_row
-from recbole_nasr.data.benchmark_files import check_numbering, histories_expected
 from recbole_nasr.data.compact import load_compact
 from recbole_nasr.data.compact_loading import fill_from_compact, reads_compact
 from recbole_nasr.data.gather import gather_windows
@@ -55,11 +54,6 @@ class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole
             self.feat_name_list = self._build_feat_name_list()
         else:
             super()._data_processing()
-
-    def _benchmark_presets(self) -> None:
-        with histories_expected(self.config):
-            super()._benchmark_presets()
-        check_numbering(self)
 
     def _load_inter_feat(self, token: str, dataset_path: str) -> None:
         if self.benchmark_filename_list is not None:

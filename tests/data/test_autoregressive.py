@@ -175,7 +175,7 @@ def write_benchmark(folder: Any, header: str, rows: list[tuple[str, ...]]) -> No
         write_atomic(folder, f"toy.{part}.inter", header, rows)
 
 
-@pytest.mark.parametrize("load", [NASRDataset, load_data], ids=["our class", "any model"])
+@pytest.mark.parametrize("load", [NASRDataset, SequentialDataset, load_data], ids=["ours", "RecBole's", "a run"])
 @pytest.mark.parametrize("alias", [None, ["session_id"]])
 def test_benchmark_files_whose_histories_have_other_numbers_than_the_targets_are_refused(
     load: Any, alias: list[str] | None, tmp_path: Any, make_config: Any
@@ -196,7 +196,7 @@ def test_with_the_alias_an_item_has_one_number_in_histories_and_targets(
     assert data.inter_feat["item_id"][0] == data.inter_feat["item_id_list"][1][2]
 
 
-@pytest.mark.parametrize("load", [NASRDataset, load_data], ids=["our class", "any model"])
+@pytest.mark.parametrize("load", [NASRDataset, SequentialDataset, load_data], ids=["ours", "RecBole's", "a run"])
 @pytest.mark.parametrize(("item", "also"), [("item_id", r"\."), ("sku", " and ITEM_ID_FIELD: item_id, not sku")])
 def test_benchmark_files_without_histories_say_what_a_sequential_model_needs(
     load: Any, item: str, also: str, tmp_path: Any, make_config: Any
