@@ -158,7 +158,7 @@ def test_the_published_code_gets_its_padding_on_the_left() -> None:
 
 def test_the_page_in_the_docs_is_made_from_the_results() -> None:
     root = Path(__file__).resolve().parents[2]
-    results = json.loads((root / "benchmarks" / "results" / "speed-cpu-2026-11-25.json").read_text(encoding="utf-8"))
+    results = json.loads((root / "benchmarks" / "results" / "speed-cpu-2026-12-01.json").read_text(encoding="utf-8"))
     written = (root / "docs" / "performance.md").read_text(encoding="utf-8")
     assert page_text(results, None, "performance-roofline.svg") == written
 
