@@ -46,6 +46,13 @@ def measured_in_one(results: Results) -> bool:
     return all(ended.get(name) == FINISHED for name in sections() if name not in ON_REQUEST)
 
 
+def _runs(results: Results) -> str:
+    if not measured_in_one(results):
+        return IN_PARTS
+    again = ", ".join(f"`{name}`" for name in results.get("again", ()))
+    return f"{IN_ONE} Measured again after it (`--only`): {again}." if again else IN_ONE
+
+
 def _gpu_limits(gpu: Results, figure: str) -> str:
     drawn = Path(figure).with_stem(f"{Path(figure).stem}-gpu").name
     return f"On the GPU:\n\n{limits_table(gpu)}\n\n![Roofline of the GPU]({drawn})"
@@ -66,7 +73,7 @@ def page_text(results: Results, gpu: Results | None, figure: str) -> str:
 
     makers: dict[str, Callable[[], str]] = {
         "machine": lambda: machine_lines(results),
-        "runs": lambda: IN_ONE if measured_in_one(results) else IN_PARTS,
+        "runs": lambda: _runs(results),
         "gpu_machine": lambda: f"GPU: {machine_lines(gpu)}" if gpu else NO_GPU,
         "gpu_targets": lambda: gpu_targets_table(gpu),
         "gpu_limits": lambda: _gpu_limits(gpu, figure) if gpu else "Not measured on a GPU.",

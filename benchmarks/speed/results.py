@@ -59,7 +59,9 @@ class Results:
         return found
 
     def forget(self, section: str) -> None:
-        """Drop the cases of a section that is about to be measured."""
+        """Drop the cases of a section that is about to be measured; note it where it had been finished before."""
+        if self.ended.get(section) == FINISHED:
+            self.content["again"] = sorted({*self.content.get("again", ()), section})
         self.content["cases"] = [case for case in self.content["cases"] if case["section"] != section]
         self.ended[section] = "interrupted"
         self._write()

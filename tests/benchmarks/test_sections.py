@@ -13,6 +13,7 @@ from benchmarks.speed.command import main, measured
 from benchmarks.speed.counting import count_kernels
 from benchmarks.speed.page import page_text
 from benchmarks.speed.published import Published, left_padded
+from benchmarks.speed.results import Results
 from benchmarks.speed.roofline import Roofline
 from benchmarks.speed.sections import ON_REQUEST, augmentation, ranking, search_step, sections
 from benchmarks.speed.setting import Setting
@@ -161,6 +162,15 @@ def test_the_page_in_the_docs_is_made_from_the_results() -> None:
     results = json.loads((root / "benchmarks" / "results" / "speed-cpu-2026-12-01.json").read_text(encoding="utf-8"))
     written = (root / "docs" / "performance.md").read_text(encoding="utf-8")
     assert page_text(results, None, "performance-roofline.svg") == written
+
+
+def test_a_section_that_is_measured_again_after_it_was_finished_is_noted() -> None:
+    results = Results(None, {"cases": [], "sections": {"data": "finished", "ranking": "interrupted"}})
+    results.forget("ranking")
+    assert "again" not in results.content
+    results.forget("data")
+    results.forget("data")
+    assert results.content["again"] == ["data"]
 
 
 def test_a_target_counts_as_met_only_where_it_was_measured() -> None:
