@@ -12,6 +12,11 @@ from recbole_nasr.errors import DataError
 _ITEM = "item_id"  # the only name of the items with which RecBole finds their histories
 
 
+def histories_field(config: Any) -> str:
+    """Return the only name of a column with the histories that RecBole knows."""
+    return f"{_ITEM}{config['LIST_SUFFIX']}"
+
+
 def with_checks(original: Callable[[Any], None]) -> Callable[[Any], None]:
     """Return a ``_benchmark_presets`` of RecBole's ``SequentialDataset`` that says what benchmark files lack.
 
@@ -55,7 +60,7 @@ def check_numbering(dataset: Any) -> None:
 
 
 def _without_histories(config: Any) -> str:
-    user, item, column = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], f"{_ITEM}{config['LIST_SUFFIX']}"
+    user, item, column = config["USER_ID_FIELD"], config["ITEM_ID_FIELD"], histories_field(config)
     other = f" and ITEM_ID_FIELD: {_ITEM}, not {item}, with which RecBole finds no histories" if item != _ITEM else ""
     return (
         f"Benchmark files of {config['dataset']!r} need a history in each row for {config['model']}, but no column "

@@ -220,7 +220,7 @@ class NextItem(Objective):
             batch = length[start : start + self.batch_size]
             for rows, own_width in passes(batch, width, self.batch_size):
                 if isinstance(rows, slice):
-                    yield slice(start + rows.start, min(start + rows.stop, length.size(0))), own_width
+                    yield slice(start + rows.start, start + rows.stop), own_width
                 else:
                     yield start + rows, own_width
 

@@ -13,6 +13,7 @@ from recbole.data import create_dataset
 
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.configuration import MODELS
+from recbole_nasr.data.benchmark_files import histories_field
 from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
@@ -164,7 +165,7 @@ def _config(saved: dict[str, Any], path: Path) -> Any:
 
 def _check_numbering(config: Any, path: Path) -> None:
     """Refuse a network whose histories had other numbers than its targets, as earlier versions could train it."""
-    histories = f"item_id{config['LIST_SUFFIX']}"
+    histories = histories_field(config)
     if config["benchmark_filename"] and histories not in (config["alias_of_item_id"] or ()):
         msg = (
             f"The run of {path} numbered the items of histories and targets in two ways: its benchmark files were read "
