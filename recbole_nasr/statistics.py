@@ -25,6 +25,7 @@ SIGNIFICANT = 0.05
 """A difference is clear if its p-value, adjusted for all comparisons shown together, is below this."""
 
 _DIGITS = 12  # differences closer than this are ties; without rounding the last bit would break them
+_FEW = 13  # cases, of which all 8192 patterns of signs are tried; SciPy's own limit
 _DRAWS_AT_ONCE = 4_000_000  # numbers, 32 MB
 _METRIC = re.compile(r"(ndcg|recall|hit|mrr)@([1-9]\d*)")
 
@@ -114,11 +115,27 @@ def paired_comparison(a: npt.ArrayLike, b: npt.ArrayLike, *, n_bootstrap: int = 
         raise DataError(msg)
     differences = np.round(first - second, _DIGITS)
     mean, interval = mean_and_interval(differences, seed, n_bootstrap=n_bootstrap)
-    # Cases without a difference say nothing about its sign; SciPy leaves them out (Wilcoxon's own way).
-    p_value = float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0
-    known = differences[differences != 0]
-    side = int(np.sign(np.sign(known) @ stats.rankdata(np.abs(known))))
-    return Comparison(mean, interval, p_value, side)
+    known = differences[differences != 0]  # cases without a difference say nothing about its sign (Wilcoxon's own way)
+    signed_ranks = np.sign(known) * stats.rankdata(np.abs(known))
+    side = int(np.sign(signed_ranks.sum()))
+    return Comparison(mean, interval, _signed_rank_p_value(known, signed_ranks), side)
+
+
+def _signed_rank_p_value(known: Values, signed_ranks: Values) -> float:
+    """Return the p-value of Wilcoxon's signed-rank test: exact for few cases, whether or not differences are equal."""
+    if len(known) < 2:
+        return 1.0  # either sign is as extreme as the other
+    if len(known) > _FEW:
+        return float(stats.wilcoxon(known).pvalue)
+
+    def total(patterns: Values, axis: int) -> Values:
+        return patterns.sum(axis)
+
+    # SciPy's test would try the same patterns of signs, but one after another, which takes seconds.
+    found = stats.permutation_test(
+        (signed_ranks,), total, permutation_type="samples", vectorized=True, n_resamples=2**_FEW
+    )
+    return float(found.pvalue)
 
 
 def mean_and_interval(

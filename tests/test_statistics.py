@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -55,6 +56,19 @@ def test_cases_without_difference_do_not_change_the_p_value() -> None:
     same = np.full(500, 0.25)
     with_ties = paired_comparison(np.concatenate([a, same]), np.concatenate([b, same])).p_value
     assert with_ties == pytest.approx(float(stats.wilcoxon(a, b, method="approx").pvalue))
+    few = paired_comparison([1, 2, 3, 4, 5, 6, *[7] * 100], [0, 0, 0, 0, 0, 0, *[7] * 100]).p_value
+    assert few == pytest.approx(2 / 64)  # as above: exact, however many cases are alike
+
+
+@pytest.mark.parametrize("differences", [[1.0], [2, 2, -1, 1, 3], [-1, -1, -2, 5, 5, 1, 4]])
+def test_of_few_cases_every_pattern_of_signs_is_tried_whether_or_not_differences_are_equal(
+    differences: list[float],
+) -> None:
+    ranks = stats.rankdata(np.abs(differences))
+    sums = np.array([ranks @ signs for signs in itertools.product((-1, 1), repeat=len(ranks))])
+    found = ranks @ np.sign(differences)
+    expected = 2 * min((sums <= found).mean(), (sums >= found).mean())
+    assert paired_comparison(differences, [0] * len(differences)).p_value == pytest.approx(min(expected, 1))
 
 
 def test_equal_models_differ_by_nothing_for_certain() -> None:
