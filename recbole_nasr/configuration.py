@@ -13,12 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from recbole.utils import ModelType
 
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.ops import are_loaded, load_operations
-from recbole_nasr.resources import available, yaml_text
+from recbole_nasr.resources import available, parsed, yaml_text
 
 MODELS = ("NASR", "NASRSearch")
 """Names of our models, as RecBole knows them."""
@@ -131,7 +130,7 @@ def _model_defaults(config: Any, model: str) -> dict[str, Any]:
 
 def _read(config: Any, folder: str, name: str) -> dict[str, Any]:
     # RecBole's loader, because it reads 1e-3 as a number.
-    return dict(yaml.load(yaml_text(folder, name), Loader=config.yaml_loader) or {})  # noqa: S506 - our own file
+    return parsed(yaml_text(folder, name), config.yaml_loader)
 
 
 def _recbole_dataset_yaml(config: Any, dataset: str) -> dict[str, Any]:
@@ -139,7 +138,7 @@ def _recbole_dataset_yaml(config: Any, dataset: str) -> dict[str, Any]:
     path = Path(source).parent.parent / "properties" / "dataset" / f"{dataset}.yaml"
     if not path.is_file():
         return {}
-    return dict(yaml.load(path.read_text(encoding="utf-8"), Loader=config.yaml_loader) or {})  # noqa: S506 - RecBole's
+    return parsed(path.read_text(encoding="utf-8"), config.yaml_loader)
 
 
 def _load_timestamps(config: Any) -> None:

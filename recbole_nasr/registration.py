@@ -17,6 +17,7 @@ from typing import Any
 from recbole_nasr import config_checks, configuration, configuration_keys
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.patching import wrap
+from recbole_nasr.resources import available, parsed
 
 
 def register() -> None:
@@ -74,6 +75,17 @@ def _register_datasets() -> None:
     dataset_arguments.extend(key for key in configuration.DATASET_ARGUMENTS if key not in dataset_arguments)
 
 
+def _parsed_once(_original: Callable[..., Any]) -> Callable[..., Any]:
+    """Read a file of RecBole's as `Config._update_internal_config_dict` does (configurator.py:231), parsing it once."""
+
+    def _update_internal_config_dict(self: Any, file: str) -> dict[str, Any]:
+        found = parsed(Path(file).read_text(encoding="utf-8"), self.yaml_loader)
+        self.internal_config_dict.update(found)
+        return found
+
+    return _update_internal_config_dict
+
+
 def _hook_config() -> None:
     """Add our defaults, key checks and data folder to `Config` (configurator.py:238, :320)."""
     from recbole.config import Config
@@ -108,6 +120,7 @@ def _hook_config() -> None:
 
     wrap(Config, "_get_model_and_dataset", with_known_model)
     wrap(Config, "_load_internal_config_dict", with_defaults)
+    wrap(Config, "_update_internal_config_dict", _parsed_once)
     wrap(Config, "_set_default_parameters", with_checks)
 
 
@@ -198,10 +211,8 @@ def known_datasets() -> list[str]:
     import recbole
     import yaml
 
-    from recbole_nasr.resources import available
-
     text = (Path(recbole.__file__).parent / "properties/dataset/url.yaml").read_text(encoding="utf-8")
-    return sorted({*yaml.safe_load(text), *available("dataset_configs"), "ml-100k"})
+    return sorted({*parsed(text, yaml.SafeLoader), *available("dataset_configs"), "ml-100k"})
 
 
 def _register_worker() -> None:

@@ -88,6 +88,14 @@ def test_a_search_starts_from_its_model_and_adds_its_presets() -> None:
     assert plain_config(NASRSearch, search_preset="paper", n_layers=9)["n_layers"] == 9
 
 
+@pytest.mark.parametrize("model", ["BPR", NASR])
+def test_what_a_program_does_to_one_configuration_is_not_in_the_next(model: str) -> None:
+    first = Config(model, "ml-100k")
+    before = str(first.internal_config_dict)
+    first.internal_config_dict["eval_args"]["mode"] = first["load_col"]["inter"][0] = "spoilt"
+    assert str(Config(model, "ml-100k").internal_config_dict) == before
+
+
 @pytest.mark.usefixtures("shipped")
 def test_an_unknown_preset_is_refused_with_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no 'papr' in properties/search.*Did you mean 'paper'"):
