@@ -195,6 +195,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "n_layers": 3,
         "n_blocks": 2,
         "search_epochs": 1,
+        "search_min_steps": 0,  # else a hundred per block or more, whatever the data
         "search_holdout_ratio": 0.3,
     },
     "SASRec": {"n_layers": 1, "n_heads": 2, "inner_size": 8, "train_neg_sample_args": None},

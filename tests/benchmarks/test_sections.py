@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.speed import startup
 from benchmarks.speed.cases import Case, Effort, Implementation
 from benchmarks.speed.command import main, measured
 from benchmarks.speed.counting import count_kernels
@@ -96,7 +97,8 @@ def test_ranking_256_paths_stacked_takes_a_twentieth_of_the_kernels_of_one_path_
     assert plain > 20 * stacked
 
 
-def test_the_command_writes_results_and_goes_on_with_them(tmp_path: Path) -> None:
+def test_the_command_writes_results_and_goes_on_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "REPEATS", 1)
     path = tmp_path / "results.json"
     assert main(["--device=cpu", "--only=softmax", f"--json={path}", "--seconds=0"]) == 0
     assert main(["--device=cpu", "--only=import", f"--json={path}", "--seconds=0"]) == 0

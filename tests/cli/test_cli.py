@@ -26,7 +26,10 @@ SMALL = (
     "--device=cpu",
     "--topk=[2, 5]",
 )
-TINY_SEARCH = ("--n_layers=2", "--n_blocks=2", "--search_epochs=1", "--candidate_ops=['transformer_h2','tcn_d1_2']")
+TINY_SEARCH = (
+    *("--n_layers=2", "--n_blocks=2", "--search_epochs=1", "--search_min_steps=0"),
+    "--candidate_ops=['transformer_h2','tcn_d1_2']",
+)
 ROOT = Path(__file__).parents[2]
 
 

@@ -19,6 +19,7 @@ WORDS = {
     "n_layers": 2,
     "n_blocks": 2,
     "search_epochs": 1,
+    "search_min_steps": 0,
     "search_holdout_ratio": 0.3,
     "topk": [2, 5],
     "search_verify": 1,

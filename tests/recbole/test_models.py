@@ -48,6 +48,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         **{key: value for key, value in OURS.items() if key != "architecture"},
         "candidate_ops": ["transformer_h2", "tcn_d1_2"],
         "search_epochs": 1,
+        "search_min_steps": 0,
         "search_holdout_ratio": 0.3,
     },
 }
