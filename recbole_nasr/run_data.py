@@ -78,6 +78,8 @@ def _check_longest(config: Config, dataset: Any) -> None:
     if dataset.inter_num == 0:
         msg = _too_short(config, "the filters left no interaction")
         raise DataError(msg)
+    if dataset.benchmark_filename_list is not None:  # which are split already
+        return
     longest = int(dataset.inter_feat[dataset.uid_field].value_counts().max())
     if config["eval_args"]["split"].get("LS") == "valid_and_test" and longest < SHORTEST_SEQUENCE:
         msg = _too_short(config, f"the longest sequence has {longest}")

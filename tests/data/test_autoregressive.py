@@ -196,6 +196,15 @@ def test_with_the_alias_an_item_has_one_number_in_histories_and_targets(
     assert data.inter_feat["item_id"][0] == data.inter_feat["item_id_list"][1][2]
 
 
+def test_benchmark_files_are_split_already_so_one_case_of_a_person_in_each_is_enough(
+    tmp_path: Any, make_config: Any
+) -> None:
+    write_benchmark(tmp_path, CASES, [("u", "a b", "c"), ("v", "b c", "a")])
+    keys = {"alias_of_item_id": ["item_id_list"], "topk": [2], "valid_metric": "NDCG@2"}
+    counts, _ = load_data(make_config("toy", tmp_path, **keys, **BENCHMARK))
+    assert (counts.train_rows, counts.valid_cases, counts.test_cases) == (2, 2, 2)
+
+
 @pytest.mark.parametrize("load", [NASRDataset, SequentialDataset, load_data], ids=["ours", "RecBole's", "a run"])
 @pytest.mark.parametrize(("item", "also"), [("item_id", r"\."), ("sku", " and ITEM_ID_FIELD: item_id, not sku")])
 def test_benchmark_files_without_histories_say_what_a_sequential_model_needs(
