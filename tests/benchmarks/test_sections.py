@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from itertools import islice
@@ -79,6 +80,22 @@ def test_a_step_that_leaves_the_weights_is_refused() -> None:
     rate = search_step.GATE_LEARNING_RATE
     checks = search_step.same_steps(lambda net: trainer(net, 0.0), lambda net: trainer(net, rate), supernet, batch)
     assert [check.name for check in checks if not check.passed] == ["losses of the steps after it"]
+
+
+def test_the_plain_step_draws_its_views_in_the_calls_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A GPU's numbers depend on the size of a call: two calls give others than one for both.
+    supernet, batch = build_supernet(TINY, CPU), search_step.search_sequences(TINY, TINY.batch_size, CPU)
+    rand, sizes = torch.rand, {}
+
+    def noted(*size: object, **options: object) -> torch.Tensor:
+        sizes[name].append(size)
+        return rand(*size, **options)
+
+    monkeypatch.setattr(torch, "rand", noted)
+    for name, make in (("plain", search_step.PlainTrainer), ("package", search_step.PackageSteps)):
+        sizes[name] = []
+        make(copy.deepcopy(supernet), TINY, 0).step(batch.item_seq, batch.item_seq_len)
+    assert sizes["plain"] == sizes["package"] != []
 
 
 def test_ranking_256_paths_stacked_takes_a_twentieth_of_the_kernels_of_one_path_after_another() -> None:

@@ -87,22 +87,25 @@ class PlainTrainer:
     def step(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """Take one step; return the loss."""
         paths = self.sampler.draw(self.n_paths)
-        shown, seen = ([self._view(item_seq, item_seq_len) for _ in paths] for _ in range(2))
+        views = self._views(item_seq, item_seq_len, 2 * len(paths))
+        shown, seen = views[: len(paths)], views[len(paths) :]
         self.optimizer.zero_grad(set_to_none=True)
         loss = plain.search_loss(self.supernet, shown, seen, self.prefix, paths, self.pool)
         torch.autograd.backward(loss)
         self.optimizer.step()
         return loss.detach()
 
-    def _view(self, item_seq: Tensor, item_seq_len: Tensor) -> View:
-        return make_view(
-            item_seq,
-            item_seq_len,
+    def _views(self, item_seq: Tensor, item_seq_len: Tensor, n_views: int) -> list[View]:
+        """Draw all views in one call, as the package does: a GPU gives several calls other numbers."""
+        items, lengths = make_view(
+            item_seq.repeat(n_views, 1),
+            item_seq_len.repeat(n_views),
             names=("mask",),
             ratio=0.25,
             mask_token=self.mask_token,
             generator=self.rng,
         )
+        return list(zip(items.chunk(n_views), lengths.chunk(n_views), strict=True))
 
 
 class PackageSteps:
