@@ -15,7 +15,7 @@ shift
 [ -z "${OFFICIAL:-}" ] || OFFICIAL=$(cd "$OFFICIAL" && pwd) || exit 1
 [ -z "${DATA:-}" ] || DATA=$(cd "$DATA" && pwd) || exit 1
 cd "$(dirname "$0")/.." || exit 1
-python=${PYTHON:-python}
+python=${PYTHON:-$(command -v python || command -v python3)}
 failed=0
 
 limited() { # SECONDS NAME COMMAND...: run it, keep what it says, stop it in time as Ctrl-C would
