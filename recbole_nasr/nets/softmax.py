@@ -18,6 +18,10 @@ LOGITS_IN_CACHE = 1 << 19
 FEWEST_ROWS = 64
 """Rows of a product below which a CPU is slower for it."""
 
+MOST_LOGITS = (1 << 31) - 1
+"""Logits of one tensor: above it torch's kernels count in 64 bits, slower, and its cross-entropy has read wrong memory
+(pytorch/pytorch#85786). A half share of 140 GiB is more."""
+
 
 class SoftmaxLoss(Protocol):
     """The summed cross-entropy of ``targets (M,)``, ignoring 0; item ``i`` is row ``i - 1`` of ``weight``."""
@@ -40,10 +44,11 @@ def rows_in_cache(n_items: int) -> int:
 def rows_at_a_time(n_items: int, device: torch.device, n_held: int = 1) -> int:
     """Return how many rows of logits over ``n_items`` items to hold at once in each of ``n_held`` sums.
 
-    All of them together take half a share of the memory, and on a CPU each sum no more than the cache takes, since
-    writing logits to memory and reading them again takes it longer than computing them.
+    All of them together take half a share of the memory, and each sum no more than one tensor should hold. On a CPU it
+    takes no more than the cache does, since writing logits to memory and reading them again takes longer than computing
+    them.
     """
-    fitting = max(1, memory_share(device) // 2 // (4 * n_items * n_held))
+    fitting = max(1, min(memory_share(device) // 2 // (4 * n_held), MOST_LOGITS) // n_items)
     return min(fitting, rows_in_cache(n_items)) if device.type == "cpu" else fitting
 
 

@@ -69,6 +69,15 @@ def test_on_a_cpu_the_logits_at_a_time_fit_into_the_cache_of_each_thread_unless_
     assert rows_at_a_time(1 << 20, torch.device("cpu")) == softmax.FEWEST_ROWS
 
 
+def test_one_tensor_of_logits_stays_below_what_32_bits_count_however_large_the_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(softmax, "memory_share", lambda _: (140 << 30) // 8)
+    n_rows = rows_at_a_time(20_000, torch.device("cuda"))
+    assert n_rows * 20_000 < 1 << 31 <= (n_rows + 1) * 20_000
+    assert rows_at_a_time(20_000, torch.device("cuda"), n_held=4) == ((140 << 30) // 8 // 2) // (4 * 4 * 20_000)
+
+
 @pytest.mark.parametrize("loss", [ExactSoftmax(), SampledSoftmax(torch.ones(7), 5)])
 def test_on_a_cpu_rows_without_a_target_are_not_computed(loss: softmax.SoftmaxLoss) -> None:
     hidden, weight, bias, targets = case()
