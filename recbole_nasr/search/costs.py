@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import median
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from recbole_nasr.nets import HybridNet
 from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.ops.registry import operation_flops
+from recbole_nasr.patching import swapped
 from recbole_nasr.space import Architecture
 
 COSTS = ("parameters", "flops", "latency_ms")
@@ -121,7 +123,7 @@ def latency_ms(module: nn.Module, *inputs: Tensor, method: str = "forward") -> f
     run = getattr(module, method)
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _not_compiled(module):
             for number in range(WARM_UP + REPEATS):
                 _wait(device)
                 start = time.perf_counter()
@@ -132,6 +134,19 @@ def latency_ms(module: nn.Module, *inputs: Tensor, method: str = "forward") -> f
     finally:
         module.train(training)
     return 1000 * median(taken)
+
+
+@contextmanager
+def _not_compiled(module: nn.Module) -> Iterator[None]:
+    """Run compiled operations as they are: so are the layers measured that a budget adds up, and so is a network used.
+
+    Compiling them for a batch of 1 as well would take a GPU many seconds.
+    """
+    with ExitStack() as stack:
+        for part in module.modules():
+            if part._compiled_call_impl is not None:  # noqa: SLF001 - torch has no public way without its slow compiler
+                stack.enter_context(swapped(part, "_compiled_call_impl", None))
+        yield
 
 
 def _wait(device: torch.device) -> None:

@@ -18,7 +18,7 @@ from recbole_nasr.ops.registry import operation_flops
 from recbole_nasr.search import SearchProblem, SearchSequences, SearchSettings, search
 from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.budget import Budget
-from recbole_nasr.search.costs import CostTable, measure_costs, n_parameters
+from recbole_nasr.search.costs import CostTable, measure_costs, n_parameters, network_latency_ms
 from recbole_nasr.search.selection import select_path
 from recbole_nasr.space import Architecture, SearchSpace
 
@@ -101,6 +101,17 @@ def test_a_sample_without_a_way_on_gets_one() -> None:
     budget = Budget(3, 3, TABLE, {"parameters": 112})  # of 12 for three layers: no transformer but with two skips
     assert budget.with_way_on([(0, 0), (1, 1)], (2,)) == [(0, 0), (0, 2), (1, 1)]
     assert budget.with_way_on([(2, 2)], (0,)) == [(2, 2)]
+
+
+def test_a_latency_is_that_of_plain_operations_which_serve_a_network_though_it_trains_with_compiled_ones() -> None:
+    network = HybridNet(Architecture.parse("tcn_d1_2,skip"), n_items=12, max_length=5)
+
+    def compiled(*_: object) -> None:
+        pytest.fail("The layers of a budget are measured as they are; so is the whole network.")
+
+    network.layers[0]._compiled_call_impl = compiled
+    assert network_latency_ms(network, 5) > 0
+    assert network.layers[0]._compiled_call_impl is compiled  # training goes on with it
 
 
 def test_costs_are_those_of_the_network_built() -> None:
