@@ -138,7 +138,7 @@ def latency_ms(module: nn.Module, *inputs: Tensor, method: str = "forward") -> f
 
 @contextmanager
 def _not_compiled(module: nn.Module) -> Iterator[None]:
-    """Run compiled operations as they are: so are the layers measured that a budget adds up, and so is a network used.
+    """Run compiled operations as plain ones, as the layers are that a budget adds up and a network that is used.
 
     Compiling them for a batch of 1 as well would take a GPU many seconds.
     """
