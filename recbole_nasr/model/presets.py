@@ -53,9 +53,9 @@ def file_of(value: Any) -> Path | None:
     return path / "architecture.json" if _is_file(path / "architecture.json") else None
 
 
-def _from_text(text: str, space: SearchSpace, seed: int) -> Architecture:
+def _from_text(text: str, config: Settings) -> Architecture:
     if text in PRESETS:
-        return _preset(text, space, seed)
+        return _preset(text, search_space(config), int(config["seed"]))
     file = file_of(text)
     if file is not None:
         return Architecture.load(file)
@@ -102,10 +102,7 @@ def resolve_architecture(value: Any, config: Settings) -> Architecture:
         ArchitectureError: If it means none of these, or an operation does not fit the settings.
         ConfigError: If a setting it depends on is out of range.
     """
-    if isinstance(value, str):
-        architecture = _from_text(value, search_space(config), int(config["seed"]))
-    else:
-        architecture = Architecture.from_nested(value)
+    architecture = _from_text(value, config) if isinstance(value, str) else Architecture.from_nested(value)
     if value not in PRESETS and "n_layers" in getattr(config, "external_config_dict", {}):
         architecture = architecture.stretched(integer(config, "n_layers"))
     common = layer_settings(config)

@@ -74,6 +74,12 @@ def test_a_file_and_a_run_folder_hold_an_architecture(tmp_path: Path) -> None:
     assert str(resolve_architecture("other.txt", config())) == "gru4rec"
 
 
+def test_an_architecture_of_its_own_needs_no_blocks_of_the_space() -> None:
+    assert str(resolve_architecture("tcn_d1_2", config(n_layers=1, n_blocks=4))) == "tcn_d1_2"
+    with pytest.raises(ArchitectureError, match="n_blocks"):
+        resolve_architecture("sasrec-1", config(n_layers=1, n_blocks=4))
+
+
 @pytest.mark.parametrize("n_layers", [18, 400])
 def test_operation_names_longer_than_a_file_name_may_be_are_no_file(n_layers: int) -> None:
     text = ",".join(["transformer_h4"] * n_layers)
