@@ -57,7 +57,7 @@ def load_yaml(folder: str, name: str) -> dict[str, Any]:
 def parsed(text: str, loader: type) -> dict[str, Any]:
     """Return what a YAML mapping says, empty if it says nothing; the same text is parsed once by each loader.
 
-    A run reads the same dozen files for every configuration it makes, and PyYAML takes some 10 ms for each.
+    A run reads the same dozen files for every configuration it makes, and PyYAML takes some ms for each.
     """
     return copy.deepcopy(_parsed(text, loader))
 

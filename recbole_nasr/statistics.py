@@ -118,15 +118,15 @@ def paired_comparison(a: npt.ArrayLike, b: npt.ArrayLike, *, n_bootstrap: int = 
     known = differences[differences != 0]  # cases without a difference say nothing about its sign (Wilcoxon's own way)
     signed_ranks = np.sign(known) * stats.rankdata(np.abs(known))
     side = int(np.sign(signed_ranks.sum()))
-    return Comparison(mean, interval, _signed_rank_p_value(known, signed_ranks), side)
+    return Comparison(mean, interval, _signed_rank_p_value(signed_ranks), side)
 
 
-def _signed_rank_p_value(known: Values, signed_ranks: Values) -> float:
+def _signed_rank_p_value(signed_ranks: Values) -> float:
     """Return the p-value of Wilcoxon's signed-rank test: exact for few cases, whether or not differences are equal."""
-    if len(known) < 2:
+    if len(signed_ranks) < 2:
         return 1.0  # either sign is as extreme as the other
-    if len(known) > _FEW:
-        return float(stats.wilcoxon(known).pvalue)
+    if len(signed_ranks) > _FEW:
+        return float(stats.wilcoxon(signed_ranks).pvalue)  # the ranks of ranks are the ranks
 
     def total(patterns: Values, axis: int) -> Values:
         return patterns.sum(axis)
