@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.nets import Supernet
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.graphs import GraphedStep
 from recbole_nasr.nets.memory import give_back_unused, ran_out
 from recbole_nasr.rng import RandomPlace
@@ -22,20 +23,12 @@ from recbole_nasr.space import Path
 
 _LOG = logging.getLogger("recbole_nasr")
 
+TOO_FEW_USED = "cuda_graphs: off in the search, since of %d operations in a layer %d paths use few"
 
-def can_deal(objective: Objective, settings: SearchSettings, n_ops: int) -> bool:
+
+def can_deal(acceleration: Acceleration, settings: SearchSettings, n_ops: int) -> bool:
     """Return whether steps are to be dealt: where graphs are wanted, and most of the work would not be thrown away."""
-    acceleration = objective.acceleration
-    if not acceleration.graphs:
-        return False
-    if n_ops > 2 * settings.n_paths and not acceleration.required:
-        _LOG.info(
-            "cuda_graphs: off in the search, since of %d operations in a layer %d paths use few",
-            n_ops,
-            settings.n_paths,
-        )
-        return False
-    return True
+    return acceleration.graphs and (acceleration.required or n_ops <= 2 * settings.n_paths)
 
 
 class DealtSteps:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import Any
 
 from recbole_nasr.space import Path, SearchSpace
+
+
+def most_places(n_ops: int, n_paths: int, sampling: str) -> int:
+    """Return how many of the ``n_paths`` paths of a step may use one and the same of ``n_ops`` operations in a layer.
+
+    With ``fair`` sampling that is how many decks a step may take cards from, see :class:`PathSampler`.
+    """
+    if sampling != "fair":
+        return n_paths
+    fewest = math.gcd(n_paths, n_ops)  # cards that may be left of the first deck
+    return 1 + math.ceil((n_paths - fewest) / n_ops)
 
 
 class PathSampler:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from recbole_nasr.nets.fused import FUSED_DEVICES
 from recbole_nasr.nets.losses import LossWatch, check_weights_finite, finite_mean
 from recbole_nasr.progress import Progress, open_progress
 from recbole_nasr.rng import derive_seed, generator
-from recbole_nasr.search.dealt_steps import DealtSteps, can_deal
+from recbole_nasr.search.dealt_steps import TOO_FEW_USED, DealtSteps, can_deal
 from recbole_nasr.search.gradients import StepGradients
 from recbole_nasr.search.objective import Objective, Prefix
 from recbole_nasr.search.sampling import PathSampler
@@ -25,6 +26,8 @@ from recbole_nasr.search.sequences import SearchSequences
 from recbole_nasr.search.settings import SearchSettings
 from recbole_nasr.search.skipping import StepDecay
 from recbole_nasr.space import Path, SearchSpace
+
+_LOG = logging.getLogger("recbole_nasr")
 
 
 class BlockTrainer:
@@ -70,8 +73,11 @@ class BlockTrainer:
         parameters = self.parameters = [parameter for module in modules for parameter in module.parameters()]
         self.gradients = StepGradients(objective, supernet.block(self.index), device)
         self.dealt: DealtSteps | None = None
-        if can_deal(objective, settings, len(space.operations)):
+        n_ops = len(space.operations)
+        if can_deal(objective.acceleration, settings, n_ops):
             self.dealt = DealtSteps(supernet, self.index, objective, settings, parameters)
+        elif objective.acceleration.graphs:
+            _LOG.info(TOO_FEW_USED, n_ops, settings.n_paths)
         self.optimizer = _adamw(parameters, settings, device) if self.dealt is None else self.dealt.optimizer
         self.schedule = StepDecay(self.optimizer, settings.decay_steps, settings.learning_rate_decay)
 

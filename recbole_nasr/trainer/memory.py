@@ -10,17 +10,13 @@ import torch
 from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.nets.footprint import (
     FLOAT,
-    layer_footprint,
-    layer_weights,
     network_weights,
     rows_in_network,
-    supernet_weights,
 )
-from recbole_nasr.nets.memory import device_memory, memory_share, size_text
+from recbole_nasr.nets.memory import device_memory, size_text
 from recbole_nasr.nets.softmax import rows_at_a_time
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.search.settings import SearchSettings
-from recbole_nasr.space import Architecture, SearchSpace
+from recbole_nasr.space import Architecture
 from recbole_nasr.trainer.products import items_at_a_time
 
 LARGE = 1 << 30
@@ -32,9 +28,12 @@ _MOMENTS = {"adam": 2, "adamw": 2, "sparse_adam": 2, "adagrad": 1, "rmsprop": 1,
 ALLOCATOR = {"cpu": 1.25, "cuda": 1.1}
 """What an allocator takes for what is alive: it keeps freed blocks that the next tensors do not fit into."""
 
-_LOGIT_COPIES = 3  # logits, their logarithmic softmax, and its gradient
-_PART_COPIES = 1.75  # in parts: their one place; and in bf16 half a copy, or on a CPU at times the last step's place
-_STEP_COPIES = 3  # of the item table in a step by the next item: gradients being summed, the optimiser's room
+LOGIT_COPIES = 3
+"""Of logits computed at once: they, their logarithmic softmax, and its gradient."""
+
+PART_COPIES = 1.75
+"""Of logits in parts: their one place; and in bf16 half a copy, or on a CPU at times the last step's place."""
+
 _SCORE_COPIES = 2  # scores, and what is compared with them
 
 _LOG = logging.getLogger("recbole_nasr")
@@ -118,7 +117,7 @@ def training_need(
     """
     weights = network_weights(architecture.layers, settings, shape.n_items, shape.length, tied=tied)
     weights *= 2 + _MOMENTS.get(learner.lower(), 2) + 2 * averaged
-    _check_weights("training", weights, shape.device)
+    check_weights("training", weights, shape.device)
     row = rows_in_network(architecture, settings, shape.length, shape.name)
     ends = 6 * shape.length * settings.hidden_size * FLOAT  # embedding, last norm, their gradients
 
@@ -138,72 +137,9 @@ def training_need(
     )
 
 
-def search_need(
-    space: SearchSpace,
-    layer_settings: LayerSettings,
-    settings: SearchSettings,
-    shape: Shape,
-    n_sequences: int,
-    *,
-    tied: bool = False,
-) -> MemoryNeed:
-    """Return what a search will need, with the most expensive operation on every path.
-
-    Args:
-        space: What is searched.
-        layer_settings: Width and so on.
-        settings: How.
-        shape: Of the batches.
-        n_sequences: To search on.
-        tied: Whether the softmax layer is the item embedding.
-    """
-    together = 1 if settings.scope == "whole" else space.n_blocks
-    n_layers = space.n_layers if settings.scope == "whole" else max(space.layers_per_block)
-    whole = supernet_weights(space, layer_settings, shape.n_items, shape.length, tied=tied)
-    layers = n_layers * sum(layer_weights(name, layer_settings) for name in space.operations)
-    trained = layers + network_weights((), layer_settings, shape.n_items, shape.length, tied=tied)
-    weights = whole + 3 * trained + trained * (settings.target_momentum > 0)
-    contrastive = settings.objective == "contrastive"
-    if not contrastive:
-        # A tied table gets a gradient from both ends.
-        weights += (_STEP_COPIES + tied) * shape.n_items * layer_settings.hidden_size * FLOAT
-    _check_weights("search", weights, shape.device)
-    held = max(layer_footprint(name, layer_settings, shape.length, shape.name).held for name in space.operations)
-    place = shape.length * layer_settings.hidden_size * FLOAT
-    rows = min(settings.batch_size, n_sequences)
-    passes = settings.n_paths * (1 + settings.symmetric) if contrastive else 1
-    held_out = max(2, round(settings.holdout_ratio * n_sequences))
-    frozen = min(memory_share(shape.device), held_out * place * 2 * settings.view_pairs) if together > 1 else 0
-    if not contrastive and together > 1:
-        frozen += min(memory_share(shape.device), n_sequences * place)
-    share = ALLOCATOR.get(shape.device.type, 1.0)
-    # Steps of one shape, as on a GPU, compute the logits of all paths at once.
-    n_held = min(settings.n_paths, rows) if shape.device.type == "cpu" else 1
-    logits = 0 if contrastive else _search_logits(rows * shape.length, n_held, shape)
-    return MemoryNeed(
-        "search",
-        weights + frozen,
-        int(share * passes * rows * (n_layers * held + 6 * place)),
-        int(share * logits),
-        int(2 * (n_layers * held + 6 * place)) + (0 if contrastive else _search_logits(shape.length, 1, shape)),
-        "`search_batch_size`, `search_n_paths`, `hidden_size` or `MAX_ITEM_LIST_LENGTH`",
-    )
-
-
-def _search_logits(n_rows: int, n_held: int, shape: Shape) -> int:
-    """Return the bytes of the logits of a search step whose ``n_rows`` rows are computed in ``n_held`` sums.
-
-    Of every sum one copy is held until its gradient, the others of one sum at a time.
-    """
-    most = rows_at_a_time(shape.n_items, shape.device, n_held)
-    if n_rows <= most * n_held:
-        return int(n_rows * (1 + _LOGIT_COPIES / n_held) * shape.n_items * FLOAT)
-    return int(_PART_COPIES * most * shape.n_items * FLOAT)
-
-
 def _logits(n_rows: int, shape: Shape) -> int:
     most = rows_at_a_time(shape.n_items, shape.device)
-    copies = n_rows * _LOGIT_COPIES if n_rows <= most else most * _PART_COPIES
+    copies = n_rows * LOGIT_COPIES if n_rows <= most else most * PART_COPIES
     return int(copies * shape.n_items * FLOAT)
 
 
@@ -234,7 +170,7 @@ def announce(need: MemoryNeed, device: torch.device, used: int = 0) -> None:
         _LOG.info("%s; %s are free on %s", need, size_text(free), device)
 
 
-def _check_weights(work: str, weights: int, device: torch.device) -> None:
+def check_weights(work: str, weights: int, device: torch.device) -> None:
     """Refuse weights that exceed the memory, before anything is built to measure the rest."""
     _, all_of_it = device_memory(device)
     if weights > all_of_it:

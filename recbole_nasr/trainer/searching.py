@@ -24,6 +24,7 @@ from recbole_nasr.nets.footprint import layer_weights
 from recbole_nasr.search import BlockRanking, SearchResult, search
 from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable, measure_costs, network_latency_ms
+from recbole_nasr.search.dealt_steps import can_deal
 from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.shortlist import Candidate
 from recbole_nasr.space import Architecture, SearchSpace
@@ -31,8 +32,9 @@ from recbole_nasr.stages import StageClock
 from recbole_nasr.trainer.block_lines import BlockLines
 from recbole_nasr.trainer.candidates import Trained, Trainings
 from recbole_nasr.trainer.contest import Contest
-from recbole_nasr.trainer.memory import Shape, search_need
+from recbole_nasr.trainer.memory import Shape
 from recbole_nasr.trainer.retraining import NASRTrainer
+from recbole_nasr.trainer.search_memory import search_need
 from recbole_nasr.trainer.search_problem import search_problem
 from recbole_nasr.trainer.strategies import STRATEGIES, Strategy
 from recbole_nasr.trainer.verification import Verification
@@ -127,7 +129,9 @@ class NASRSearchTrainer(NASRTrainer):
         if searches:
             shape = Shape(length, self.model.n_items, self.device)
             tied = tied_embeddings(self.config)
-            self._announce(search_need(space, layers, search_settings(self.config), shape, n_rows, tied=tied))
+            how = search_settings(self.config)
+            dealt = can_deal(self.speed.acceleration, how, len(space.operations))
+            self._announce(search_need(space, layers, how, shape, n_rows, tied=tied, dealt=dealt))
         self._announce(self.need(space.uniform(max(names, key=lambda name: names[name])), length, n_rows))
 
     @property

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from recbole_nasr.search.sampling import PathSampler
+from recbole_nasr.search.sampling import PathSampler, most_places
 from recbole_nasr.space import SearchSpace
 
 SPACE = SearchSpace(("tcn_d1", "tcn_d2", "tcn_d3", "tcn_d4"), (2, 3))
@@ -35,3 +35,16 @@ def test_uniform_paths_are_those_of_the_space() -> None:
     uniform, rng = sampler("uniform"), random.Random(0)
     assert [uniform.draw(4) for _ in range(3)] == [SPACE.sample_paths(1, 4, rng) for _ in range(3)]
     assert sampler("fair").draw(9) != sampler("fair", seed=1).draw(9)
+
+
+@pytest.mark.parametrize("sampling", ["fair", "uniform"])
+@pytest.mark.parametrize("n_paths", range(1, 10))
+def test_an_operation_gets_at_most_the_places_that_are_counted_on_and_sometimes_all_of_them(
+    sampling: str, n_paths: int
+) -> None:
+    draws = sampler(sampling).draw(n_paths * 4000)
+    steps = [draws[start : start + n_paths] for start in range(0, len(draws), n_paths)]
+    most = max(max(Counter(layer).values()) for step in steps for layer in zip(*step, strict=True))
+    counted = most_places(4, n_paths, sampling)
+    assert most <= counted
+    assert most == counted or (sampling == "uniform" and n_paths > 6)  # nine of nine alike in one of 65,000 layers

@@ -12,6 +12,7 @@ import torch
 
 from recbole_nasr.errors import MemoryLimitError
 from recbole_nasr.nets import HybridNet, Supernet, memory, softmax
+from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.footprint import (
     LiveBytes,
     check_weights,
@@ -28,7 +29,8 @@ from recbole_nasr.search.next_item import NextItem
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.trainer import memory as estimates
-from recbole_nasr.trainer.memory import MemoryNeed, Shape, announce, search_need, training_need
+from recbole_nasr.trainer.memory import MemoryNeed, Shape, announce, training_need
+from recbole_nasr.trainer.search_memory import search_need
 
 Assemble = Callable[..., SimpleNamespace]
 
@@ -142,6 +144,25 @@ def test_the_estimate_of_a_search_by_the_next_item_is_near_what_its_step_takes(
         for _ in range(4):
             trainer.step(items, torch.full((rows,), length))
     need = search_need(space, WIDE, how, Shape(length, n_items, CPU), rows, tied=tied)
+    assert need.total == pytest.approx(estimates.ALLOCATOR["cpu"] * live.peak, rel=0.3)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "fair"])
+@pytest.mark.parametrize("objective", ["contrastive", "next_item"])
+def test_the_estimate_of_a_search_of_dealt_steps_is_near_what_the_largest_takes(objective: str, sampling: str) -> None:
+    space, rows, length, n_items = SearchSpace((*NAMES, "gru4rec"), (2, 2)), 30, 30, 500
+    how = SearchSettings(batch_size=rows, n_paths=3, objective=objective, path_sampling=sampling)
+    items = torch.randint(1, n_items, (rows, length))
+    with LiveBytes() as live:
+        net = Supernet(space, n_items=n_items, max_length=length, settings=WIDE, softmax=objective == "next_item")
+        aim = (NextItem if objective == "next_item" else Contrastive)(net, how, 5)
+        aim.acceleration = Acceleration(graphs=True)
+        trainer = BlockTrainer(net, [()], space, how, 5, aim)
+        if sampling == "uniform":
+            trainer.sampler.draw = lambda n: [(0, 0)] * n  # the most places that there can be
+        for _ in range(3):
+            trainer.step(items, torch.full((rows,), length), torch.arange(rows))
+    need = search_need(space, WIDE, how, Shape(length, n_items, CPU), rows, dealt=True)
     assert need.total == pytest.approx(estimates.ALLOCATOR["cpu"] * live.peak, rel=0.3)
 
 
