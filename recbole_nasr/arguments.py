@@ -62,6 +62,7 @@ PLACE_KEYS = frozenset(
         "run",
         "runs_dir",
         "source",
+        "storage",
         "study",
     }
 )

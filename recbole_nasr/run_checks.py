@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole_nasr.configuration import AUTOREGRESSIVE_MODELS, MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
 from recbole_nasr.data.autoregressive import training_scheme
-from recbole_nasr.data.options import PREPARATION_KEYS, PrepareOptions
+from recbole_nasr.data.options import EMPTY, PREPARATION_KEYS, RECBOLE_FILTERS, PrepareOptions
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_here
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
@@ -159,13 +159,20 @@ def configuration_of(model: str, dataset: str, settings: Mapping[str, Any]) -> I
 
 
 def _check_parts(config: Config) -> None:
-    """Refuse a split that asks for no training, validation or test cases; a run here needs all of them."""
+    """Refuse parts without cases, of which a run here needs all, and filters of parts that RecBole does not filter."""
     split = config["eval_args"]["split"]
     [how] = split.values()
     if not config["benchmark_filename"] and not (how == "valid_and_test" or (isinstance(how, list) and all(how))):
         msg = (
             "`eval_args` must leave cases to train, validate and test with (LS: valid_and_test, or three positive "
             f"shares), but its split is {split}."
+        )
+        raise ConfigError(msg)
+    filters = [key for key in RECBOLE_FILTERS if config[key] not in EMPTY]
+    if config["benchmark_filename"] and filters:
+        msg = (
+            f"`{filters[0]}` must be empty (null) with `benchmark_filename`, whose files RecBole leaves as they are, "
+            f"but is {config[filters[0]]!r}; filter the files yourself."
         )
         raise ConfigError(msg)
 

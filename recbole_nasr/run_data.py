@@ -17,6 +17,8 @@ from recbole_nasr.data.report import REPORT_FILE, load_report, report_text
 from recbole_nasr.errors import ConfigError, DataError, NASRError
 from recbole_nasr.results import DataCounts
 
+_LOG = logging.getLogger("recbole_nasr")
+
 
 def preparation_text(folder: Path) -> str:
     """Return the report on data that were prepared here, from the folder they are in; ``""`` for other data."""
@@ -53,6 +55,7 @@ def load_data(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
     with refusals(DataError, f"RecBole cannot load {config['dataset']!r}"):
         dataset = create_dataset(config)
     check_numbering(dataset)  # of a cached one too, which is not read again
+    _warn_of_absent(config, dataset)
     _check_longest(config, dataset)
     if max(config["topk"]) > dataset.item_num - 1:
         msg = f"`topk` must not exceed the {dataset.item_num - 1} items there are, but is {config['topk']}."
@@ -71,6 +74,20 @@ def load_data(config: Config) -> tuple[DataCounts, tuple[Any, Any, Any]]:
         msg = _too_short(config, f"the split leaves {cases} training, validation and test cases")
         raise DataError(msg)
     return DataCounts(*sizes, *cases), loaders
+
+
+def _warn_of_absent(config: Config, dataset: Any) -> None:
+    """Warn of fields that `load_col` names and that the files do not have, of which RecBole says nothing."""
+    unwanted = config["unload_col"] or {}
+    for source, fields in (config["load_col"] or {}).items():
+        if source in ("inter", "user", "item") and fields != "*":
+            wanted = set(fields or ()) - set(unwanted.get(source, ()))
+            absent = sorted(wanted - dataset.field2type.keys())
+            if absent:
+                names = ", ".join(absent)
+                _LOG.warning(
+                    "`load_col` names %s, but the %s file of %s has no such field.", names, source, config["dataset"]
+                )
 
 
 def _check_longest(config: Config, dataset: Any) -> None:

@@ -10,6 +10,9 @@ from recbole_nasr.data.times import UNITS
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite, whole
 from recbole_nasr.resources import available, load_yaml
 
+RECBOLE_FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
+"""RecBole's keys that leave out interactions."""
+
 SHORTEST_SEQUENCE = 4
 """Leave-one-out needs a first item and a target each for training, validation and test."""
 

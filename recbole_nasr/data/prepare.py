@@ -21,7 +21,7 @@ from recbole_nasr.data import download
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.compact import load_compact, save_compact
 from recbole_nasr.data.locking import only_process
-from recbole_nasr.data.options import EMPTY, PrepareOptions
+from recbole_nasr.data.options import EMPTY, RECBOLE_FILTERS, PrepareOptions
 from recbole_nasr.data.order_signal import order_signal
 from recbole_nasr.data.output import as_compact, write_atomic_files
 from recbole_nasr.data.raw import Raw, Reading, read_raw
@@ -46,8 +46,6 @@ from recbole_nasr.errors import ConfigError, DataError
 
 FORMAT_VERSION = 3
 """Raised when the same source and options give other files."""
-
-_RECBOLE_FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 
 _LOG = logging.getLogger("recbole_nasr")
 
@@ -150,7 +148,7 @@ def split_settings(options: Mapping[str, Any] | Any) -> dict[str, Any]:
     """
     if options["split_by"] != "time" or not Path(options["data_path"]).is_dir():
         return {}
-    for key in _RECBOLE_FILTERS:
+    for key in RECBOLE_FILTERS:
         if _value(options, key) not in EMPTY:
             msg = f"`{key}` would move the cut of split_by=time; set the filters of the preparation instead."
             raise ConfigError(msg)

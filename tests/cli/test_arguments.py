@@ -81,7 +81,7 @@ def test_values_of_names_and_paths_are_not_read_as_numbers() -> None:
     "key",
     [
         *("runs_dir", "data_path", "architecture", "NASR.architecture", "source", "ops_module", "results", "study"),
-        *("run", "recommend", "input", "output"),
+        *("run", "recommend", "input", "output", "storage"),
     ],
 )
 def test_a_tilde_is_the_home_folder_where_a_key_names_a_place(
@@ -94,7 +94,7 @@ def test_a_tilde_is_the_home_folder_where_a_key_names_a_place(
 
 
 def test_a_tilde_is_kept_where_a_key_names_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert parse_line(["--storage=~/s", "--user=~/s"]) == {"storage": "~/s", "user": "~/s"}
+    assert parse_line(["--target=~/s", "--user=~/s"]) == {"target": "~/s", "user": "~/s"}
 
 
 def test_the_home_folder_of_nobody_is_refused_with_how_to_name_a_folder_of_that_name() -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,17 +130,23 @@ def test_best_epoch_is_the_one_with_the_best_validation_score(result: RunResult)
     assert 1 <= result.best_epoch <= 3
 
 
-def test_every_epoch_is_one_line_on_the_way(toy: Path, caplog: pytest.LogCaptureFixture) -> None:
+@contextmanager
+def lines_told() -> Iterator[list[str]]:
+    """What a person is told while a run is under way."""
     lines: list[str] = []
-
-    class Lines(pipeline.logging.Handler):
-        def emit(self, record: Any) -> None:
-            lines.append(record.getMessage())
-
-    logger, handler = pipeline.logging.getLogger("recbole_nasr"), Lines()
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("recbole_nasr")
     logger.addHandler(handler)
-    run(toy)
-    logger.removeHandler(handler)
+    try:
+        yield lines
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_every_epoch_is_one_line_on_the_way(toy: Path) -> None:
+    with lines_told() as lines:
+        run(toy)
     assert lines[0] == ("data: 12 sequences, 10 items, 96 actions; 60 training rows, 12 validation and 12 test cases")
     assert [line.split("  ")[0] for line in lines[1:]] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
     assert all("ndcg@5 0." in line for line in lines[1:])
@@ -282,6 +290,16 @@ def test_a_cut_beyond_the_number_of_items_is_refused(toy: Path) -> None:
 def test_filters_that_leave_nothing_are_one_clear_error(toy: Path) -> None:
     with pytest.raises(DataError, match="cannot load 'toy'"):
         run(toy, user_inter_num_interval="[100,inf)")
+
+
+def test_a_field_to_load_that_the_file_lacks_is_warned_of(toy: Path) -> None:
+    (toy / "toy" / "toy.item").write_text("item_id:token\tgenre:token\n" + "".join(f"i{i}\tg\n" for i in range(10)))
+    columns = {"inter": ["user_id", "item_id", "timestamp", "raiting"], "item": ["item_id", "genre"], "user": "*"}
+    with lines_told() as lines:
+        run(toy, epochs=1, load_col=columns)
+    assert [line for line in lines if "load_col" in line] == [
+        "`load_col` names raiting, but the inter file of toy has no such field."
+    ]
 
 
 def test_a_field_that_recbole_misses_is_named() -> None:

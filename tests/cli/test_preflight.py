@@ -230,6 +230,12 @@ def test_models_of_recbole_and_ours_are_known() -> None:
             ConfigError,
             "`mask_history` needs whole",
         ),
+        (
+            ["--benchmark_filename=[a,b,c]", "--item_inter_num_interval=[5,inf)"],
+            "SASRec",
+            ConfigError,
+            "`item_inter_num_interval` must be empty .* RecBole leaves as they are",
+        ),
         ([f"--eval_args={LABELED}"], "NASR", ConfigError, "`eval_args` of mode labeled measures value metrics"),
         ([f"--eval_args={SAMPLED.replace('30', '')}"], "SASRec", ConfigError, "`eval_args` must have mode full"),
         (["--eval_args={'split':None,'order':'TO'}"], "SASRec", ConfigError, "`eval_args` must have one split"),
