@@ -42,7 +42,7 @@ class Contrastive(Objective):
         super().__init__(supernet, settings, seed)
         self.average: MovingAverage | None = None
         self.stored: list[StoredPair] = []
-        self.extra: list[StoredPair] = []
+        self.compared: list[StoredPair] = []
 
     def start(self, index: int) -> None:
         """Begin the block's stream of views and, where there is one, its moving average."""
@@ -188,15 +188,18 @@ class Contrastive(Objective):
             self.average.restore(state["average"])
 
     def hold(self, held_out: SearchSequences) -> None:
-        """Generate the pairs of views that every block is ranked on (§3.3), and those for the report alone."""
+        """Generate the pairs of views that every block is ranked on (§3.3), and those for the report alone.
+
+        Those are on fewer sequences, whose statistics differ, so the report compares the first on the same ones again.
+        """
         self.group = held_out.group
         n_sequences, device = held_out.item_seq.size(0), held_out.item_seq.device
         self.stored = self._pairs(held_out, self.settings.view_pairs, "search/ranking-views")
-        n_report = min(self.settings.report_sequences, n_sequences)
-        self.report_rows = torch.arange(n_report, device=device) * n_sequences // n_report  # spread evenly
-        self.extra = self._pairs(
-            held_out.rows(self.report_rows), self.settings.report_view_pairs, "search/report-views"
-        )
+        n_some = min(self.settings.report_sequences, n_sequences)
+        self.report_rows = torch.arange(n_some, device=device) * n_sequences // n_some  # spread evenly
+        extra = self._pairs(held_out.rows(self.report_rows), self.settings.report_view_pairs, "search/report-views")
+        first = [(shown.some(self.report_rows), seen.some(self.report_rows)) for shown, seen in self.stored]
+        self.compared = [*first, *extra] if extra else []
 
     def _pairs(self, sequences: SearchSequences, n_pairs: int, stream: str) -> list[StoredPair]:
         rng = generator(self.seed, stream, sequences.item_seq.device)
@@ -207,23 +210,22 @@ class Contrastive(Objective):
     def work(self, n_paths: int) -> int:
         """Count two views of every pair, both again in the other direction, and the paths left out."""
         n_passes = (2 + self.settings.leave_one_out) * (1 + self.settings.symmetric)
-        n_rows = sum(pair[0].item_seq.size(0) for pair in (*self.stored, *self.extra))
+        n_rows = sum(pair[0].item_seq.size(0) for pair in (*self.stored, *self.compared))
         return n_paths * n_passes * n_rows
 
     def score(self, prefixes: Sequence[Prefix], paths: Sequence[Path], progress: Progress) -> PathScores:
         """Return distances to the ensemble of all paths, the mean over the stored pairs of views."""
         self.agree()
         with evaluation_mode(self.supernet):
-            for view in (view for pair in (*self.stored, *self.extra) for view in pair):
+            for view in (view for pair in (*self.stored, *self.compared) for view in pair):
                 view.advance(prefixes, self.batch_size)
         stored = [self._distances(prefixes, pair, paths, progress) for pair in self.stored]
-        extra = [self._distances(prefixes, pair, paths, progress)[0].mean(dim=1) for pair in self.extra]
-        rows = self.report_rows.cpu()
-        shape = len(prefixes), len(paths)
+        rows, shape = self.report_rows.cpu(), (len(prefixes), len(paths))
+        views = [self._distances(prefixes, pair, paths, progress)[0].mean(dim=1) for pair in self.compared]
         return PathScores(
             values=torch.stack([values for values, _ in stored]).mean(dim=0).view(*shape, -1),
             representation=stored[0][1],
-            views=torch.stack([*(values[:, rows].mean(dim=1) for values, _ in stored), *extra]).view(-1, *shape),
+            views=torch.stack(views or [values[:, rows].mean(dim=1) for values, _ in stored]).view(-1, *shape),
             n_view_sequences=len(rows),
         )
 

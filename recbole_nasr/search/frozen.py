@@ -40,6 +40,10 @@ class FrozenOutputs:
         """Whose outputs are held."""
         return tuple(self._held)
 
+    def some(self, rows: Tensor) -> FrozenOutputs:
+        """Return the same for the sequences at ``rows``, without what is held."""
+        return FrozenOutputs(self.supernet, self.item_seq[rows], self.item_seq_len[rows], self.n_shares)
+
     @torch.no_grad()
     def advance(self, prefixes: Sequence[Prefix], batch_size: int) -> None:
         """Hold the outputs behind ``prefixes`` instead of what was held, if they fit; go on from what was held.

@@ -38,7 +38,8 @@ class SearchSequences:
 def hold_out(sequences: SearchSequences, ratio: float, seed: int) -> tuple[SearchSequences, SearchSequences]:
     """Split off whole groups, in random order, until at least ``ratio`` of the sequences are held out.
 
-    A group that alone is more than that is trained on, if the others are enough: of a few persons one may have most.
+    A group that alone is more than that is trained on, even if the others are fewer than that: of a few persons one may
+    have most. If the others have not even two sequences, the smallest of the large groups is held out with them.
 
     Returns:
         Training and held-out sequences, each at least two.
@@ -51,9 +52,9 @@ def hold_out(sequences: SearchSequences, ratio: float, seed: int) -> tuple[Searc
     sizes = torch.bincount(member, minlength=len(groups))[order]
     wanted = max(2, math.ceil(ratio * len(member)))
     small = sizes <= wanted
-    if int(sizes[small].sum()) >= wanted:
-        order, sizes = order[small], sizes[small]
-    n_groups = int((sizes.cumsum(0) < wanted).sum()) + 1
+    kept = small.nonzero().flatten() if int(sizes[small].sum()) >= 2 else sizes.argsort(stable=True)
+    order, sizes = order[kept], sizes[kept]
+    n_groups = int((sizes.cumsum(0) < wanted).sum()) + 1  # all of them, if that is not enough
     held = torch.zeros(len(groups), dtype=torch.bool)
     held[order[:n_groups]] = True
     held_rows = held[member]

@@ -163,8 +163,20 @@ def test_views_for_the_report_change_no_score_and_use_no_more_sequences_than_ask
     found = scores(net, sequences, report_view_pairs=2, report_sequences=4)
     assert torch.equal(found.values, without.values)
     assert (found.views.shape, found.n_view_sequences) == ((3, 1, 16), 4)
-    torch.testing.assert_close(found.views[0], found.values[:, :, [0, 3, 6, 9]].mean(dim=2))
     assert not torch.allclose(found.views[1], found.views[2])
+
+
+def test_views_are_compared_on_the_same_sequences_with_the_statistics_of_these_alone(
+    make_net: MakeNet, make_sequences: MakeSequences
+) -> None:
+    net, paths, rows = make_net((2, 1)), list(SPACE.paths(0)), torch.tensor([0, 3, 6, 9])
+    objective = objective_of(net, report_view_pairs=1, report_sequences=4)
+    objective.hold(make_sequences(12))
+    ((shown, seen),) = objective.stored
+    views = [(item_seq[rows], item_seq_len[rows]) for item_seq, item_seq_len in (shown.view, seen.view)]
+    how = {"batch_size": 5, "progress": Progress(), "target_branch": objective.target}
+    expected, _ = rank_paths(net, [()], tuple(views), paths, **how)
+    torch.testing.assert_close(objective.score([()], paths, Progress()).views[0, 0], expected.mean(dim=1))
 
 
 def test_a_step_with_every_option_never_waits_for_the_device(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -21,6 +23,8 @@ def test_every_person_is_on_one_side_and_every_sequence_on_exactly_one(
     try:
         train, held = hold_out(sequences_of(groups), ratio, seed)
     except DataError:
+        wanted, largest = max(2, math.ceil(ratio * len(groups))), max(map(groups.count, groups))
+        assert len(groups) <= 2 * wanted or len(groups) - largest < 2
         return
     assert sorted([*train.item_seq.flatten().tolist(), *held.item_seq.flatten().tolist()]) == list(
         range(1, len(groups) + 1)
@@ -41,6 +45,19 @@ def test_the_share_is_kept_as_closely_as_whole_persons_allow() -> None:
 def test_a_person_with_most_of_the_sequences_is_trained_on_if_others_are_enough(seed: int) -> None:
     groups = [0] * 80 + list(range(1, 21))
     assert len(hold_out(sequences_of(groups), 0.05, seed)[1].group) == 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("sizes", "held"),
+    [([400, 10, 10], 20), ([1000, 20, 15, 10], 45), ([300] + [2] * 7, 14), ([1000, 500, 1], 501)],
+    ids=str,
+)
+def test_a_person_with_most_of_the_sequences_is_trained_on_though_others_are_fewer_than_asked_for(
+    sizes: list[int], held: int, seed: int
+) -> None:
+    groups = [person for person, size in enumerate(sizes) for _ in range(size)]
+    assert len(hold_out(sequences_of(groups), 0.05, seed)[1].group) == held
 
 
 def test_who_is_held_out_depends_on_the_seed_alone() -> None:
