@@ -48,12 +48,16 @@ class Comparison:
     side: int
 
     def better(self, p_value: float) -> int:
-        """Return who is clearly better, as for ``side``: 0 unless the mean is on the side of a significant test.
+        """Return who is clearly better, as for ``side``: 0 unless a significant test and the interval both say so.
+
+        The test supposes that differences are symmetric around their mean. Those of a ranking metric seldom are, so it
+        can reject for models with equal means; the interval of the mean supposes no shape, but is for one comparison.
 
         Args:
             p_value: Corrected for the other comparisons.
         """
-        return self.side if p_value < SIGNIFICANT and self.side * self.mean_difference > 0 else 0
+        nearest = min(self.side * end for end in self.interval)  # end of the interval, away from 0 on that side
+        return self.side if p_value < SIGNIFICANT and nearest > 0 else 0
 
 
 def is_metric_per_case(name: str) -> bool:

@@ -94,6 +94,8 @@ def test_neither_is_better_where_the_mean_and_the_signed_ranks_favour_different_
     assert found.mean_difference == pytest.approx(0.055)
     assert found.p_value < 1e-6
     assert (found.side, found.better(found.p_value)) == (-1, 0)
+    found = paired_comparison(a[5:], b[5:])  # now the interval has 0 in it
+    assert (found.side, found.better(0.001)) == (-1, 0)
     clear = paired_comparison([1.0] * 20, [0.0] * 20)
     assert (clear.better(clear.p_value), clear.better(0.05)) == (1, 0)
     assert paired_comparison([0.5], [0.5]).side == 0

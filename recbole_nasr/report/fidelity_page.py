@@ -18,6 +18,7 @@ from recbole_nasr.studies.fidelity_signals import CEILING, PARTS, SEARCH, SHORT,
 from recbole_nasr.studies.fidelity_statistics import TOP, Measure
 from recbole_nasr.studies.fidelity_tables import Fidelity, FidelityTable
 from recbole_nasr.studies.request import StudyRequest
+from recbole_nasr.studies.shortfalls import was_improving
 
 CLAIM_NETWORKS, CLAIM_SEEDS = 50, 3
 """With fewer networks or search seeds a result is only preliminary."""
@@ -68,14 +69,14 @@ def fidelity_page(
 def _size(asked: StudyRequest, table: FidelityTable) -> str:
     n, seeds, search_seeds = len(table.networks), len(table.seeds), _search_seeds(table)
     runs = [run for network in table.networks for run in network.runs.values()]
-    whole = sum(run.epochs >= int(run.settings["epochs"]) for run in runs)
+    early = sum(was_improving(run) for run in runs)
     text = (
         f"{n} networks, each trained alone with {seeds} {plural(seeds, 'seed')}; every search signal from "
         f"{search_seeds} {plural(search_seeds, 'seed')}. Trainings took "
         f"{_span([run.epochs for run in runs])} epochs and were best at epoch "
         f"{_span([run.best_epoch for run in runs])}"
     )
-    text += f"; {whole} of {len(runs)} used up their epochs before they stopped improving." if whole else "."
+    text += f"; {early} of {len(runs)} used up their epochs before they stopped improving." if early else "."
     if n < CLAIM_NETWORKS or search_seeds < CLAIM_SEEDS or seeds < 2:
         text += (
             f" **This is a look: a claim needs {CLAIM_NETWORKS} networks with two seeds or more, and {CLAIM_SEEDS} "

@@ -199,7 +199,7 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
         f"{first} minus {other}, on the same test cases, each averaged over its runs: mean with its 95 % bootstrap "
         "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "
         f"{len(found)} {plural(len(found), 'comparison')}. Cases are resampled, seeds are not: what those change is "
-        "in ± above. Bold: significant after Holm, with the mean on the side of the test."
+        "in ± above. Bold: significant after Holm, and the interval on the side of the test."
     )
     lines = []
     for difference in found:

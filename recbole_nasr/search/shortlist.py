@@ -17,7 +17,7 @@ from recbole_nasr.space.strata import function_of
 CHOSEN, KEPT_OPEN, NEXT, TIED = "search", "beam", "next by score", "tied"
 """Origins of networks: what the search takes, what its beam kept open, what is next by score, and the rest of a tie."""
 
-_TRIES = 1000  # draws from a tie before what was found is taken
+_TRIES = 1000  # draws in a row from a tie that bring nothing new, before what was found is taken
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,22 @@ def shortlist(
     ranked = (new(indices) for _, indices in whole_networks(found.blocks, space, budget))
     following = islice((network for network in ranked if network is not None), n_best - len(best))
     best += [Candidate(network, (NEXT,)) for network in following]
-    tied = islice((network for indices in _tied(found, seed) if (network := new(indices)) is not None), n_tied)
-    return [*best, *(Candidate(network, (TIED,)) for network in tied)]
+    tied: list[Candidate] = []
+    draws, n_vain = _tied(found, seed), 0
+    while len(tied) < n_tied and n_vain < _TRIES:
+        network = new(next(draws))
+        if network is None:
+            n_vain += 1
+        else:
+            tied.append(Candidate(network, (TIED,)))
+            n_vain = 0
+    return [*best, *tied]
 
 
 def _tied(found: SearchResult, seed: int) -> Iterator[tuple[int, ...]]:
-    """Yield networks whose every path is tied: the one with the fewest FLOPs, then random ones."""
+    """Yield networks whose every path is tied, without end: the one with the fewest FLOPs, then random ones."""
     blocks = found.blocks
     yield tuple(min(block.ties, key=lambda index: (block.flops[index], block.paths[index])) for block in blocks)
     rng = random.Random(derive_seed(seed, "search/ties"))
-    for _ in range(_TRIES):
+    while True:
         yield tuple(rng.choice(block.ties) for block in blocks)

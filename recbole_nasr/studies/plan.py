@@ -100,7 +100,9 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
                     known = run_checks.check_run(TRAINED, dataset, base[dataset][TRAINED], checked)
                     recipe = {key: value for key, value in settings.items() if key in known}
                     numbers = range(2, asked.n_trainings + 1)
-                    cells += [_trained_again(cell, recipe, number) for number in numbers for cell in row]
+                    again = [_trained_again(cell, recipe, number) for number in numbers for cell in row]
+                    _refuse_shared_seeds([cell.seed for cell in (*row, *again)])
+                    cells += again
     _refuse_lonely(asked, cells)
     order = {seed: number for number, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
     return sorted(cells, key=lambda cell: order[cell.seed])
@@ -110,6 +112,21 @@ def _trained_again(found: Cell, settings: dict[str, Any], number: int) -> Cell:
     """Return training ``number`` of the network that the run ``found`` searches."""
     seed = found.seed + (number - 1) * _SEED_STEP
     return replace(found, model=TRAINED, settings=settings, seed=seed, needs=found.key, training=number)
+
+
+def _refuse_shared_seeds(seeds: Sequence[int]) -> None:
+    """Refuse seeds of searches that are also those of further trainings, which would then be no further ones.
+
+    Raises:
+        ConfigError: Names one.
+    """
+    shared = next((seed for number, seed in enumerate(seeds) if seed in seeds[:number]), None)
+    if shared is not None:
+        msg = (
+            f"With `n_trainings` each training after the first takes a seed {_SEED_STEP} above the one before, so that "
+            f"`seeds` must not differ by multiples of {_SEED_STEP}, but two trainings would have {shared}; take others."
+        )
+        raise ConfigError(msg)
 
 
 def _refuse_lonely(asked: StudyRequest, cells: Sequence[Cell]) -> None:

@@ -70,8 +70,13 @@ def shortfalls(
 
 
 def unfinished_training(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
-    """Return the runs whose last validation was their best and that stopped because the epochs were used up."""
-    return [run for run in runs if _used_up(run.record) and run.record.best_epoch == _last_validated(run.record)]
+    """Return the runs that stopped only because their epochs were used up."""
+    return [run for run in runs if was_improving(run.record)]
+
+
+def was_improving(record: ResultRecord) -> bool:
+    """Return whether the last validation of a training was its best and the epochs were used up."""
+    return _used_up(record) and record.best_epoch == _last_validated(record)
 
 
 def _used_up(record: ResultRecord) -> bool:

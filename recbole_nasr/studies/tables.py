@@ -105,7 +105,7 @@ class Difference:
 
     @property
     def significant(self) -> bool:
-        """Whether it is, over all comparisons together, and the mean is on the side of the test."""
+        """Whether it is, over all comparisons together, and the interval is on the side of the test."""
         return self.comparison.better(self.p_holm) != 0
 
 

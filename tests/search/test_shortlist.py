@@ -95,6 +95,17 @@ def test_a_small_space_is_proposed_whole_and_no_network_twice(scored: Callable[.
     assert len(proposed) == len({candidate.architecture for candidate in proposed}) == 8
 
 
+def test_of_a_tie_all_networks_are_proposed_if_so_many_are_asked_for(
+    scored: Callable[..., SearchResult], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.search.shortlist._TRIES", 30)
+    draws = itertools.cycle([*[(0, 0)] * 29, (0, 1), *[(0, 1)] * 29, (1, 0), (0, 0)])
+    monkeypatch.setattr("recbole_nasr.search.shortlist._tied", lambda *_: draws)
+    result = scored([0.1, 0.1, 0.3, 0.9], [0.5, 0.5], ties=((0, 1), (0, 1)))
+    proposed = shortlist(result, SPACE, Budget(2, 3), n_best=1, n_tied=9, seed=1)
+    assert [candidate.origins[0] for candidate in proposed] == ["search", "tied", "tied"]  # then 30 in vain
+
+
 def test_no_network_over_budget_is_proposed(scored: Callable[..., SearchResult]) -> None:
     table = CostTable(SPACE.operations, np.array([[5.0, 0, 0], [1.0, 0, 0]]), np.zeros(3), "cpu")
     budget = Budget(2, 3, table, {"parameters": 7})

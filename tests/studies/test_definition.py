@@ -203,22 +203,32 @@ def test_what_a_search_finds_is_trained_again_with_seeds_of_its_own_in_the_recip
     toy: Path, ask: Callable[..., StudyRequest], tmp_path: Path
 ) -> None:
     search = "    S: {model: NASRSearch, settings: {search_epochs: 1, hidden_dropout_prob: 0.3}}\n"
-    (tmp_path / "mine.yaml").write_text(OWN + search + "seeds: [1, 1001]\n")
+    (tmp_path / "mine.yaml").write_text(OWN + search + "seeds: [1, 2]\n")
     asked = ask("mine.yaml", "--data_path=data", "--device=cpu", "--n_trainings=3", "--NASR.learning_rate=0.5")
     cells = build_plan(asked, {"toy": base_settings(asked, "toy")})
     again = [cell for cell in cells if cell.training > 1]
     assert [(cell.training, cell.seed, cell.needs) for cell in again] == [
         (2, 1001, "S on toy, seed=1"),
-        (2, 2001, "S on toy, seed=1001"),
+        (2, 1002, "S on toy, seed=2"),
         (3, 2001, "S on toy, seed=1"),
-        (3, 3001, "S on toy, seed=1001"),
+        (3, 2002, "S on toy, seed=2"),
     ]
-    assert len({cell.key for cell in cells}) == len(cells) == 8  # also where a search has the seed of a training
+    assert len({cell.key for cell in cells}) == len(cells) == 8
     found = again[0].given("transformer_h4/tcn_d1_2")
     assert (again[0].label, again[0].model, found["architecture"]) == ("S", "NASR", "transformer_h4/tcn_d1_2")
     assert found["hidden_dropout_prob"] == 0.3
     assert "search_epochs" not in found
     assert "learning_rate" not in found  # what is given to NASR alone is not for what NASRSearch has found
+
+
+@pytest.mark.parametrize("seeds", [[1, 1001], [5, 2005]])
+def test_seeds_that_a_training_would_share_with_another_search_or_its_trainings_are_refused(
+    seeds: list[int], toy: Path, ask: Callable[..., StudyRequest], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(OWN + f"    S: {{model: NASRSearch}}\nseeds: {seeds}\nn_trainings: 3\n")
+    asked = ask("mine.yaml", "--data_path=data", "--device=cpu")
+    with pytest.raises(ConfigError, match=r"must not differ by multiples of 1000, but two .* have [12]00[15]"):
+        build_plan(asked, {"toy": base_settings(asked, "toy")})
 
 
 @pytest.mark.parametrize(

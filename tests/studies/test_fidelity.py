@@ -241,6 +241,8 @@ def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
     page = (folder / "report.md").read_text()
     assert "This is a look" in page
     assert "each trained alone with 2 seeds; every search signal from 1 seed. Trainings took" in page
+    early = sum(one["best_epoch"] == one["epochs"] == one["settings"]["epochs"] for one in own)
+    assert (f"; {early} of 4 used up their epochs" in page) == (early > 0)
     assert "## Against test ndcg@5" in page
     assert "16 sequences, 10 items, 128 actions" in page
     assert "`hidden_size=8`" in page
