@@ -73,16 +73,16 @@ def add_defaults(config: Any, model: str, model_class: Any, dataset: str) -> Non
         ours = _model_defaults(config, model)
         defaults.update({key: value for key, value in ours.items() if key not in recbole_says})
         _load_operations(config)
-    if model_class.type != ModelType.SEQUENTIAL:
-        return
-    _allow_scheme(config, model)
+    sequential = model_class.type == ModelType.SEQUENTIAL
+    if sequential:
+        _allow_scheme(config, model)
     prepared = dataset in available("dataset_configs")
     if prepared or config.external_config_dict.get("source") is not None:
         folder, name = ("dataset_configs", dataset) if prepared else ("properties/data", "own")
         defaults.update(_read(config, folder, name))
         if "window_length" in config.external_config_dict:  # else longer windows would be cut again
             defaults["MAX_ITEM_LIST_LENGTH"] = config.external_config_dict["window_length"]
-    elif not recbole_says:
+    elif sequential and not recbole_says:
         _load_timestamps(config)
 
 

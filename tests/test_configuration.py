@@ -66,7 +66,7 @@ def plain_config(model: Any, dataset: str = "toy", /, files: Mapping[str, Any] |
 
 @pytest.mark.usefixtures("shipped")
 def test_each_source_of_values_beats_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert plain_config("BPR")["MAX_ITEM_LIST_LENGTH"] == 50  # RecBole
+    assert plain_config("BPR", "other")["MAX_ITEM_LIST_LENGTH"] == 50  # RecBole
     assert plain_config(NASR, "other")["MAX_ITEM_LIST_LENGTH"] == 7  # the model
     assert plain_config(NASR)["MAX_ITEM_LIST_LENGTH"] == 30  # the data set
     assert plain_config(NASR, files={"MAX_ITEM_LIST_LENGTH": 31})["MAX_ITEM_LIST_LENGTH"] == 31
@@ -113,11 +113,11 @@ def test_what_recbole_says_about_its_own_data_set_stays() -> None:
 
 
 @pytest.mark.usefixtures("shipped")
-def test_our_data_set_file_serves_sequential_models_of_any_origin_and_no_others() -> None:
+def test_our_data_set_file_serves_models_of_any_kind_and_origin() -> None:
     sasrec = plain_config("SASRec", train_neg_sample_args=None)
     assert sasrec["MAX_ITEM_LIST_LENGTH"] == 30
     assert sasrec["hidden_size"] == 64  # from RecBole's SASRec.yaml, not from ours
-    assert plain_config("BPR")["load_col"] == {"inter": ["user_id", "item_id"]}
+    assert plain_config("BPR")["MAX_ITEM_LIST_LENGTH"] == 30
 
 
 def test_sequential_models_load_the_time_of_a_data_set_nobody_described() -> None:

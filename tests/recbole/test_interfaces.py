@@ -137,6 +137,14 @@ def test_a_general_model_keeps_its_matrices_in_the_checkpoint(run: Run) -> None:
     assert trainer.evaluate(test, load_best_model=False) == result["test_result"]
 
 
+def test_a_general_model_runs_on_data_that_are_prepared_here(tmp_path: Path) -> None:
+    rows = [f"u{user},i{(user + step) % 8},{step}" for user in range(6) for step in range(6)]
+    (tmp_path / "own.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]))
+    settings = {**COMMON, "source": str(tmp_path / "own.csv")}
+    del settings["hidden_size"], settings["MAX_ITEM_LIST_LENGTH"], settings["load_col"]
+    assert 0 <= run_recbole("BPR", "own", config_dict=settings)["test_result"]["ndcg@3"] <= 1
+
+
 @both
 def test_losses_and_scores_go_to_tensorboard(model: str, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     writers: list[Any] = []
