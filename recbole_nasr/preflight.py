@@ -18,7 +18,7 @@ from recbole_nasr.measures import check_eval_args, check_measures, valid_metric
 from recbole_nasr.model.presets import PRESETS
 from recbole_nasr.model.strategy_keys import check_read
 from recbole_nasr.ops import load_operations, locate_operations
-from recbole_nasr.request import REQUEST_KEYS, Request
+from recbole_nasr.request import REQUEST_KEYS, SHARED_KEYS, Request
 from recbole_nasr.run_checks import check_run, configuration_of
 
 _TORCHRUN = "several processes are started with torchrun, see docs/distributed.md"
@@ -56,7 +56,7 @@ def plan(request: Request) -> list[PlannedRun]:
     Raises:
         NASRError: For the first thing that is wrong.
     """
-    models = [PlannedRun(model, model, settings) for model, settings in check_request(request).items()]
+    models = [PlannedRun(model, model, settings) for model, settings in check_request(request, compared=True).items()]
     for one in models:
         if one.model == "NASRSearch":
             values = run_checks.values_in_force(one.model, request.dataset, one.settings)
@@ -64,11 +64,12 @@ def plan(request: Request) -> list[PlannedRun]:
     return models + [PlannedRun(name, "NASR", settings) for name, settings in quick_baselines(request).items()]
 
 
-def check_request(request: Request) -> dict[str, dict[str, Any]]:
+def check_request(request: Request, *, compared: bool = False) -> dict[str, dict[str, Any]]:
     """Check all models of a command against its data set and settings.
 
     Args:
         request: The command.
+        compared: Whether one table compares the models as they are; the rows of a study may be tested differently.
 
     Returns:
         For each model its settings: the defaults of the command line, then what ``--quick`` changes, then the
@@ -80,6 +81,8 @@ def check_request(request: Request) -> dict[str, dict[str, Any]]:
     for model in request.models:
         _check_model(model)
     _check_combination(request)
+    if compared and len(request.models) > 1:
+        _check_shared(request)
     known = {model: _known_keys(model, request) for model in request.models}
     _check_keys(request, known)
     settings = {model: _settings(model, request, known[model]) for model in request.models}
@@ -128,6 +131,14 @@ def _check_model(model: str) -> None:
 
 def _check_combination(request: Request) -> None:
     asked = [split_key(key) for key in request.settings]
+    for key, value in request.settings.items():
+        model, name = split_key(key)
+        if model and name in REQUEST_KEYS:
+            msg = (
+                f"`{key}` cannot be set for one model, since `{name}` is for the whole command, but is {value!r:.80}; "
+                f"write --{name}={value!s:.80} without the model's name."
+            )
+            raise ConfigError(msg)
     for key, reason in REFUSED.items():
         if any(name == key for _, name in asked):
             msg = f"`{key}` cannot be set here: {reason}."
@@ -137,12 +148,27 @@ def _check_combination(request: Request) -> None:
         msg = "`architecture` is for --model=NASR; NASRSearch finds its own, and RecBole's models have theirs."
         raise ConfigError(msg)
     theirs = [model for model in request.models if model not in MODELS]
-    if request.settings.get("mask_history") and theirs:
+    ours = [model for model in request.models if model in MODELS]
+    settings = [request.settings, *({**files, **line} for files, line in map(request.settings_of, ours))]
+    if theirs and any(given.get("mask_history") for given in settings):
         msg = (
             "`mask_history` is not known to RecBole's own models; "
             f"without it {', '.join(theirs)} would not be comparable with ours."
         )
         raise ConfigError(msg)
+
+
+def _check_shared(request: Request) -> None:
+    """Refuse keys of one model of a comparison that give it other data or test cases, or measure it differently."""
+    for key, value in request.settings.items():
+        model, name = split_key(key)
+        if model in request.models and name in SHARED_KEYS:
+            msg = (
+                f"`{key}` must be the same for all models of a comparison, which one table compares on the same data "
+                f"and test cases, but is {value!r:.80} for {model} alone; give `{name}` without the model's name, or "
+                f"run {model} by itself."
+            )
+            raise ConfigError(msg)
 
 
 def _known_keys(model: str, request: Request) -> set[str]:

@@ -34,11 +34,20 @@ REQUEST_KEYS = (
 )
 """Keys of a command that runs models which are for the command itself; all others are for the models."""
 
-_DATA_KEYS = {"data_path", *DATASET_ARGUMENTS, *dataset_arguments} - {"train_scheme"}
+_DATA_KEYS = {"data_path", "encoding", *DATASET_ARGUMENTS, *dataset_arguments} - {"train_scheme"}
 """Keys that say on which data, ours and RecBole's."""
 
-_EVALUATION_KEYS = {"mask_history", *evaluation_arguments}
+_EVALUATION_KEYS = {"mask_history", "tail_ratio", *evaluation_arguments}
 """Keys that say how a network is validated and tested; with others, results do not compare."""
+
+_OF_ONE_MODEL = {
+    *("MAX_ITEM_LIST_LENGTH", "seq_len", "POSITION_FIELD", "NEG_PREFIX", "unused_col"),  # what a model sees of a case
+    *("preload_weight", "additional_feat_suffix", "group_field"),  # what it begins with, and whom a search holds out
+    *("valid_metric", "valid_metric_bigger", "eval_batch_size"),  # which epoch is tested, and in which parts
+}
+
+SHARED_KEYS = (_DATA_KEYS | _EVALUATION_KEYS) - _OF_ONE_MODEL
+"""Keys that decide the test cases or what is measured on them, and so are the same for all models of a comparison."""
 
 _PLACE_KEYS = {"device", "gpu_id", "runs_dir", "ops_module", *_DATA_KEYS}
 """Keys that say on which data and which device, and not how."""

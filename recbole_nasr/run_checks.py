@@ -58,11 +58,23 @@ def check_run(
     Raises:
         NASRError: For the first thing that is wrong.
     """
+    _refuse_names(settings)
     with configuration_of(model, dataset, settings) as config:
         check_keys(config, strict=True)
         check_values(config)
         _check_dataset(config, checked)
         return effective(config)
+
+
+def _refuse_names(settings: Mapping[str, Any]) -> None:
+    """Refuse what RecBole would read and then leave aside, since every run names its model and its data set."""
+    given = [key for key in ("model", "dataset", "config_files") if key in settings]
+    if given:
+        msg = (
+            f"`{given[0]}` is given with the command and cannot be one of the settings of a run, where it is "
+            f"{settings[given[0]]!r:.80}; leave it out there."
+        )
+        raise ConfigError(msg)
 
 
 def check_values(config: Config) -> None:

@@ -90,6 +90,65 @@ def test_a_key_with_the_name_of_a_model_is_for_that_model_alone() -> None:
         check("--SASRec.kernel_size=3", models="SASRec,NASR")
 
 
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        ([f"--SASRec.eval_args={SAMPLED}"], "SASRec.eval_args"),
+        (["--NASR.source=events.csv"], "NASR.source"),
+        (["--SASRec.split_by=time"], "SASRec.split_by"),
+        (["--SASRec.user_inter_num_interval=[5,inf)"], "SASRec.user_inter_num_interval"),
+        (["--SASRec.load_col={'inter':['user_id','item_id','timestamp']}"], "SASRec.load_col"),
+        (["--NASR.topk=[5]"], "NASR.topk"),
+        (["--SASRec.encoding=latin-1"], "SASRec.encoding"),
+        (["--SASRec.tail_ratio=0.2", "--metrics=[NDCG,TailPercentage]"], "SASRec.tail_ratio"),
+        (["--config_files=own.yaml"], "SASRec.eval_args"),
+    ],
+)
+def test_the_models_of_a_comparison_have_the_same_data_and_test_cases(
+    tmp_path: Path, words: list[str], key: str
+) -> None:
+    (tmp_path / "own.yaml").write_text("SASRec.eval_args: {split: {LS: valid_and_test}, order: TO, mode: uni5}\n")
+    name = key.partition(".")[2]
+    message = rf"`{key}` .* all models of a comparison, .*give `{name}` without the model's name"
+    with pytest.raises(ConfigError, match=message):
+        plan(*words, models="SASRec,NASR")
+
+
+def test_keys_of_one_model_that_leave_the_test_cases_alone_are_allowed() -> None:
+    words = ["--SASRec.MAX_ITEM_LIST_LENGTH=5", "--NASR.eval_batch_size=7", "--SASRec.train_scheme=autoregressive"]
+    sasrec, nasr = plan(*words, "--NASR.valid_metric=NDCG@10", "--NASR.seed=3", models="SASRec,NASR")
+    assert (sasrec.settings["MAX_ITEM_LIST_LENGTH"], nasr.settings["eval_batch_size"]) == (5, 7)
+    assert (sasrec.settings["valid_metric"], nasr.settings["valid_metric"]) == ("NDCG@20", "NDCG@10")
+
+
+def test_the_only_model_of_a_command_may_be_named_before_any_key() -> None:
+    (alone,) = plan(f"--NASR.eval_args={SAMPLED}", "--NASR.topk=[5]", models="NASR")
+    assert (alone.settings["eval_args"]["mode"], alone.settings["topk"]) == ("uni30", [5])
+    quick = quick_plan("--NASRSearch.topk=[5]")
+    assert [run.settings["topk"] for run in quick] == [[5]] * 4
+
+
+@pytest.mark.parametrize("key", ["dataset", "model", "config_files", "runs_dir", "device", "quick"])
+@pytest.mark.parametrize("models", ["SASRec", "SASRec,NASR"])
+def test_a_key_of_the_whole_command_is_refused_with_the_name_of_a_model(key: str, models: str) -> None:
+    message = rf"`SASRec\.{key}` cannot be .*, but is 'toy'.* --{key}=toy without the model's name"
+    with pytest.raises(ConfigError, match=message):
+        check(f"--SASRec.{key}=toy", models=models)
+
+
+@pytest.mark.parametrize("key", ["dataset", "model", "config_files"])
+def test_the_settings_of_a_run_name_no_other_model_or_data(key: str) -> None:
+    settings = check()["SASRec"]
+    with pytest.raises(ConfigError, match=f"`{key}` is given with the command .* where it is 'other'; leave it out"):
+        run_checks.check_run("SASRec", "toy", {**settings, key: "other"}, set())
+
+
+def test_a_configuration_file_that_names_others_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("config_files: b.yaml\n")
+    with pytest.raises(ConfigError, match=r"`config_files` is given with the command .* 'b\.yaml'"):
+        check("--config_files=a.yaml")
+
+
 def test_cross_entropy_models_of_recbole_get_no_negative_samples() -> None:
     settings = check(models="SASRec,FPMC")
     assert settings["SASRec"]["train_neg_sample_args"] is None
@@ -265,6 +324,8 @@ def test_models_of_recbole_and_ours_are_known() -> None:
         (["--architecture=sasrec-1"], "SASRec", ConfigError, "`architecture` is for --model=NASR"),
         (["--NASRSearch.architecture=sasrec-1"], "NASR,NASRSearch", ConfigError, "`architecture` is for --model=NASR"),
         (["--mask_history=true"], "NASR,SASRec", ConfigError, "`mask_history` is not known"),
+        (["--NASR.mask_history=true"], "NASR,SASRec", ConfigError, "`mask_history` is not known"),
+        (["--config_files=mask.yaml"], "NASR,SASRec", ConfigError, "`mask_history` is not known"),
         (["--device=cpu", "--use_gpu=true"], "SASRec", ConfigError, "`device` is cpu, but `use_gpu` is True"),
         (["--device=cuda", "--use_gpu=false"], "SASRec", ConfigError, "`device` is cuda, but `use_gpu` is False"),
         (["--architecture=sasrec-3"], "NASR", ArchitectureError, "Did you mean 'sasrec-"),
@@ -284,6 +345,7 @@ def test_a_command_that_cannot_work_is_refused(
     tmp_path: Path, words: list[str], models: str, error: type[NASRError], message: str
 ) -> None:
     (tmp_path / "bad.yaml").write_text("lerning_rate: 0.1\n")
+    (tmp_path / "mask.yaml").write_text("NASR.mask_history: true\n")
     (tmp_path / "bad.json").write_text("{")
     (tmp_path / "parts.yaml").write_text("benchmark_filename: [train, valid, test]\n")
     schema = '"schema": "recbole-nasr/architecture", "schema_version": 1'
