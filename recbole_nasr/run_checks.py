@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole_nasr.configuration import AUTOREGRESSIVE_MODELS, MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
 from recbole_nasr.data.autoregressive import training_scheme
-from recbole_nasr.data.options import EMPTY, PREPARATION_KEYS, RECBOLE_FILTERS, PrepareOptions
+from recbole_nasr.data.options import EMPTY, PREPARATION_KEYS, RECBOLE_FILTERS, PrepareOptions, check_reading
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_here
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
@@ -94,6 +94,7 @@ def check_values(config: Config) -> None:
     _check_scheme(config)
     _check_network(config)
     if is_prepared_here(config):
+        check_reading(config)
         PrepareOptions.from_config(config, config["dataset"])
     else:
         _refuse_preparation_keys(config)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
+from recbole_nasr.data.archives import ENDINGS
+from recbole_nasr.data.layouts import LASTFM_FILE
 from recbole_nasr.data.times import UNITS
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite, whole
 from recbole_nasr.resources import available, load_yaml
@@ -89,6 +93,7 @@ class PrepareOptions:
         if chosen["window_stride"] is None:
             chosen["window_stride"] = chosen["window_length"]
         _check(chosen)
+        _check_read(chosen, defaults, dataset, config["source"] if "source" in config else None)  # noqa: SIM401
         chosen["time_quantiles"] = tuple(chosen["time_quantiles"])
         if chosen.get("source_separator") == _TYPED_TAB:
             chosen["source_separator"] = "\t"
@@ -102,6 +107,9 @@ class PrepareOptions:
 PREPARATION_KEYS = tuple(field.name for field in fields(PrepareOptions))
 """Keys that have an effect only on data that are prepared here."""
 
+
+READING_KEYS = ("encoding", "field_separator")
+"""Keys of RecBole that say how the files are read of data that are not prepared here."""
 
 _TEXT = ("ml_release", "user_column", "item_column", "time_column", "source_separator")
 
@@ -122,6 +130,71 @@ def _check_windows(chosen: dict[str, Any], defaults: dict[str, Any]) -> None:
                 "whole; leave it out, or add --sequence_unit=window."
             )
             raise ConfigError(msg)
+
+
+def unread_keys(dataset: str, source: Any) -> dict[str, str]:
+    """Return the keys that have no effect on a data set, whatever its source holds, by what each is about.
+
+    Args:
+        dataset: Name of a data set that is prepared here.
+        source: What the key ``source`` says; None for the published file.
+    """
+    path = None if source is None else Path(str(source)).expanduser()
+    name = path.name.removesuffix(".gz") if path else LASTFM_FILE if dataset == "lastfm" else ""
+    is_lastfm = name.endswith(LASTFM_FILE)
+    may_be_lastfm = is_lastfm or (path is not None and (name.endswith((".tar", *ENDINGS)) or path.is_dir()))
+    found = {} if dataset == "ml" else {"ml_release": "MovieLens (--dataset=ml)"}
+    if not may_be_lastfm and dataset != "lastfm":
+        found["lastfm_item"] = "Last.FM"
+    if is_lastfm:
+        found["time_unit"] = "times that are numbers, not dates"
+    return found
+
+
+def _check_read(chosen: dict[str, Any], defaults: dict[str, Any], dataset: str, source: Any) -> None:
+    """Refuse keys that were given and that neither the source nor the split reads."""
+    usual = {field.name: field.default for field in fields(PrepareOptions)} | defaults
+    for key, subject in unread_keys(dataset, source).items():
+        if chosen.get(key) not in (None, usual[key]):
+            msg = (
+                f"{key} is about {subject}, it is {chosen[key]!r:.80}, but {dataset} is read without it; leave it out."
+            )
+            raise ConfigError(msg)
+    if chosen["split_by"] != "time" and list(chosen["time_quantiles"]) != usual["time_quantiles"]:
+        msg = (
+            f"time_quantiles is about split_by=time, it is {chosen['time_quantiles']!r:.80}, but split_by is "
+            f"{chosen['split_by']}; leave it out, or add --split_by=time."
+        )
+        raise ConfigError(msg)
+
+
+def check_reading(config: Mapping[str, Any] | Any) -> None:
+    """Refuse RecBole's keys of how files are read for data that are prepared here; what is prepared is read as written.
+
+    Raises:
+        ConfigError: If one has a value that is not that of prepared data.
+    """
+    encoding, separator = (config[key] if key in config else None for key in READING_KEYS)  # noqa: SIM401
+    what = "is for RecBole files that are read as they are"
+    if encoding not in (None, "") and not _is_utf8(str(encoding)):
+        msg = (
+            f"`encoding` {what}, but is {encoding!r:.80} for {config['dataset']}, which is prepared from a source; a "
+            "source must be UTF-8, so convert it and leave the key out."
+        )
+        raise ConfigError(msg)
+    if separator not in (None, "\t"):
+        msg = (
+            f"`field_separator` {what}, but is {separator!r:.80} for {config['dataset']}, which is prepared from a "
+            "source; leave it out, and name what separates the columns of a source with `source_separator`."
+        )
+        raise ConfigError(msg)
+
+
+def _is_utf8(encoding: str) -> bool:
+    try:
+        return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    except (LookupError, ValueError):  # the latter: a NUL in the name
+        return False
 
 
 def _check(chosen: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from recbole_nasr import preflight
 from recbole_nasr.arguments import split_key
-from recbole_nasr.data.options import PREPARATION_KEYS
+from recbole_nasr.data.options import PREPARATION_KEYS, READING_KEYS, unread_keys
 from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.data.sources import PUBLISHED_SETS
 from recbole_nasr.errors import ConfigError
@@ -52,10 +52,18 @@ def _of_the_other(asked: StudyRequest, dataset: str) -> tuple[str, ...]:
             "give your own data as RecBole files below `data_path`, and make published ones by --prepare first."
         )
         raise ConfigError(msg)
-    if source is not None and dataset not in own:
-        return ("source",)
-    is_prepared = is_prepared_dataset(dataset, asked.request.settings)
-    return () if is_prepared else PREPARATION_KEYS
+    unread = {name: _unread(name, asked.request.settings) for name in asked.datasets}
+    others = [unread[name] for name in asked.datasets if name != dataset]
+    return tuple(key for key in unread[dataset] if any(key not in other for other in others))
+
+
+def _unread(dataset: str, settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys on data that mean nothing for a data set; one of neither data set is refused as in a run."""
+    source = None if dataset in PUBLISHED_SETS else settings.get("source")
+    if not is_prepared_dataset(dataset, {"source": source}):
+        return PREPARATION_KEYS
+    published = ("source",) if source is None else ()
+    return (*published, *READING_KEYS, *unread_keys(dataset, source))
 
 
 def check_validation(settings: Mapping[str, Any]) -> None:

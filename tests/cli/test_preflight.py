@@ -428,6 +428,32 @@ def test_a_key_of_the_preparation_is_refused_for_data_that_are_not_prepared_here
     check(word, dataset="ml")
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--encoding=latin-1", r"`encoding` is for RecBole files .* but is 'latin-1'.* must be UTF-8"),
+        ("--encoding=nonsense", r"`encoding` is for RecBole files"),
+        ("--field_separator=;", r"`field_separator` is for RecBole files .* but is ';'.* `source_separator`"),
+    ],
+)
+@pytest.mark.parametrize("model", ["NASR", "SASRec"])
+def test_a_source_has_no_encoding_and_no_separator_of_recbole(
+    tmp_path: Path, word: str, message: str, model: str
+) -> None:
+    (tmp_path / "shop.csv").write_text("user,item,time\n" + "".join(f"u,i{item},{item}\n" for item in range(9)))
+    with pytest.raises(ConfigError, match=message):
+        check(word, models=model, dataset="ml")
+    with pytest.raises(ConfigError, match=message):
+        check(word, "--source=shop.csv", models=model, dataset="shop")
+
+
+def test_what_prepared_data_have_anyway_may_be_said_and_recboles_files_have_any() -> None:
+    for word in ("--encoding=UTF-8", "--encoding=utf-8-sig", "--encoding=null", "--config_files=tab.yaml"):
+        Path("tab.yaml").write_text('field_separator: "\\t"\n')
+        check(word, dataset="ml")
+    check("--encoding=latin-1")
+
+
 def test_a_missing_rating_is_no_error(data: Path) -> None:
     folder = data / "rated"
     folder.mkdir()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recbole_nasr.data.layouts import LASTFM_FILE
 from recbole_nasr.data.options import PrepareOptions
 from recbole_nasr.data.table import Interactions, Names
 from recbole_nasr.data.windows import Sequences, cut_sequences
@@ -162,6 +163,44 @@ def test_every_window_is_a_stretch_of_one_history(sizes: list[int], length: int,
 def test_an_impossible_option_is_refused_by_name(key: str, value: Any, words: str) -> None:
     with pytest.raises(ConfigError, match=f"{key} must be .*{words}"):
         PrepareOptions.from_config({key: value})
+
+
+@pytest.mark.parametrize(
+    ("dataset", "given", "words"),
+    [
+        ("ml", {"time_quantiles": [0.5, 0.6]}, r"time_quantiles is about split_by=time, it is \[0.5, 0.6\], but"),
+        ("shop", {"ml_release": "25m", "source": "a.csv"}, "ml_release is about MovieLens .* is '25m', but shop .*out"),
+        ("lastfm", {"ml_release": "25m"}, "ml_release is about"),
+        ("shop", {"lastfm_item": "name", "source": "a.csv.gz"}, "lastfm_item is about Last.FM, .* is 'name', but shop"),
+        ("ml", {"lastfm_item": "id"}, "lastfm_item is about"),
+        ("lastfm", {"time_unit": "ms"}, "time_unit is about times that are numbers, .* is 'ms', but lastfm"),
+        ("mine", {"time_unit": "ms", "source": f"x/{LASTFM_FILE}.gz"}, "time_unit is about"),
+    ],
+)
+def test_a_key_that_the_source_or_the_split_does_not_read_is_refused(
+    dataset: str, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        PrepareOptions.from_config(given, dataset)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "given"),
+    [
+        ("ml", {"time_quantiles": (0.8, 0.9)}),  # the default, which a file may well say
+        ("ml", {"time_quantiles": [0.5, 0.6], "split_by": "time"}),
+        ("ml", {"ml_release": "25m", "source": "ratings.csv"}),  # which outranks it
+        ("ml", {"lastfm_item": "id_or_name", "time_unit": "s"}),
+        ("shop", {"time_unit": "ms", "ml_release": None, "source": "a.csv"}),
+        ("lastfm", {"time_unit": "auto", "lastfm_item": "id"}),
+        ("lastfm", {"time_unit": "ms", "source": "own.tsv"}),  # may have numbers
+        ("mine", {"lastfm_item": "id", "source": LASTFM_FILE}),
+        ("mine", {"lastfm_item": "id", "time_unit": "ms", "source": "a.zip"}),  # nobody knows what is in it
+        ("mine", {"lastfm_item": "id", "source": "."}),
+    ],
+)
+def test_a_key_that_may_be_read_or_has_its_default_is_allowed(dataset: str, given: dict[str, Any]) -> None:
+    PrepareOptions.from_config(given, dataset)
 
 
 def test_missing_options_have_the_values_of_the_paper() -> None:

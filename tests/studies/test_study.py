@@ -201,6 +201,23 @@ def test_a_key_of_the_preparation_is_for_the_data_set_that_is_prepared_here(toy:
     assert base_settings(asked, "toy")["NASR"].get("window_length") is None
 
 
+def test_a_key_of_one_data_set_is_for_that_one_and_a_key_of_neither_is_refused(toy: Path) -> None:
+    def release(dataset: str, target: str, *words: str) -> list[dict[str, Any]]:
+        line = ["--study=transfer", f"--dataset={dataset}", f"--target={target}", "--data_path=data", *words]
+        asked = build_study_request(parse_line(line))
+        return [base_settings(asked, name)["NASR"] for name in (dataset, target)]
+
+    ml, lastfm = release("ml", "lastfm", "--ml_release=1m", "--lastfm_item=id", "--time_unit=s")
+    assert [ml.get(key) for key in ("ml_release", "lastfm_item", "time_unit")] == ["1m", None, "s"]
+    assert [lastfm.get(key) for key in ("ml_release", "lastfm_item", "time_unit")] == [None, "id", None]
+    toy_first, prepared = release("toy", "ml", "--encoding=latin-1")
+    assert (toy_first["encoding"], prepared.get("encoding")) == ("latin-1", None)
+    with pytest.raises(ConfigError, match="ml_release is about MovieLens"):
+        release("lastfm", "toy", "--ml_release=1m")
+    with pytest.raises(ConfigError, match="`encoding` is for RecBole files"):
+        release("lastfm", "ml", "--encoding=latin-1")
+
+
 def test_a_source_is_for_the_data_set_that_is_no_published_one() -> None:
     Path("log.csv").write_text("user,item,time\n" + "".join(f"u{n % 9},i{n % 7},{n}\n" for n in range(90)))
     words = ["--study=transfer", "--dataset=ml", "--data_path=data", "--source=log.csv"]
