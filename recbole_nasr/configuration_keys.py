@@ -42,6 +42,9 @@ UNLISTED_KEYS = {
 }
 """Keys that RecBole reads but neither lists nor has in a YAML file, with their meaning."""
 
+_OF_TRANSFORMS = {"mask_ratio", "ft_ratio", "eta", "beta"}
+"""Those that RecBole's transforms read, of which our models take none."""
+
 _READ_BY_NOBODY = {"config_file"}
 """Keys that RecBole lists but does not read; ``--config_files`` with a letter missing would be ignored."""
 
@@ -57,10 +60,11 @@ def known_keys(config: Any) -> set[str]:
     """Return every configuration key that means something for the model and data set of ``config``.
 
     These are RecBole's argument lists, everything in the YAML that was loaded, `UNLISTED_KEYS`, and what the
-    source of the model's class reads as ``config["key"]``.
+    source of the model's class reads as ``config["key"]``; for our models nothing of RecBole's transforms.
     """
+    unlisted = set(UNLISTED_KEYS) - (_OF_TRANSFORMS if config.model in MODELS else set())
     listed = {key for keys in config.parameters.values() for key in keys} - _READ_BY_NOBODY
-    return listed | set(config.internal_config_dict) | set(UNLISTED_KEYS) | _keys_read_by(config.model_class)
+    return listed | set(config.internal_config_dict) | unlisted | _keys_read_by(config.model_class)
 
 
 @functools.cache
@@ -120,6 +124,8 @@ def recbole_settings(model: str) -> dict[str, Any]:
 
 def advice(key: str, known: Iterable[str]) -> str:
     """Return what to do about a key that is not ``known``, as the end of a message."""
+    if key in _OF_TRANSFORMS:
+        return f" It is for a `transform` of RecBole's own models: {UNLISTED_KEYS[key]}."
     ours = _reader_of(key)
     return ours or _reader_in_recbole(key) + (did_you_mean(key, set(known) - _INTERNAL) or " Remove it.")
 

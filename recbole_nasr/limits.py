@@ -145,6 +145,50 @@ def check_model_keys(config: Mapping[str, Any] | Any, defaults: Mapping[str, Any
             raise ConfigError(msg)
 
 
+_RATIOS: dict[str, tuple[str, ...]] = {
+    "mask_itemseq": ("mask_ratio",),
+    "inverse_itemseq": (),
+    "crop_itemseq": ("eta",),
+    "reorder_itemseq": ("beta",),
+    "user_defined": (),
+}
+"""RecBole's transforms of a batch (recbole/data/transform.py), and the keys that each cannot do without."""
+
+
+def check_transform(config: Mapping[str, Any] | Any, model: str, *, reads: bool) -> None:
+    """Check the transform of RecBole that adds changed histories to every batch.
+
+    Args:
+        config: A RecBole ``Config`` or a mapping.
+        model: Name of the model.
+        reads: Whether the model may read what a transform adds; ours do not.
+
+    Raises:
+        ConfigError: If it is none that the model can be given, or a share that it needs is missing.
+    """
+    transform = config["transform"] if "transform" in config else None  # noqa: SIM401 - a Config has no `get`
+    if transform is None:
+        return
+    if not reads:
+        msg = (
+            f"`transform` must be empty (null) for {model}, which reads nothing it adds, but is {transform!r:.80}; "
+            "leave it out, or name the model of RecBole that it is for, as in --BERT4Rec.transform=mask_itemseq."
+        )
+        raise ConfigError(msg)
+    if str(transform) not in _RATIOS:
+        hint = did_you_mean(str(transform), _RATIOS)
+        msg = f"`transform` must be empty (null) or one of {', '.join(_RATIOS)}, but is {transform!r:.80}.{hint}"
+        raise ConfigError(msg)
+    holds, rule = _OF_MODELS["mask_ratio"]
+    for key in _RATIOS[str(transform)]:
+        value = config[key] if key in config else None  # noqa: SIM401
+        if not holds(value):
+            msg = (
+                f"`{key}` must be {rule} with `transform` {transform}, but is {value!r:.80}; set it, as in --{key}=0.5."
+            )
+            raise ConfigError(msg)
+
+
 def _like(default: Any) -> tuple[Callable[[Any], bool], str]:
     """Return what a key must be of which no more is known than its default."""
     if _is_number(default):

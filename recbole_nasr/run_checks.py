@@ -19,7 +19,7 @@ from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
 from recbole_nasr.interactions import check_interactions
 from recbole_nasr.isolation import bare_command_line, restored_visible_devices
-from recbole_nasr.limits import check_limits, check_model_keys
+from recbole_nasr.limits import check_limits, check_model_keys, check_transform
 from recbole_nasr.measures import check_evaluation, check_measures, check_valid_metric
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.schemes import is_autoregressive
@@ -87,6 +87,7 @@ def check_values(config: Config) -> None:
     check_limits(config)
     if config["model"] not in MODELS:
         check_model_keys(config, config.internal_config_dict)
+        check_transform(config, config["model"], reads=True)
     check_trackers(config)
     check_valid_metric(config)
     check_evaluation(config)

@@ -95,3 +95,49 @@ def test_a_share_of_recboles_models_lies_between_0_and_1(toy: Path, key: str, sh
     line = parse_line(["--model=BERT4Rec", "--dataset=toy", f"--data_path={toy}", f"--{key}={share}"])
     with pytest.raises(ConfigError, match=f"`{key}` must be a number from 0 to 1, but is {share}"):
         check_request(build_request(line))
+
+
+def _checked(toy: Path, models: str, *words: str) -> dict[str, dict[str, Any]]:
+    line = [f"--model={models}", "--dataset=toy", f"--data_path={toy}", *words]
+    return check_request(build_request(parse_line(line)))
+
+
+@pytest.mark.parametrize("model", ["NASR", "NASRSearch"])
+def test_our_models_take_no_transform_of_recbole(toy: Path, model: str) -> None:
+    with pytest.raises(ConfigError, match=rf"`transform` must be empty \(null\) for {model}, .* is 'crop_itemseq'"):
+        _checked(toy, model, "--transform=crop_itemseq")
+    for key in ("mask_ratio", "ft_ratio", "eta", "beta"):
+        message = (
+            rf"'{key}', .* is not a configuration key of {model}\. It is for a `transform` of RecBole's own models"
+        )
+        with pytest.raises(ConfigError, match=message):
+            _checked(toy, model, f"--{key}=0.5")
+    _checked(toy, model, "--transform=null")
+
+
+def test_what_a_transform_reads_is_for_the_models_of_recbole_in_a_comparison(toy: Path) -> None:
+    words = ["--BERT4Rec.transform=mask_itemseq", "--mask_ratio=0.3", "--ft_ratio=0.1"]
+    settings = _checked(toy, "NASR,BERT4Rec", *words)
+    assert (settings["BERT4Rec"]["mask_ratio"], settings["BERT4Rec"]["ft_ratio"]) == (0.3, 0.1)
+    assert not {"mask_ratio", "ft_ratio", "transform"} & settings["NASR"].keys()
+
+
+@pytest.mark.parametrize(
+    ("transform", "ratio"), [("mask_itemseq", "mask_ratio"), ("crop_itemseq", "eta"), ("reorder_itemseq", "beta")]
+)
+def test_a_transform_needs_its_share(toy: Path, transform: str, ratio: str) -> None:
+    word = f"--transform={transform}"
+    message = rf"`{ratio}` must be a number from 0 to 1 with `transform` {transform}, but is "
+    with pytest.raises(ConfigError, match=rf"{message}None; set it, as in --{ratio}=0\.5"):
+        _checked(toy, "SASRec", word)
+    with pytest.raises(ConfigError, match=f"{message}1.5"):
+        _checked(toy, "SASRec", word, f"--{ratio}=1.5")
+    _checked(toy, "SASRec", word, f"--{ratio}=0.5")
+    _checked(toy, "SASRec", "--transform=inverse_itemseq")
+
+
+def test_a_transform_that_recbole_does_not_have_is_refused_with_the_nearest(toy: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`transform` must be .* is 'crop_item'\. Did you mean 'crop_itemseq'"):
+        _checked(toy, "SASRec", "--transform=crop_item")
+    with pytest.raises(ConfigError, match=r"`transform` must be .* is \['crop_itemseq'\]"):
+        _checked(toy, "SASRec", "--transform=[crop_itemseq]")

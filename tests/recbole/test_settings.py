@@ -55,6 +55,7 @@ def test_without_valid_metric_an_epoch_is_chosen_by_what_is_measured(
         {"clip_grad_norm": 5.0},
         {"clip_grad_norm": {"max_norm": 5.0, "norm": 2}},
         {"shuffle": "no"},
+        {"transform": "crop_itemseq"},
         {"unused_col": ["timestamp"]},
         {"unused_col": {"inter": ["timestamp", "item_id_list"]}},
         {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "labeled"}},
