@@ -201,7 +201,7 @@ def _run_all(
 def _conclude(results: list[RunResult], request: Request, command: list[str]) -> None:
     """Save the comparison, and show the last screen."""
     comparison = save_comparison(results, request.runs_dir, request.run_name) if len(results) > 1 else None
-    show(last_screen(results, comparison, kept_words(command), described_words(request), quick=request.quick))
+    show(last_screen(results, comparison, kept_words(command, request), described_words(request), quick=request.quick))
 
 
 def _run_one(run: preflight.PlannedRun, request: Request, key: str, command: list[str]) -> RunResult:

@@ -11,7 +11,7 @@ from typing import Any
 
 from recbole.utils.argument_list import dataset_arguments, evaluation_arguments
 
-from recbole_nasr.arguments import COMMANDS, expanded, expanded_name, parse_value, split_key
+from recbole_nasr.arguments import COMMANDS, TEXT_KEYS, expanded, expanded_name, parse_value, split_key
 from recbole_nasr.configuration import DATASET_ARGUMENTS
 from recbole_nasr.errors import ConfigError, did_you_mean, on_or_off
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
@@ -49,7 +49,7 @@ _OF_ONE_MODEL = {
 SHARED_KEYS = (_DATA_KEYS | _EVALUATION_KEYS) - _OF_ONE_MODEL
 """Keys that decide the test cases or what is measured on them, and so are the same for all models of a comparison."""
 
-_PLACE_KEYS = {"device", "gpu_id", "runs_dir", "ops_module", *_DATA_KEYS}
+_PLACE_KEYS = {"device", "gpu_id", "use_gpu", "runs_dir", "ops_module", *_DATA_KEYS}
 """Keys that say on which data and which device, and not how."""
 
 _LONGEST_INTERVAL_S = 86_400
@@ -135,9 +135,19 @@ def build_request(line: dict[str, Any]) -> Request:
     )
 
 
-def kept_words(command: Sequence[str]) -> list[str]:
-    """Return the words of a command that those which follow from it need too, such as ``--data_path=data``."""
-    return [word for word in command if word.partition("=")[0].removeprefix("--") in _PLACE_KEYS]
+def kept_words(command: Sequence[str], request: Request | None = None) -> list[str]:
+    """Return the words of a command that those which follow from it need too, such as ``--data_path=data``.
+
+    With the request also what configuration files say of where runs are written and on which device.
+    """
+    words = {word: word.partition("=")[0].removeprefix("--") for word in command}
+    kept = [word for word, key in words.items() if key in _PLACE_KEYS]
+    if request is None:
+        return kept
+    in_files = {key: value for key, value in request.file_settings.items() if key in ("gpu_id", "use_gpu")}
+    in_files |= {"runs_dir": str(request.runs_dir)} if request.runs_dir != Request.runs_dir else {}
+    in_files |= {"device": request.device} if request.device != Request.device else {}
+    return kept + [_word(key, value) for key, value in in_files.items() if key not in words.values()]
 
 
 def described_words(request: Request) -> list[str]:
@@ -149,11 +159,15 @@ def described_words(request: Request) -> list[str]:
     line = request.line_settings
     data = {key: value for key, value in request.file_settings.items() if key in _DATA_KEYS and key not in line}
     evaluation = {key: value for key, value in request.settings.items() if key in _EVALUATION_KEYS}
-    return [_word(key, value) for key, value in {**data, **evaluation}.items()]
+    described = {**data, **evaluation}
+    empty = [key for key, value in described.items() if key in TEXT_KEYS and value is None]  # which no word can say
+    return [_word(key, value) for key, value in described.items() if key not in empty]
 
 
 def _word(key: str, value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)  # its double quotes are easier on a shell
+    if key in TEXT_KEYS:
+        return f"--{key}={text}"
     return f"--{key}={text if parse_value(text) == value else repr(value)}"
 
 

@@ -48,7 +48,8 @@ def next_commands(draw: Draw, best: FinishedRun, command: Sequence[str]) -> dict
         command: The words of the study, of which these keep the data and the device.
     """
     asked, model, settings = draw.asked, best.record.model, best.record.settings
-    words = shlex.join([f"--config_files={asked.folder / BEST}", f"--dataset={best.dataset}", *kept_words(command)])
+    kept = kept_words(command, asked.request)
+    words = shlex.join([f"--config_files={asked.folder / BEST}", f"--dataset={best.dataset}", *kept])
     given = _given(draw, best).get("architecture")
     if given == "random":  # which with another seed is another network
         given = best.record.architecture

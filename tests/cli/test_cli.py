@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,29 @@ def test_the_next_commands_keep_the_data_and_the_device_and_no_other_setting() -
     assert kept_words(["python", "run_nasr.py", "--epochs=3", *place, "--train_scheme=prefix", "--seed=1"]) == place
 
 
+def test_the_next_commands_keep_the_place_the_device_and_the_encoding_of_a_file(
+    write_inter: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_inter((f"u{user}", f"i{(user + step) % 9}", float(step)) for user in range(9) for step in range(8))
+    file = folder / "toy" / "toy.inter"
+    file.write_text(file.read_text().replace("i1", "\xe9"), encoding="latin-1")
+    Path("here.yaml").write_text("runs_dir: 2024\ndevice: cpu\nencoding: latin-1\n")
+    words = [word for word in SMALL if not word.startswith("--device")]
+    assert main(["--model=GRU4Rec", "--dataset=toy", *words, "--config_files=here.yaml"]) == cli.OK
+    following = capsys.readouterr().out.split("Next\n")[1].splitlines()
+    (training,) = [line for line in following if "--model=" in line]
+    assert {"--runs_dir=2024", "--device=cpu", "--encoding=latin-1"} <= set(training.split())
+
+
+def test_the_next_commands_say_nothing_of_a_place_or_device_that_is_the_usual_one() -> None:
+    usual = Request(("NASR",), "toy")
+    assert kept_words(["run_nasr.py", "--epochs=3"], usual) == []
+    in_file = Request(("NASR",), "toy", runs_dir=Path("out"), device="cuda", file_settings={"gpu_id": "1"})
+    assert kept_words(["run_nasr.py"], in_file) == ["--gpu_id=1", "--runs_dir=out", "--device=cuda"]
+    assert kept_words(["run_nasr.py", "--gpu_id=1", "--runs_dir=out"], in_file) == kept_words([], in_file)
+    assert parse_line(kept_words([], in_file)) == {"gpu_id": "1", "runs_dir": "out", "device": "cuda"}
+
+
 def test_the_next_commands_know_what_a_file_or_the_line_says_of_the_data() -> None:
     columns = {"load_col": {"inter": ["who", "what"]}, "USER_ID_FIELD": "7", "field_separator": "\t", "threshold": None}
     request = Request(
@@ -102,6 +126,8 @@ def test_the_next_commands_know_what_a_file_or_the_line_says_of_the_data() -> No
     assert parse_line(described_words(request)) == columns
     assert '--load_col={"inter": ["who", "what"]}' in described_words(request)
     assert kept_words(["--ITEM_ID_FIELD=what", "--epochs=3"]) == ["--ITEM_ID_FIELD=what"]
+    own = Request(("NASR",), "toy", file_settings={"source": "7", "user_column": None, "time_column": "1"})
+    assert parse_line(described_words(own)) == {"source": "7", "time_column": "1"}
 
 
 def test_a_search_that_is_offered_is_evaluated_as_the_run_before() -> None:

@@ -149,6 +149,14 @@ def test_an_architecture_that_was_drawn_is_that_of_the_command_to_train_it(
     assert f"--architecture={shown}" in words
 
 
+def test_the_commands_after_tune_write_where_a_configuration_file_says(ask: Callable[..., StudyRequest]) -> None:
+    Path("here.yaml").write_text("runs_dir: out\ndevice: cpu\n")
+    asked = ask("tune", "--config_files=here.yaml")
+    record = record_of(Cell("NASR", "NASR", "toy", {}, 1), settings={"n_layers": 2})
+    commands = next_commands(Draw(asked, {}, {}), FinishedRun("NASR", "toy", {}, record), ["run_nasr.py"])
+    assert all({"--runs_dir=out", "--device=cpu"} <= set(line.split()) for line in commands.values())
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
