@@ -165,7 +165,7 @@ def _check_shared(request: Request) -> None:
         if model in request.models and name in SHARED_KEYS:
             msg = (
                 f"`{key}` must be the same for all models of a comparison, which one table compares on the same data "
-                f"and test cases, but is {value!r:.80} for {model} alone; give `{name}` without the model's name, or "
+                f"and test cases, but is {value!r:.200} for {model} alone; give `{name}` without the model's name, or "
                 f"run {model} by itself."
             )
             raise ConfigError(msg)
