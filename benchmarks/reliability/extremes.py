@@ -95,6 +95,7 @@ READ_BY: dict[str, dict[str, Any]] = {
         ("augmentation_ratio search_target_momentum search_view_pairs", {**TINY, "search_preset": "paper"}),
         ("search_report_view_pairs search_report_sequences", {**TINY, "search_preset": "paper"}),
         ("search_sweeps", {**TINY, "search_scope": "whole"}),
+        ("time_quantiles", {**TINY, "split_by": "time"}),
     )
     for key in keys.split()
 }
