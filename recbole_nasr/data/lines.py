@@ -6,10 +6,20 @@ import csv
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import date
 
 Check = Callable[[str], str]
 """Returns what is wrong with the text of a value; ``""`` if it is valid."""
+
+_ISO_TIME = re.compile(
+    r"""
+    (?P<year>\d{4})(?P<dash>-?)(?:(?P<month>\d\d)(?P=dash)(?P<day>\d\d)|W(?P<week>\d\d)(?:(?P=dash)(?P<weekday>\d))?)
+    (?:\D(?:[01]\d|2[0-3])(?:(?P<colon>:?)[0-5]\d(?:(?P=colon)[0-5]\d)?)?(?:[.,]\d+)?)?
+    \s*(?:Z|UTC|[+-](?:[01]\d|2[0-3])(?:(?P<zone_colon>:?)[0-5]\d(?:(?P=zone_colon)[0-5]\d(?:[.,]\d+)?)?)?)?
+    """,
+    re.VERBOSE | re.ASCII,
+)
+"""ISO 8601: a date, a time after any one character, and a zone; ``UTC`` may stand for ``Z``."""
 
 _FIRST_YEAR, _LAST_YEAR = 1678, 2261  # of pandas, which counts nanoseconds in 64 bits
 
@@ -49,9 +59,17 @@ def is_date(text: str) -> bool:
 
 
 def _year(text: str) -> int | None:
+    """Return the year of a date and time; None for any other text.
+
+    ``datetime.fromisoformat`` reads other forms in every version of Python: few of them before 3.11.
+    """
+    found = _ISO_TIME.fullmatch(text.strip())
+    if found is None:
+        return None
+    year, month, day, week, weekday = (int(found[name] or 1) for name in ("year", "month", "day", "week", "weekday"))
     try:
-        return datetime.fromisoformat(re.sub(r" ?(Z|UTC)$", "+00:00", text.strip())).year
-    except ValueError:
+        return (date.fromisocalendar(year, week, weekday) if found["week"] else date(year, month, day)).year
+    except ValueError:  # in no calendar
         return None
 
 

@@ -181,6 +181,8 @@ def test_an_archive_without_the_file_says_what_it_has(tmp_path: Path) -> None:
         ("a.tsv", "user\titem\ttime\n\n1\t2\t3\t\n", r"line 3: 3 columns are expected, 4 found"),
         ("ratings.csv", "\n" + ROWS, r"line 1: a header"),
         ("a.csv", "user,item,time\nu,i,2009-05-04\nu,i,tomorrow\n", r"line 3: time needs a time such as .*'tomorrow'"),
+        ("a.csv", "user,item,time\nu,i,2009-05-04\nu,i,now\n", r"line 3: time needs a time such as .*'now'"),
+        ("a.csv", "user,item,time\nu,i,today\nu,i,2009-05-04\n", r"line 2: time needs a number or a .*'today'"),
         ("a.csv", "user,item,time\nu,i,2009-05-04\nu,i,9999-12-31\n", r"line 3: time needs a time from 1678 to 2261"),
         ("a.csv", "user,item,time\nu,i,1066-10-14\nu,i,2009-05-04\n", r"line 2: time needs a time from 1678 to 2261"),
         ("a.csv", "user,item,time\nu,i,2009-W01-1\nu,i,2009-W01-2\n", r"a\.csv, .*time needs a .*'2009-W01-1'"),
@@ -319,6 +321,16 @@ def test_decimal_times_of_a_parquet_file_are_numbers_and_other_values_are_told_w
     frame.assign(time=pd.to_timedelta(TIMES, unit="s")).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(DataError, match="row 1: time needs a number or an ISO time, but is '14592 days"):
         read_raw(tmp_path / "a.parquet", WANTED, reading())
+
+
+@pytest.mark.parametrize("text", ["now", "today", "04/05/2009", "May 4 2009"])
+def test_text_in_a_parquet_file_is_a_time_only_as_it_is_in_text_files(text: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for times in ([text, text], [text, "2009-05-04"], ["2009-05-04", text]):
+        pd.DataFrame({"user": "u", "item": ["i", "j"], "time": times}).to_parquet(tmp_path / "a.parquet")
+        row = times.index(text) + 1
+        with pytest.raises(DataError, match=f"row {row}: time needs a number or an ISO time, but is '{text}'"):
+            read_raw(tmp_path / "a.parquet", WANTED, reading())
 
 
 def test_parquet_is_read_where_pyarrow_is_installed_and_names_it_where_not(tmp_path: Path) -> None:

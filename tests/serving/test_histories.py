@@ -51,6 +51,8 @@ def test_rows_are_sorted_by_time(times: list[Any]) -> None:
         (["10", ""], "''"),
         (["10", "soon"], "'soon'"),
         (["2009-05-04", "soon"], "'soon'"),
+        (["2009-05-04", "now"], "'now'"),
+        (["today", "2009-05-04"], "'today'"),
         ([pd.Timestamp("2020"), pd.NaT], "NaT"),
     ],
     ids=str,
