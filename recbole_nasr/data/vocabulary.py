@@ -78,6 +78,10 @@ class Vocabulary:
         numbers[unknown] = self._index.get_indexer([f"{name}.0" for name in names[unknown]])
         return np.where((numbers < 0) | (names == ""), 0, numbers).astype(np.int64)
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is an item of this original id; see :meth:`numbers`."""
+        return bool(self.numbers(np.array([name], dtype=object))[0])
+
     def header(self) -> tuple[str, ...]:
         """Return the names of the columns of :meth:`rows`."""
         return _HEADER[: 2 if self.titles is None else 3]

@@ -14,7 +14,7 @@ from recbole_nasr.ops import load_operations
 from recbole_nasr.progress import open_progress, plural
 from recbole_nasr.serving.export import export_run
 from recbole_nasr.serving.files import HistoryFile
-from recbole_nasr.serving.histories import Histories
+from recbole_nasr.serving.histories import Histories, named_items
 from recbole_nasr.serving.output import check_output, open_table
 from recbole_nasr.serving.recommender import Recommender, TopK, Unknown, load
 from recbole_nasr.serving.tables import comparison_text, runs_text
@@ -70,7 +70,7 @@ def _recommend(line: Mapping[str, Any]) -> None:
         name, items = user_history(recommender.loaded, line["user"])
         show(f"user {name}: {_history_text(items, recommender)}")
     else:
-        items = [item.strip() for item in line["items"].split(",") if item.strip()]
+        items = named_items(line["items"], recommender.vocabulary.knows)
         show(f"history: {_history_text(items, recommender)}")
     unknown = Unknown()
     top = recommender.top(Histories.of_lists([items]), k, exclude_seen=exclude_seen, unknown=unknown)

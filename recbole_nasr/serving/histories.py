@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,8 @@ from recbole_nasr.serving.columns import NO_NAMES, OwnNames, find_column
 
 MANY = (list, tuple, np.ndarray, pd.Series)
 """What a history may be."""
+
+_ONE_OF_SEVERAL = re.compile(r'(?P<as_is>\s*"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>[^,]*))(?:,|\Z)')
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,24 @@ def histories_of(data: Any, columns: dict[str, str | None] | None = None, own: O
         return Histories.of_lists(list(data))
     msg = f"Histories are a list of lists, a Series of lists or a DataFrame, but are a {type(data).__name__}."
     raise DataError(msg)
+
+
+def named_items(text: str, is_known: Callable[[str], bool]) -> list[str]:
+    """Return the item ids of a text such as ``318, 858`` or ``"Beatles, The", Cream``.
+
+    A known id needs no quotes where it is the whole text, and keeps its outer spaces.
+
+    Args:
+        text: Ids with commas between them; one may stand in double quotes, and two of these mean one within it.
+        is_known: Whether there is an item of this id.
+    """
+    if whole := next((name for name in (text, text.strip()) if is_known(name)), ""):
+        return [whole]
+    names = []
+    for found in _ONE_OF_SEVERAL.finditer(text):
+        plain = found["plain"].strip() if found["quoted"] is None else found["quoted"].replace('""', '"')
+        names.append(found["as_is"] if is_known(found["as_is"]) else plain)
+    return [name for name in names if name]
 
 
 def _moments(times: pd.Series, where: str) -> Column:

@@ -56,11 +56,17 @@ def _shown(dataset: Any, name: str) -> str:
 
 
 def _find(dataset: Any, names: Any, user: str) -> str | None:
-    """Return the one of ``names`` that ``user`` means, None if there is none."""
+    """Return the one of ``names`` that ``user`` means, None if there is none.
+
+    As with items, a whole number that is no name is what data write with a point. Outer spaces count where a name has
+    them.
+    """
     if "%" not in user and user in names and user != _PADDING:
         return user
     by_origin = {_shown(dataset, name): name for name in map(str, names) if name != _PADDING}
-    return by_origin.get(user, user if user in by_origin.values() else None)
+    by_origin = {**{name: name for name in by_origin.values()}, **by_origin}  # what the source has comes first
+    plain = user.strip()
+    return next((by_origin[meant] for meant in (user, f"{user}.0", plain, f"{plain}.0") if meant in by_origin), None)
 
 
 def _sequence(dataset: Any, user: str) -> str:
@@ -81,7 +87,8 @@ def _sequence(dataset: Any, user: str) -> str:
         return sequence
     known = [_shown(dataset, str(name)) for name in (persons or names) if name != _PADDING]
     first = next(_shown(dataset, str(name)) for name in names if name != _PADDING)
-    windows = f" (or a window, such as {first!r})" if persons else ""
+    are_windows = bool(persons) and persons.keys() != names.keys()  # else a person is a sequence
+    windows = f" (or a window, such as {first!r})" if are_windows else ""
     near = "" if user.isdigit() else did_you_mean(user, known[:100_000])  # numbers are near to any number
     msg = (
         f"The data set {dataset.dataset_name!r} has no user {user!r}; it has {len(known):,}, such as "

@@ -35,6 +35,24 @@ def test_a_new_history_gets_items_with_titles(trained: SimpleNamespace, capsys: 
     assert "unknown item ids, skipped: 1 ('zzz')" in shown
 
 
+def test_an_item_with_commas_is_named_alone_or_in_quotes(
+    trained: SimpleNamespace, own_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with gzip.open(own_copy / "items.csv.gz", "rt", newline="") as file:
+        rows = list(csv.reader(file))
+    names = {"i3": "Beatles, The", "i4": " i4"}
+    with gzip.open(own_copy / "items.csv.gz", "wt", newline="") as file:
+        csv.writer(file).writerows([number, names.get(item, item), title] for number, item, title in rows)
+    for given, plain in (("Beatles, The", "i3"), ('i8, "Beatles, The", i4', "i8,i3,i4")):
+        tables = []
+        for run, items in ((own_copy, given), (trained.nasr, plain)):
+            assert main([f"--recommend={run}", f"--items={items}", "--exclude_seen=false", "--device=cpu"]) == 0
+            shown = capsys.readouterr().out
+            assert "unknown" not in shown
+            tables.append([line.split()[0] + line.split("  ")[-1] for line in shown.splitlines()[-10:]])
+        assert tables[0] == tables[1]
+
+
 def test_a_user_gets_items_that_are_not_in_the_history(
     trained: SimpleNamespace, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from recbole_nasr.data.layouts import SEPARATORS
 from recbole_nasr.errors import DataError
 from recbole_nasr.serving.columns import OwnNames
 from recbole_nasr.serving.files import HistoryFile
-from recbole_nasr.serving.histories import Histories, as_text, histories_of
+from recbole_nasr.serving.histories import Histories, as_text, histories_of, named_items
 
 
 def items_by(times: list[Any]) -> list[str]:
@@ -199,3 +199,38 @@ def test_a_damaged_compressed_file_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "a.csv.gz").write_bytes(content)
         with pytest.raises(DataError, match=r"a\.csv\.gz cannot be read"):
             list(HistoryFile(tmp_path / "a.csv.gz", {}).pieces())
+
+
+KNOWN = ("Beatles, The i3", "Cream", "The Who", " i3", "i8", " i8", '"Heroes"', '12" single', "a,b", "a", "b", " , ")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a, b,a", ["a", "b", "a"]),
+        ("a,,zzz , ", ["a", "zzz"]),
+        ("Beatles, The i3", ["Beatles, The i3"]),
+        (" Beatles, The i3", ["Beatles, The i3"]),
+        ('"Beatles, The i3", Cream', ["Beatles, The i3", "Cream"]),
+        ('Cream , "Beatles, The i3" ,The Who', ["Cream", "Beatles, The i3", "The Who"]),
+        ("a,b", ["a,b"]),
+        ('a,"b"', ["a", "b"]),
+        (" i3, i8,i8", [" i3", " i8", "i8"]),  # as `u0, i3, 160` is read
+        ('i8, "i8", " i3"', ["i8", "i8", " i3"]),
+        ('"Heroes",12" single', ['"Heroes"', '12" single']),
+        ('"""Heroes""","12"" single"', ['"Heroes"', '12" single']),
+        ('" , ",a', [" , ", "a"]),
+        ('"new, too",a', ["new, too", "a"]),
+        ('"a,b', ['"a', "b"]),
+        ('"",a', ["a"]),
+        ("", []),
+    ],
+)
+def test_items_in_one_text_are_separated_by_commas_outside_quotes(text: str, expected: list[str]) -> None:
+    assert named_items(text, KNOWN.__contains__) == expected
+
+
+def test_a_name_in_quotes_comes_back_as_it_was() -> None:
+    for names in ([one, "a", other] for one in KNOWN for other in KNOWN):
+        quoted = ['"' + name.replace('"', '""') + '"' for name in names]
+        assert named_items(", ".join(quoted), KNOWN.__contains__) == names

@@ -229,6 +229,40 @@ def test_a_user_is_known_by_the_name_in_the_source(tmp_path: Path) -> None:
             user_history(loaded, "9")
 
 
+def prepared(folder: Path, users: dict[str, str], **options: Any) -> Any:
+    """What `user_history` needs of a run on ten events of each user; of ``users`` the values name their items."""
+    rows = [f"{user},{item}{step},{step}" for user, item in users.items() for step in range(10)]
+    (folder / "log.csv").write_text("\n".join(["user,item,time", *rows]) + "\n")
+    places = {"data_path": str(folder), "source": str(folder / "log.csv")}
+    config = Config("NASR", "mine", config_dict={**places, **options, "group_field": "source_user", "load_col": LOADED})
+    return SimpleNamespace(config=config, vocabulary=Vocabulary.of(load_data(config)))
+
+
+def test_a_window_is_named_only_where_there_are_windows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"it has 2, such as 'anna', 'bob'\. A new history") as caught:
+        user_history(prepared(tmp_path, {"anna": "x", "bob": "y"}), "nope")
+    assert "window" not in str(caught.value)
+    loaded = prepared(tmp_path, {"anna": "x", "bob": "y"}, sequence_unit="window", window_length=10)
+    with pytest.raises(DataError, match=r"such as 'anna', 'bob' \(or a window, such as 'anna_0'\)\. A new"):
+        user_history(loaded, "nope")
+
+
+@pytest.mark.parametrize("options", [{}, {"sequence_unit": "window", "window_length": 10}], ids=["user", "window"])
+def test_a_whole_number_is_the_user_that_the_data_write_with_a_point(options: dict[str, Any], tmp_path: Path) -> None:
+    end = "_0" if options else ""
+    loaded = prepared(tmp_path, {"1.0": "x", "2": "y", "2.0": "z"}, **options)
+    assert user_history(loaded, "1") == user_history(loaded, "1.0") == (f"1.0{end}", [f"x{step}" for step in range(10)])
+    assert [user_history(loaded, name)[0] for name in ("2", "2.0")] == [f"2{end}", f"2.0{end}"]
+    with pytest.raises(DataError, match="no user '3'; it has 3"):
+        user_history(loaded, "3")
+
+
+def test_a_user_may_have_commas_and_outer_spaces_which_count_only_where_a_user_is_called_so(tmp_path: Path) -> None:
+    loaded = prepared(tmp_path, {'"Smith, J"': "x", " u": "y", "u": "z", "v": "w"})
+    for name, item in (("Smith, J", "x0"), (" u", "y0"), ("u", "z0"), ("u ", "z0"), (" v ", "w0")):
+        assert user_history(loaded, name)[1][0] == item
+
+
 def test_of_benchmark_files_a_user_has_the_history_of_the_last_row(tmp_path: Path) -> None:
     folder = tmp_path / "cut"
     folder.mkdir()
