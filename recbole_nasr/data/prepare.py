@@ -106,6 +106,12 @@ def prepared_folder(options: Mapping[str, Any] | Any) -> Path:
     return plan.folder("to be downloaded" if plan.source is None else _checksum(plan.source, plan.place))
 
 
+def prepared_key(folder: str, dataset: str) -> str:
+    """Return the hash of source and options in the name of a folder of prepared data; ``""`` for any other name."""
+    found = re.fullmatch(rf"{re.escape(dataset)}(-[\w.-]+)?-([0-9a-f]{{8}})", folder)
+    return found[2] if found else ""
+
+
 def ensure_prepared(config: Mapping[str, Any] | Any) -> Path:
     """Prepare the data set unless it is prepared, and return its folder; download the source if it is not here.
 
@@ -167,8 +173,8 @@ def _plan(options: Mapping[str, Any] | Any) -> _Plan:
         raise ConfigError(msg)
     chosen = PrepareOptions.from_config(options, dataset)
     given = Path(options["data_path"])
-    ours = re.fullmatch(rf"{re.escape(dataset)}(-[\w.-]+)?-[0-9a-f]{{8}}", given.name)
-    place = given.parent if given.name == dataset or ours else given
+    ours = given.name == dataset or prepared_key(given.name, dataset)
+    place = given.parent if ours else given
     if _value(options, "source") is not None:
         if not str(options["source"]).strip():  # else the current folder, and whatever is in it
             msg = "source names the file to prepare, but it is empty (a variable that is not set?); name the file."

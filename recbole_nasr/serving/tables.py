@@ -15,6 +15,7 @@ from recbole_nasr.progress import plural
 from recbole_nasr.report.intervals import SEED
 from recbole_nasr.results import load_ranks
 from recbole_nasr.serving.evaluations import evaluations, letter
+from recbole_nasr.serving.same_data import check_same_data
 from recbole_nasr.serving.saved import SavedRun, find_run, saved_runs
 from recbole_nasr.statistics import CONFIDENCE, holm, mean_and_interval, metric_per_case, paired_comparison
 
@@ -84,7 +85,7 @@ def same_cases(runs: Sequence[SavedRun]) -> list[Any]:
     """Return the ranks of each run, all in the order of the same cases.
 
     Raises:
-        DataError: If the runs were tested on other cases, or ranked other items.
+        DataError: If the runs were tested on other cases, ranked other items, or had other data.
     """
     tables = [run_ranks(run) for run in runs]
     first = tables[0][["sequence", "target"]]
@@ -103,6 +104,7 @@ def same_cases(runs: Sequence[SavedRun]) -> list[Any]:
         if len(set(values)) > 1:
             msg = f"Runs are compared under the same ranking, but their {what} differs: {values}; run one again."
             raise DataError(msg)
+    check_same_data(runs)
     return [table["rank"].to_numpy() for table in tables]
 
 

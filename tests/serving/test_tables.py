@@ -136,6 +136,102 @@ def test_runs_that_cannot_be_compared_are_refused(
         comparison_text([str(run) for run in runs])
 
 
+def describe(folder: Path, data_path: str, dataset: str = "toy", *, versions: bool = True) -> str:
+    """Write what a run says of its data; return its folder as text."""
+    facts = json.loads((folder / "run.json").read_text())
+    said = {"file_versions": {"config.yaml": 1}} if versions else {}
+    (folder / "run.json").write_text(json.dumps({**facts, **said, "dataset": dataset}))
+    (folder / "config.yaml").write_text(json.dumps({"data_path": data_path, "dataset": dataset}))
+    return str(folder)
+
+
+def test_runs_on_data_prepared_from_other_sources_or_with_other_options_are_refused(
+    write_run: Callable[..., Path],
+) -> None:
+    first = describe(write_run("a", [1, 2, 3]), "data/toy-100k-0123abcd")
+    moved = describe(write_run("b", [1, 2, 3]), "/elsewhere/my-data/toy-100k-0123abcd")
+    other = describe(write_run("c", [1, 2, 3]), "data/toy-100k-4567abcd")
+    assert "3 test cases, the same for all" in comparison_text([first, moved])
+    expected = r"/c differ in their prepared data: 'toy-100k-0123abcd' and 'toy-100k-4567abcd'; compare runs of one"
+    with pytest.raises(DataError, match=expected):
+        comparison_text([first, moved, other])
+
+
+def test_names_of_prepared_data_are_compared_where_both_runs_have_one_of_this_form(
+    write_run: Callable[..., Path],
+) -> None:
+    new = describe(write_run("a", [1, 2, 3]), "data/toy-0123abcd")
+    for name, given in {
+        "as it is": {"data_path": "data/toy"},
+        "of before": {"data_path": "data/toy-89abcdef", "versions": False},
+        "no text": {"data_path": ["toy-89abcdef"]},
+        "renamed": {"data_path": "data/other-0123abcd", "dataset": "other"},
+    }.items():
+        old = describe(write_run(name, [1, 2, 3]), **given)  # type: ignore[arg-type]
+        assert "3 test cases, the same for all" in comparison_text([new, old])
+    assert "3 test cases, the same for all" in comparison_text([new, str(write_run("no config", [1, 2, 3]))])
+
+
+def test_data_that_are_read_as_they_are_differ_in_name_interactions_or_the_order_of_their_items(
+    write_run: Callable[..., Path],
+) -> None:
+    def run(name: str, items: str = "xyz", dataset: str = "toy", **counts: int) -> str:
+        folder = write_run(name, [1, 2, 3], data={"items": 40, **counts})
+        with gzip.open(folder / "items.csv.gz", "wt", newline="") as file:
+            csv.writer(file).writerows([("id", "item"), *enumerate(items, start=1)])
+        return describe(folder, f"data/{dataset}", dataset)
+
+    first = run("a", actions=9)
+    assert "3 test cases, the same for all" in comparison_text([first, run("same", actions=9), run("unknown")])
+    for other, words in (
+        (run("b", actions=8), "/b differ in their number of interactions: 9 and 8; compare runs of one data set"),
+        (run("c", dataset="toys"), "/c differ in their data set: 'toy' and 'toys'; "),
+        (run("d", items="xzy"), "/d differ in their item number 2: 'y' and 'z'; "),
+        (run("e", items="xy"), "/e differ in their item number 3: 'z' and none; "),
+    ):
+        with pytest.raises(DataError, match=words):
+            comparison_text([first, other])
+
+
+def test_runs_of_other_data_are_marked_in_the_list(write_run: Callable[..., Path]) -> None:
+    for name, key, actions in (("4", "0123abcd", 9), ("3", "0123abcd", 9), ("2", "4567abcd", 9), ("1", "0123abcd", 8)):
+        folder = write_run(name, [1], data={"items": 40, "actions": actions})
+        describe(folder, f"data/toy-{key}")
+        text = runs_text(folder.parents[1])
+    lines = [line.split() for line in text.splitlines() if "/toy/" in line]
+    assert [line[-1] for line in lines] == ["A", "A", "B", "C"]
+    assert [line.partition("; ")[2] for line in text.splitlines()[-3:]] == [
+        "40 items, 9 interactions; prepared as toy-0123abcd",
+        "40 items, 9 interactions; prepared as toy-4567abcd",
+        "40 items, 8 interactions; prepared as toy-0123abcd",
+    ]
+
+
+def test_runs_of_one_preparation_and_those_that_name_none_have_one_letter(write_run: Callable[..., Path]) -> None:
+    describe(write_run("2", [1]), "data/toy-0123abcd")
+    text = runs_text(Path(describe(write_run("1", [1]), "data/toy-89abcdef", versions=False)).parents[1])
+    assert text.splitlines()[1].split()[-1] == "ndcg@10"
+
+
+def test_two_sources_that_share_only_the_last_items_are_other_data(capsys: pytest.CaptureFixture[str]) -> None:
+    def train(source: str, factor: int) -> None:
+        rows = [
+            f"u{user},i{(factor * (5 - step) * (user + 1) + user) % 9},{step}" for user in range(9) for step in range(6)
+        ]
+        ends = [f"u{user},i{user},{step}" for user in range(9) for step in (6, 7)]
+        Path(source).write_text("\n".join(["user,item,time", *rows, *ends]) + "\n")
+        words = ["--model=NASR", "--architecture=tcn_d1_2", "--dataset=shop", f"--source={source}", "--hidden_size=8"]
+        assert main([*words, "--epochs=1", "--topk=5", "--device=cpu", f"--run_name={factor}"]) == 0
+
+    train("one.csv", 1)
+    train("two.csv", 2)
+    capsys.readouterr()
+    assert main(["--compare", *map(str, Path("runs", "shop").glob("*-NASR-*"))]) == 2
+    assert "differ in their prepared data: 'shop-" in capsys.readouterr().err
+    assert main(["--list"]) == 0
+    assert [line.split()[-1] for line in capsys.readouterr().out.splitlines()[3:5]] == ["A", "B"]
+
+
 @pytest.mark.parametrize("damaged", [[False], {}, "no"], ids=["list", "table", "text"])
 def test_a_damaged_word_on_the_history_is_one_line(
     damaged: Any, write_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
