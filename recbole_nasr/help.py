@@ -95,8 +95,8 @@ Using finished runs (docs/using.md)
                   compare two or more runs: paired tests and intervals from their saved ranks
   --recommend=RUN recommend the --k=10 best next items. The history is --user=ID of the run's data,
                   --items="318,858" (any history; an id with a comma in double quotes), or
-                  --input=histories.csv --output=top.parquet (millions). Items of the history are left
-                  out unless --exclude_seen=false.
+                  --input=histories.csv --output=top.parquet (millions). Items of the history are
+                  left out unless --exclude_seen=false.
   --export=torch|onnx --run=RUN
                   write the network as a file for a server, checked and timed; --k, --output=DIR
                   Both need --ops_module=FILE again where the run has operations of your own.
