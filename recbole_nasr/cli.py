@@ -207,8 +207,8 @@ def _conclude(results: list[RunResult], request: Request, command: list[str]) ->
 def _run_one(run: preflight.PlannedRun, request: Request, key: str, command: list[str]) -> RunResult:
     place = RunPlace(request.runs_dir, request.dataset, run.name, request.run_name)
     with opened_run(place, key, fresh=request.fresh, interval=request.checkpoint_interval) as (folder, keeper):
-        own = {"model": run.model, "dataset": request.dataset}
-        given = folder.write_text("settings.yaml", settings_text({**own, **run.settings, **own}))  # those come first
+        content = {"model": run.model, "dataset": request.dataset, **run.settings}
+        given = folder.write_text("settings.yaml", settings_text(content))
         return run_model(
             run.model,
             request.dataset,

@@ -35,7 +35,7 @@ def check_values(config: Any) -> None:
     if config.model not in MODELS:
         return
     limits.check_limits(options, trains=False)
-    limits.check_transform(options, config.model, reads=False)
+    limits.refuse_transform(options, config.model)
     measures.check_valid_metric(options)
     measures.check_evaluation(options)
     _check_unused(options)

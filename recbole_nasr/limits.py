@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_nasr.data.options import EMPTY
+from recbole_nasr.data.options import EMPTY, value_of
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite, whole
 
 LEARNERS = ("adam", "adamw", "sgd", "adagrad", "rmsprop")
@@ -155,33 +155,37 @@ _RATIOS: dict[str, tuple[str, ...]] = {
 """RecBole's transforms of a batch (recbole/data/transform.py), and the keys that each cannot do without."""
 
 
-def check_transform(config: Mapping[str, Any] | Any, model: str, *, reads: bool) -> None:
-    """Check the transform of RecBole that adds changed histories to every batch.
-
-    Args:
-        config: A RecBole ``Config`` or a mapping.
-        model: Name of the model.
-        reads: Whether the model may read what a transform adds; ours do not.
+def refuse_transform(config: Mapping[str, Any] | Any, model: str) -> None:
+    """Refuse a transform of RecBole, which adds changed histories to every batch, for one of our models.
 
     Raises:
-        ConfigError: If it is none that the model can be given, or a share that it needs is missing.
+        ConfigError: If there is one.
     """
-    transform = config["transform"] if "transform" in config else None  # noqa: SIM401 - a Config has no `get`
-    if transform is None:
-        return
-    if not reads:
+    transform = value_of(config, "transform")
+    if transform is not None:
         msg = (
             f"`transform` must be empty (null) for {model}, which reads nothing it adds, but is {transform!r:.80}; "
             "leave it out, or name the model of RecBole that it is for, as in --BERT4Rec.transform=mask_itemseq."
         )
         raise ConfigError(msg)
+
+
+def check_transform(config: Mapping[str, Any] | Any) -> None:
+    """Check the transform of one of RecBole's own models, and the shares that it needs.
+
+    Raises:
+        ConfigError: If there is no such transform, or a share is missing or out of range.
+    """
+    transform = value_of(config, "transform")
+    if transform is None:
+        return
     if str(transform) not in _RATIOS:
         hint = did_you_mean(str(transform), _RATIOS)
         msg = f"`transform` must be empty (null) or one of {', '.join(_RATIOS)}, but is {transform!r:.80}.{hint}"
         raise ConfigError(msg)
     holds, rule = _OF_MODELS["mask_ratio"]
     for key in _RATIOS[str(transform)]:
-        value = config[key] if key in config else None  # noqa: SIM401
+        value = value_of(config, key)
         if not holds(value):
             msg = (
                 f"`{key}` must be {rule} with `transform` {transform}, but is {value!r:.80}; set it, as in --{key}=0.5."

@@ -13,7 +13,7 @@ from recbole.config import Config
 from recbole_nasr.configuration import AUTOREGRESSIVE_MODELS, MODELS, effective
 from recbole_nasr.configuration_keys import check_keys
 from recbole_nasr.data.autoregressive import training_scheme
-from recbole_nasr.data.options import EMPTY, PREPARATION_KEYS, RECBOLE_FILTERS, PrepareOptions, check_reading
+from recbole_nasr.data.options import PREPARATION_KEYS, PrepareOptions, check_reading, filters_set
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_here
 from recbole_nasr.data.report import REPORT_FILE
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, DataError, NASRError, did_you_mean
@@ -87,11 +87,12 @@ def check_values(config: Config) -> None:
     check_limits(config)
     if config["model"] not in MODELS:
         check_model_keys(config, config.internal_config_dict)
-        check_transform(config, config["model"], reads=True)
+        check_transform(config)
     check_trackers(config)
     check_valid_metric(config)
     check_evaluation(config)
     _check_parts(config)
+    _check_filters(config)
     _check_scheme(config)
     _check_network(config)
     if is_prepared_here(config):
@@ -173,7 +174,7 @@ def configuration_of(model: str, dataset: str, settings: Mapping[str, Any]) -> I
 
 
 def _check_parts(config: Config) -> None:
-    """Refuse parts without cases, of which a run here needs all, and filters of parts that RecBole does not filter."""
+    """Refuse a split that asks for no training, validation or test cases; a run here needs all of them."""
     split = config["eval_args"]["split"]
     [how] = split.values()
     if not config["benchmark_filename"] and not (how == "valid_and_test" or (isinstance(how, list) and all(how))):
@@ -182,7 +183,11 @@ def _check_parts(config: Config) -> None:
             f"shares), but its split is {split}."
         )
         raise ConfigError(msg)
-    filters = [key for key in RECBOLE_FILTERS if config[key] not in EMPTY]
+
+
+def _check_filters(config: Config) -> None:
+    """Refuse filters of benchmark files, which RecBole does not filter."""
+    filters = filters_set(config)
     if config["benchmark_filename"] and filters:
         msg = (
             f"`{filters[0]}` must be empty (null) with `benchmark_filename`, whose files RecBole leaves as they are, "

@@ -10,7 +10,7 @@ import pandas as pd
 from recbole.utils.enum_type import FeatureSource, FeatureType
 
 from recbole_nasr.data.compact import Compact, has_compact
-from recbole_nasr.data.options import EMPTY
+from recbole_nasr.data.options import EMPTY, RECBOLE_FILTERS
 from recbole_nasr.data.table import Column
 
 _INTER = ("user_id", "item_id", "timestamp")
@@ -18,21 +18,18 @@ _PERSON = "source_user"
 
 # Keys that change what RecBole reads or keeps; where one is set the text is read.
 _CHANGING = (
+    *RECBOLE_FILTERS,
     "additional_feat_suffix",
     "alias_of_item_id",
     "alias_of_user_id",
     "benchmark_filename",
     "discretization",
-    "item_inter_num_interval",
     "normalize_all",
     "normalize_field",
     "numerical_features",
     "preload_weight",
-    "rm_dup_inter",
     "threshold",
     "unload_col",
-    "user_inter_num_interval",
-    "val_interval",
 )
 
 

@@ -93,7 +93,7 @@ class PrepareOptions:
         if chosen["window_stride"] is None:
             chosen["window_stride"] = chosen["window_length"]
         _check(chosen)
-        _check_read(chosen, defaults, dataset, config["source"] if "source" in config else None)  # noqa: SIM401
+        _check_read(chosen, defaults, dataset, value_of(config, "source"))
         chosen["time_quantiles"] = tuple(chosen["time_quantiles"])
         if chosen.get("source_separator") == _TYPED_TAB:
             chosen["source_separator"] = "\t"
@@ -107,11 +107,20 @@ class PrepareOptions:
 PREPARATION_KEYS = tuple(field.name for field in fields(PrepareOptions))
 """Keys that have an effect only on data that are prepared here."""
 
-
 READING_KEYS = ("encoding", "field_separator")
 """Keys of RecBole that say how the files are read of data that are not prepared here."""
 
 _TEXT = ("ml_release", "user_column", "item_column", "time_column", "source_separator")
+
+
+def value_of(config: Mapping[str, Any] | Any, key: str) -> Any:
+    """Return a value; None if it is missing. A RecBole ``Config`` has no ``get``."""
+    return config[key] if key in config else None  # noqa: SIM401 - there is no `get`
+
+
+def filters_set(config: Mapping[str, Any] | Any) -> list[str]:
+    """Return those of RecBole's filters that leave anything out."""
+    return [key for key in RECBOLE_FILTERS if value_of(config, key) not in EMPTY]
 
 
 def default_options(dataset: str) -> dict[str, Any]:
@@ -125,11 +134,8 @@ def _check_windows(chosen: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Refuse keys about windows that were given where histories stay whole; ``window_length`` has another use too."""
     for key in ("window_stride", "max_end_gap") if chosen["sequence_unit"] == "user" else ():
         if chosen[key] not in (None, defaults[key]):
-            msg = (
-                f"{key} is about windows, it is {chosen[key]!r:.80}, but with sequence_unit=user every history stays "
-                "whole; leave it out, or add --sequence_unit=window."
-            )
-            raise ConfigError(msg)
+            why = "with sequence_unit=user every history stays whole; leave it out, or add --sequence_unit=window."
+            raise _unread(chosen, key, "windows", why)
 
 
 def unread_keys(dataset: str, source: Any) -> dict[str, str]:
@@ -156,16 +162,14 @@ def _check_read(chosen: dict[str, Any], defaults: dict[str, Any], dataset: str, 
     usual = {field.name: field.default for field in fields(PrepareOptions)} | defaults
     for key, subject in unread_keys(dataset, source).items():
         if chosen.get(key) not in (None, usual[key]):
-            msg = (
-                f"{key} is about {subject}, it is {chosen[key]!r:.80}, but {dataset} is read without it; leave it out."
-            )
-            raise ConfigError(msg)
+            raise _unread(chosen, key, subject, f"{dataset} is read without it; leave it out.")
     if chosen["split_by"] != "time" and list(chosen["time_quantiles"]) != usual["time_quantiles"]:
-        msg = (
-            f"time_quantiles is about split_by=time, it is {chosen['time_quantiles']!r:.80}, but split_by is "
-            f"{chosen['split_by']}; leave it out, or add --split_by=time."
-        )
-        raise ConfigError(msg)
+        advice = f"split_by is {chosen['split_by']}; leave it out, or add --split_by=time."
+        raise _unread(chosen, "time_quantiles", "split_by=time", advice)
+
+
+def _unread(chosen: dict[str, Any], key: str, subject: str, why: str) -> ConfigError:
+    return ConfigError(f"{key} is about {subject}, it is {chosen[key]!r:.80}, but {why}")
 
 
 def check_reading(config: Mapping[str, Any] | Any) -> None:
@@ -174,7 +178,7 @@ def check_reading(config: Mapping[str, Any] | Any) -> None:
     Raises:
         ConfigError: If one has a value that is not that of prepared data.
     """
-    encoding, separator = (config[key] if key in config else None for key in READING_KEYS)  # noqa: SIM401
+    encoding, separator = (value_of(config, key) for key in READING_KEYS)
     what = "is for RecBole files that are read as they are"
     if encoding not in (None, "") and not _is_utf8(str(encoding)):
         msg = (

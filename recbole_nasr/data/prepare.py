@@ -21,7 +21,7 @@ from recbole_nasr.data import download
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.compact import load_compact, save_compact
 from recbole_nasr.data.locking import only_process
-from recbole_nasr.data.options import EMPTY, RECBOLE_FILTERS, PrepareOptions
+from recbole_nasr.data.options import PrepareOptions, filters_set, value_of
 from recbole_nasr.data.order_signal import order_signal
 from recbole_nasr.data.output import as_compact, write_atomic_files
 from recbole_nasr.data.raw import Raw, Reading, read_raw
@@ -72,7 +72,7 @@ def is_prepared_dataset(name: str, options: Mapping[str, Any] | Any = ()) -> boo
         name: Name of the data set.
         options: A RecBole ``Config`` or a dictionary, where ``source`` names a file to prepare.
     """
-    return name in PUBLISHED_SETS or _value(options, "source") is not None
+    return name in PUBLISHED_SETS or value_of(options, "source") is not None
 
 
 def is_prepared_here(options: Mapping[str, Any] | Any) -> bool:
@@ -134,7 +134,7 @@ def ensure_prepared(config: Mapping[str, Any] | Any) -> Path:
             with only_process(folder):
                 if not folder.is_dir():
                     _prepare(plan, source, folder, key)
-        if _value(config, "order_signal"):
+        if value_of(config, "order_signal"):
             _add_order_signal(folder)
     except OSError as error:
         advice = "check its permissions" if isinstance(error, PermissionError) else "free space there"
@@ -154,20 +154,15 @@ def split_settings(options: Mapping[str, Any] | Any) -> dict[str, Any]:
     """
     if options["split_by"] != "time" or not Path(options["data_path"]).is_dir():
         return {}
-    for key in RECBOLE_FILTERS:
-        if _value(options, key) not in EMPTY:
-            msg = f"`{key}` would move the cut of split_by=time; set the filters of the preparation instead."
-            raise ConfigError(msg)
+    filters = filters_set(options)
+    if filters:
+        msg = f"`{filters[0]}` would move the cut of split_by=time; set the filters of the preparation instead."
+        raise ConfigError(msg)
     return dict(load_report(Path(options["data_path"])).split["eval_args"])
 
 
-def _value(options: Mapping[str, Any] | Any, key: str) -> Any:
-    """Return a value; None if it is missing. A RecBole ``Config`` has no ``get``."""
-    return options[key] if key in options else None  # noqa: SIM401 - there is no `get`
-
-
 def _plan(options: Mapping[str, Any] | Any) -> _Plan:
-    dataset = _value(options, "dataset") or PUBLISHED_SETS[0]
+    dataset = value_of(options, "dataset") or PUBLISHED_SETS[0]
     if dataset == "ml-100k":
         msg = "source prepares a data set of your own, and ml-100k is RecBole's; choose another name for --dataset."
         raise ConfigError(msg)
@@ -175,7 +170,7 @@ def _plan(options: Mapping[str, Any] | Any) -> _Plan:
     given = Path(options["data_path"])
     ours = given.name == dataset or prepared_key(given.name, dataset)
     place = given.parent if ours else given
-    if _value(options, "source") is not None:
+    if value_of(options, "source") is not None:
         if not str(options["source"]).strip():  # else the current folder, and whatever is in it
             msg = "source names the file to prepare, but it is empty (a variable that is not set?); name the file."
             raise ConfigError(msg)

@@ -17,7 +17,8 @@ from recbole_nasr.space.strata import function_of
 CHOSEN, KEPT_OPEN, NEXT, TIED = "search", "beam", "next by score", "tied"
 """Origins of networks: what the search takes, what its beam kept open, what is next by score, and the rest of a tie."""
 
-_TRIES = 1000  # draws in a row from a tie that bring nothing new, before what was found is taken
+TRIES = 1000
+"""Draws in a row that bring nothing new, after which there is taken to be nothing more."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +93,14 @@ def shortlist(
     ranked = (new(indices) for _, indices in whole_networks(found.blocks, space, budget))
     following = islice((network for network in ranked if network is not None), n_best - len(best))
     best += [Candidate(network, (NEXT,)) for network in following]
-    tied: list[Candidate] = []
-    draws, n_vain = _tied(found, seed), 0
-    while len(tied) < n_tied and n_vain < _TRIES:
-        network = new(next(draws))
-        if network is None:
-            n_vain += 1
-        else:
-            tied.append(Candidate(network, (TIED,)))
-            n_vain = 0
-    return [*best, *tied]
+    tied = islice(while_found(new(indices) for indices in _tied(found, seed)), n_tied)
+    return [*best, *(Candidate(network, (TIED,)) for network in tied)]
+
+
+def while_found(draws: Iterator[Architecture | None]) -> Iterator[Architecture]:
+    """Yield the networks of ``draws``, which has None where one brings nothing new, until :data:`TRIES` in a row do."""
+    while (network := next((one for one in islice(draws, TRIES) if one is not None), None)) is not None:
+        yield network
 
 
 def _tied(found: SearchResult, seed: int) -> Iterator[tuple[int, ...]]:

@@ -124,8 +124,7 @@ class Runner:
         place = RunPlace(request.runs_dir, cell.dataset, cell.model, name)
         with opened_run(place, key, fresh=request.fresh, interval=request.checkpoint_interval) as (folder, keeper):
             follower.begins(keeper.describe())
-            own = {"model": cell.model, "dataset": cell.dataset}
-            text = settings_text({**own, **given, **own})  # in this order
+            text = settings_text({"model": cell.model, "dataset": cell.dataset, **given})
             yield OpenedRun(folder, folder.write_text("settings.yaml", text), keeper, key)
 
     def record_folders(self, dataset: str) -> list[Path]:

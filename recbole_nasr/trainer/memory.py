@@ -8,11 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from recbole_nasr.errors import MemoryLimitError
-from recbole_nasr.nets.footprint import (
-    FLOAT,
-    network_weights,
-    rows_in_network,
-)
+from recbole_nasr.nets.footprint import FLOAT, network_weights, rows_in_network
 from recbole_nasr.nets.memory import device_memory, size_text
 from recbole_nasr.nets.softmax import rows_at_a_time
 from recbole_nasr.ops import LayerSettings

@@ -16,7 +16,7 @@ from recbole_nasr.search.budget import Budget
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.predictor import Values, best_predicted, layer_values
 from recbole_nasr.search.result import SearchResult
-from recbole_nasr.search.shortlist import Candidate, merged, shortlist
+from recbole_nasr.search.shortlist import Candidate, merged, shortlist, while_found
 from recbole_nasr.space import Architecture, SearchSpace
 from recbole_nasr.space.strata import empty_last, function_of
 from recbole_nasr.trainer.candidates import Trained
@@ -28,8 +28,6 @@ PURE = "pure"
 
 RANDOM, PREDICTED = "random", "predicted"
 """Origins of networks that were drawn, and of those that trained ones spoke for."""
-
-_TRIES = 1000  # draws in a row that bring nothing new, after which the space is taken to have no more
 
 
 class Strategy(ABC):
@@ -95,11 +93,8 @@ class Strategy(ABC):
         """Yield random networks within the budget that compute what no ``known`` one does, until there are none."""
         rng = random.Random(derive_seed(self.seed, "candidates/random"))
         functions = {function_of(candidate.architecture) for candidate in known}
-        while True:
-            draws = (self.space.network(self.budget.draw(rng)) for _ in range(_TRIES))
-            network = next((network for network in draws if function_of(network) not in functions), None)
-            if network is None:
-                return
+        draws = (self.space.network(self.budget.draw(rng)) for _ in itertools.count())
+        for network in while_found(None if function_of(one) in functions else one for one in draws):
             functions.add(function_of(network))
             yield Candidate(network, (RANDOM,))
 

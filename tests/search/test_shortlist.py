@@ -98,7 +98,7 @@ def test_a_small_space_is_proposed_whole_and_no_network_twice(scored: Callable[.
 def test_of_a_tie_all_networks_are_proposed_if_so_many_are_asked_for(
     scored: Callable[..., SearchResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recbole_nasr.search.shortlist._TRIES", 30)
+    monkeypatch.setattr("recbole_nasr.search.shortlist.TRIES", 30)
     draws = itertools.cycle([*[(0, 0)] * 29, (0, 1), *[(0, 1)] * 29, (1, 0), (0, 0)])
     monkeypatch.setattr("recbole_nasr.search.shortlist._tied", lambda *_: draws)
     result = scored([0.1, 0.1, 0.3, 0.9], [0.5, 0.5], ties=((0, 1), (0, 1)))
