@@ -86,9 +86,8 @@ def check_request(request: Request, *, compared: bool = False) -> dict[str, dict
     known = {model: _known_keys(model, request) for model in request.models}
     _check_keys(request, known)
     settings = {model: _settings(model, request, known[model]) for model in request.models}
-    checked: set[tuple[object, ...]] = set()
     for model in request.models:
-        check_run(model, request.dataset, settings[model], checked)
+        check_run(model, request.dataset, settings[model])
     return settings
 
 

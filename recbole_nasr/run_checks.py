@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,16 +42,13 @@ from recbole_nasr.settings_file import settings_text
 from recbole_nasr.trackers import check_trackers
 
 
-def check_run(
-    model: str, dataset: str, settings: Mapping[str, Any], checked: set[tuple[object, ...]]
-) -> dict[str, Any]:
+def check_run(model: str, dataset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Check the complete settings of one run.
 
     Args:
         model: Name of the model.
         dataset: Name of the data set.
         settings: What the run will be given.
-        checked: Files that need not be read again; what is read now is added.
 
     Returns:
         Every value in force, as plain data.
@@ -62,7 +60,7 @@ def check_run(
     with configuration_of(model, dataset, settings) as config:
         check_keys(config, strict=True)
         check_values(config)
-        _check_dataset(config, checked)
+        _check_dataset(config)
         return effective(config)
 
 
@@ -214,8 +212,8 @@ def _refuse_preparation_keys(config: Config) -> None:
         raise ConfigError(msg)
 
 
-def _check_dataset(config: Config, checked: set[tuple[object, ...]]) -> None:
-    """Check that there are data, and that a user's files can be read; what is in ``checked`` is not read again."""
+def _check_dataset(config: Config) -> None:
+    """Check that there are data, and that a user's files can be read."""
     folder, name = Path(config["data_path"]), config["dataset"]
     if is_prepared_here(config):
         return
@@ -235,9 +233,15 @@ def _check_dataset(config: Config, checked: set[tuple[object, ...]]) -> None:
         )
         raise DataError(msg)
     files = [f"{name}.{part}.inter" for part in config["benchmark_filename"] or ()] or [f"{name}.inter"]
-    reading = [config[key] for key in ("field_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")]
-    for file in files:
-        check = (folder / file, not config["benchmark_filename"], *reading)
-        if check not in checked:
-            check_interactions(folder / file, config, with_time=not config["benchmark_filename"])
-            checked.add(check)
+    keys = ("field_separator", "encoding", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD")
+    reading = tuple((key, config[key]) for key in keys)
+    for path in (folder / file for file in files):
+        facts = path.stat() if path.is_file() else None
+        stamp = (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns) if facts else ()
+        _check_file(path, stamp, reading, with_time=not config["benchmark_filename"])
+
+
+@functools.lru_cache(maxsize=256)
+def _check_file(path: Path, _stamp: tuple[int, ...], reading: tuple[tuple[str, Any], ...], *, with_time: bool) -> None:
+    """Check a file of the user's, once where it passes, until it changes: a study asks before each of its runs."""
+    check_interactions(path, dict(reading), with_time=with_time)

@@ -21,6 +21,7 @@ from recbole_nasr.report.study_html import study_html
 from recbole_nasr.report.study_page import study_page
 from recbole_nasr.runs import RunFolder
 from recbole_nasr.studies.base import base_settings
+from recbole_nasr.studies.differences import differences
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.fidelity import FidelityRunner, build_fidelity_plan
 from recbole_nasr.studies.finished import finished_runs
@@ -38,7 +39,7 @@ from recbole_nasr.studies.storage import (
     quiet_optuna,
     study_lock,
 )
-from recbole_nasr.studies.tables import FinishedRun, differences, mean_sd, metrics_of, rows_of, tidy
+from recbole_nasr.studies.tables import FinishedRun, mean_sd, metrics_of, rows_of, tidy
 from recbole_nasr.studies.tuned import BEST, best_settings, next_commands
 
 

@@ -91,7 +91,7 @@ def test_the_runs_of_a_committed_page_are_found_by_its_command(study: str) -> No
     run_checks.prepare_data(model, "ml", settings)
     missing = []
     for cell in build_plan(asked, base):
-        effective = run_checks.check_run(cell.model, cell.dataset, cell.given(), set())
+        effective = run_checks.check_run(cell.model, cell.dataset, cell.given())
         key = result_key(cell.model, cell.dataset, effective)
         if find_record(cell.model, key, cell.seed, [RECORDS]) is None:
             missing.append(cell.key)

@@ -18,11 +18,12 @@ from recbole_nasr.errors import is_finite
 from recbole_nasr.progress import plural
 from recbole_nasr.report.canvas import PARAMETERS, drawing, save_both
 from recbole_nasr.space import Architecture
+from recbole_nasr.studies.differences import Difference
 from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import quiet_optuna
 from recbole_nasr.studies.summaries import shares_by_depth
-from recbole_nasr.studies.tables import Difference, FinishedRun, Row, rows_of, searches
+from recbole_nasr.studies.tables import FinishedRun, Row, rows_of, searches
 
 _MARKERS = "osD^vP*X"
 _LINES = ("-", "--", ":", "-.")

@@ -16,11 +16,12 @@ from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.table import ranking_text
 from recbole_nasr.report.trial_table import trial_table
 from recbole_nasr.statistics import SIGNIFICANT
+from recbole_nasr.studies.differences import Difference
 from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.shortfalls import REQUIREMENTS, shortfalls, unfinished_training
 from recbole_nasr.studies.summaries import SUMMARIES
-from recbole_nasr.studies.tables import Difference, FinishedRun, Row, mean_sd, metrics_of, rows_of
+from recbole_nasr.studies.tables import FinishedRun, Row, mean_sd, metrics_of, rows_of
 
 SMOKE_RUN = "**A smoke run (`--quick`): small networks, few epochs. It shows that everything works, no more.**"
 

@@ -81,7 +81,6 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
         NASRError: For the first run that could not start.
     """
     definition = asked.definition
-    checked: set[tuple[object, ...]] = set()
     cells: list[Cell] = []
     for dataset in asked.datasets:
         for run in definition.runs:
@@ -89,7 +88,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
             defaults = {key: value for key, value in run.defaults.items() if key not in given}
             for point in definition.points():
                 settings = {**base[dataset][run.model], **defaults, **run.settings, **point}
-                check_validation(run_checks.check_run(run.model, dataset, settings, checked))
+                check_validation(run_checks.check_run(run.model, dataset, settings))
                 seeds = definition.seeds_of(run, asked.seeds)
                 row = [
                     Cell(run.label, run.model, dataset, settings, seed, point, _need(asked, run, dataset, seed))
@@ -97,7 +96,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
                 ]
                 cells += row
                 if run.model == SEARCHED and asked.n_trainings > 1:
-                    known = run_checks.check_run(TRAINED, dataset, base[dataset][TRAINED], checked)
+                    known = run_checks.check_run(TRAINED, dataset, base[dataset][TRAINED])
                     recipe = {key: value for key, value in settings.items() if key in known}
                     numbers = range(2, asked.n_trainings + 1)
                     again = [_trained_again(cell, recipe, number) for number in numbers for cell in row]

@@ -120,13 +120,17 @@ class ResultRecord:
             write_whole(folder / f"{self.name}.{RANKS_FILE}", ranks.read_bytes())
         return RunFolder(folder).write_json(f"{self.name}.json", content)
 
+    def ranks_file(self) -> Path | None:
+        """Return the file with the ranks of the test cases, beside the record or of the run; ``None`` without one."""
+        beside = [self.kept_in / f"{self.name}.{RANKS_FILE}"] if self.kept_in else []
+        return next((path for path in (*beside, Path(self.run) / RANKS_FILE) if path.is_file()), None)
+
     def ranks(self) -> pd.DataFrame | None:
-        """Return ``sequence``, ``target`` and ``rank`` of every test case; ``None`` if neither record nor run has them.
+        """Read ``sequence``, ``target`` and ``rank`` of every test case; ``None`` if neither record nor run has them.
 
         Cases come in the order of the names of their sequences and targets.
         """
-        beside = [self.kept_in / f"{self.name}.{RANKS_FILE}"] if self.kept_in else []
-        path = next((path for path in (*beside, Path(self.run) / RANKS_FILE) if path.is_file()), None)
+        path = self.ranks_file()
         return None if path is None else read_ranks(path)
 
     def is_sound(self) -> bool:

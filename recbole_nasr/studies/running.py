@@ -76,7 +76,7 @@ class Runner:
             NASRError: If the settings cannot be used, or the run stops.
         """
         given = cell.given(architecture)
-        effective = run_checks.check_run(cell.model, cell.dataset, given, set())
+        effective = run_checks.check_run(cell.model, cell.dataset, given)
         key = result_key(cell.model, cell.dataset, effective)
         found = find_record(cell.model, key, cell.seed, self.record_folders(cell.dataset))
         if found is not None:
@@ -180,7 +180,7 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
     """
     definition = asked.definition
     (run,) = definition.runs
-    known = run_checks.check_run(run.model, asked.request.dataset, settings, set())
+    known = run_checks.check_run(run.model, asked.request.dataset, settings)
     for key in definition.space:
         if asked.own_space and key not in known:
             msg = f"`--space` has {key!r}, which is not a key of {run.model}.{did_you_mean(key, known)}"
@@ -202,11 +202,10 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
 def _accepted(asked: StudyRequest, settings: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``space`` without the choices that no run could start with."""
     (run,) = asked.definition.runs
-    checked: set[tuple[object, ...]] = set()
 
     def starts(key: str, value: Any) -> bool:
         try:
-            run_checks.check_run(run.model, asked.request.dataset, {**settings, key: value}, checked)
+            run_checks.check_run(run.model, asked.request.dataset, {**settings, key: value})
         except NASRError:
             return False
         return True

@@ -152,7 +152,7 @@ def _depth(runs: Sequence[FinishedRun]) -> str:
 
 
 def _kept(runs: Sequence[FinishedRun]) -> str:
-    missing = sum(run.record.ranks() is None for run in runs)
+    missing = sum(run.record.ranks_file() is None for run in runs)
     return f"ranks of {missing} {plural(missing, 'run')} are not on this machine" if missing else ""
 
 

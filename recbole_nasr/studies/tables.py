@@ -1,4 +1,4 @@
-"""The numbers of a study: one row per run, means over seeds, and paired comparisons with the reference."""
+"""The numbers of a study: one row per run, and means over seeds."""
 
 from __future__ import annotations
 
@@ -8,19 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from recbole_nasr.statistics import (
-    Comparison,
-    holm,
-    is_metric_per_case,
-    metric_per_case,
-    paired_comparison,
-)
 from recbole_nasr.studies.plan import value_text
 from recbole_nasr.studies.record import ResultRecord
-
-_N_BOOTSTRAP = 2000
 
 
 @dataclass(frozen=True)
@@ -79,34 +69,6 @@ class Row:
     def mean_sd(self, part: str, metric: str) -> tuple[float, float]:
         """Return mean and standard deviation over seeds of ``valid`` or ``test``; nan for the latter with one seed."""
         return mean_sd([getattr(run.record, part)[metric] for run in self.runs])
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The reference minus another row, on the same test cases, each averaged over its seeds.
-
-    Args:
-        dataset: Name of the data set.
-        reference: Name of the reference row.
-        other: Name of the other row.
-        metric: Such as ``ndcg@10``.
-        n_sequences: Sequences compared.
-        comparison: Mean difference, interval and p-value.
-        p_holm: The p-value over all comparisons of the study.
-    """
-
-    dataset: str
-    reference: str
-    other: str
-    metric: str
-    n_sequences: int
-    comparison: Comparison
-    p_holm: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether it is, over all comparisons together, and the interval is on the side of the test."""
-        return self.comparison.better(self.p_holm) != 0
 
 
 def row_name(label: str, point: Mapping[str, Any]) -> str:
@@ -168,64 +130,3 @@ def tidy(study: str, runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[
         line += [record.step_seconds, record.epochs, record.best_epoch, record.n_parameters]
         table.append([*line, record.device_name, int(run.reused), record.key, record.run])
     return header, table
-
-
-def differences(rows: Sequence[Row], reference: str, compare: tuple[str, Any] | None = None) -> list[Difference]:
-    """Compare rows on the same data set, metric by metric; Holm over all comparisons.
-
-    Rows whose ranks are not on this machine are left out; see :meth:`ResultRecord.ranks`.
-
-    Args:
-        rows: Of one study.
-        reference: Name of the row that is compared with every other; may be empty.
-        compare: Key that the study varies, and a value of it: a row with that value is compared with those that have
-            another, and are equal in all the rest.
-    """
-    pairs = [(ours, other) for ours in rows if ours.name == reference for other in rows if other is not ours]
-    pairs += _pairs_by(rows, *compare) if compare else []
-    found: list[tuple[Row, Row, str, int, Comparison]] = []
-    for ours, other in pairs:
-        for metric in ours.metrics if ours.dataset == other.dataset else ():
-            pair = _per_case(ours, other, metric)
-            if pair is not None:
-                comparison = paired_comparison(*pair, n_bootstrap=_N_BOOTSTRAP, seed=0)
-                found.append((ours, other, metric, len(pair[0]), comparison))
-    adjusted = holm([comparison.p_value for *_, comparison in found])
-    return [
-        Difference(ours.dataset, ours.name, other.name, metric, n, comparison, float(p))
-        for (ours, other, metric, n, comparison), p in zip(found, adjusted, strict=True)
-    ]
-
-
-def _pairs_by(rows: Sequence[Row], key: str, value: Any) -> list[tuple[Row, Row]]:
-    """Return the rows that differ in ``key`` alone, the one that has ``value`` there standing first."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(f"{row.dataset} {row.name_without(key)}", []).append(row)
-    return [
-        (first, other)
-        for group in groups.values()
-        for first in group
-        for other in group
-        if first.runs[0].point[key] == value and other is not first
-    ]
-
-
-def _per_case(first: Row, second: Row, metric: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    """Return the metric of every test case under both rows, averaged over seeds, or ``None`` without equal cases."""
-    if not is_metric_per_case(metric):
-        return None
-    sides, cases = [], None
-    for row in (first, second):
-        values = []
-        for run in row.runs:
-            ranks = run.record.ranks()
-            if ranks is None:
-                return None
-            own = ranks[["sequence", "target"]]
-            cases = own if cases is None else cases
-            if not own.equals(cases):
-                return None
-            values.append(metric_per_case(ranks["rank"], metric))
-        sides.append(np.mean(values, axis=0))
-    return sides[0], sides[1]

@@ -140,7 +140,7 @@ def test_a_key_of_the_whole_command_is_refused_with_the_name_of_a_model(key: str
 def test_the_settings_of_a_run_name_no_other_model_or_data(key: str) -> None:
     settings = check()["SASRec"]
     with pytest.raises(ConfigError, match=f"`{key}` is given with the command .* where it is 'other'; leave it out"):
-        run_checks.check_run("SASRec", "toy", {**settings, key: "other"}, set())
+        run_checks.check_run("SASRec", "toy", {**settings, key: "other"})
 
 
 def test_a_configuration_file_that_names_others_is_refused(tmp_path: Path) -> None:
@@ -403,6 +403,20 @@ def test_a_users_file_is_read_once_for_all_models_of_a_comparison(monkeypatch: p
     monkeypatch.setattr(run_checks, "check_interactions", lambda path, *_, **__: read.append(path))
     check(models="SASRec,GRU4Rec,NASR")
     assert [path.name for path in read] == ["toy.inter"]
+
+
+def test_a_users_file_is_read_again_only_when_it_has_changed(monkeypatch: pytest.MonkeyPatch, data: Path) -> None:
+    read: list[Path] = []
+    monkeypatch.setattr(run_checks, "check_interactions", lambda path, *_, **__: read.append(path))
+    settings = check()["SASRec"]
+    run_checks.check_run("SASRec", "toy", settings)
+    assert len(read) == 1
+    run_checks.check_run("SASRec", "toy", {**settings, "TIME_FIELD": "moment"})  # other columns of it
+    assert len(read) == 2
+    file = data / "toy" / "toy.inter"
+    file.write_text(file.read_text() + "u0\ti0\t99\n")
+    run_checks.check_run("SASRec", "toy", settings)
+    assert len(read) == 3
 
 
 @pytest.mark.parametrize(

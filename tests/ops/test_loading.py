@@ -211,7 +211,7 @@ def test_an_operation_whose_example_keeps_to_the_rules_and_that_a_run_names_is_t
         ("NASRSearch", {"candidate_ops": ["scaled_x7"]}),
     ):
         with pytest.raises(ArchitectureError, match="'scaled_x7' must be causal"):
-            check_run(model, "ml", {**settings, **names}, set())
+            check_run(model, "ml", {**settings, **names})
 
 
 def test_loading_leaves_the_random_state_alone_and_locating_runs_nothing(own: Path) -> None:

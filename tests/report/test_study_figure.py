@@ -12,10 +12,11 @@ from matplotlib.figure import Figure
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.study_figure import KINDS, save_differences, save_optuna_plots, save_study_figure
 from recbole_nasr.statistics import paired_comparison
+from recbole_nasr.studies.differences import Difference
 from recbole_nasr.studies.names import FIGURES
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.request import build_study_request
-from recbole_nasr.studies.tables import Difference, FinishedRun
+from recbole_nasr.studies.tables import FinishedRun
 from tests.studies.conftest import record_of
 
 STUDY = "title: T\npaper: P\nclaim: C\nruns:\n    NASR: {model: NASR}\n"

@@ -13,14 +13,17 @@ import pytest
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.study_page import packages_text, ranked_among, study_page
+from recbole_nasr.results import read_ranks
 from recbole_nasr.space import Architecture
 from recbole_nasr.statistics import paired_comparison
+from recbole_nasr.studies import record
 from recbole_nasr.studies.definition import StudyDefinition
+from recbole_nasr.studies.differences import differences
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.record import find_record, load_record, result_key
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.summaries import ablation, agreement, architectures_found, cost, shares_by_depth
-from recbole_nasr.studies.tables import FinishedRun, Row, differences, mean_sd, rows_of, tidy
+from recbole_nasr.studies.tables import FinishedRun, Row, mean_sd, rows_of, tidy
 
 from .conftest import record_of
 
@@ -128,6 +131,17 @@ def test_rows_of_other_sequences_or_without_ranks_on_this_machine_are_not_compar
         differences(rows_of([*runs[:1], replace(run("A", 2, [1, 2], target="j"), label="A"), run("E", 1, [1, 2])]), "A")
         == []
     )
+
+
+def test_the_ranks_of_a_run_are_read_once_for_all_rows_and_metrics(
+    run: Callable[..., FinishedRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = {"test": {"recall@2": 0.5, "ndcg@2": 0.5, "mrr@2": 0.5}}
+    rows = rows_of([run(label, seed, [1, 9, 3], **metrics) for label in "ABC" for seed in (1, 2)])
+    read: list[Path] = []
+    monkeypatch.setattr(record, "read_ranks", lambda path: read.append(path) or read_ranks(path))
+    assert len(differences(rows, "A")) == 2 * 3
+    assert len(read) == len(set(read)) == 6
 
 
 def test_the_tidy_table_has_a_row_per_run_with_its_numbers(run: Callable[..., FinishedRun]) -> None:
