@@ -13,7 +13,7 @@ import os
 import re
 import types
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,30 +83,26 @@ def _check_archive(path: Path) -> dict[str, int]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError) as error:
-        msg = f"{str(path)!r} is damaged: its list of records cannot be read ({error})."
+            _check_kind(members, path)
+            bad = archive.testzip()  # torch reads a weight whose bits have flipped as it is
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
+        msg = f"{str(path)!r} is damaged: its records cannot be read ({error})."
         raise CheckpointError(msg) from error
+    if bad is not None:
+        msg = f"{str(path)!r} is damaged: the checksum of its record {bad.partition('/')[2]} does not fit."
+        raise CheckpointError(msg)
+    return {member.filename.partition("/")[2]: member.file_size for member in members}
+
+
+def _check_kind(members: Sequence[zipfile.ZipInfo], path: Path) -> None:
     # torch.load would hand such an archive to torch.jit.load.
     if any(member.filename.endswith("constants.pkl") for member in members):
         msg = f"{str(path)!r} is a TorchScript program, not a checkpoint of RecBole."
         raise CheckpointError(msg)
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         msg = f"{str(path)!r} was not written by torch.save, which stores records as they are: one is compressed."
-        raise CheckpointError(msg)
-    _check_content(path)
-    return {member.filename.partition("/")[2]: member.file_size for member in members}
-
-
-def _check_content(path: Path) -> None:
-    """Compare every record with its checksum: torch reads a weight whose bits have flipped as it is."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip()
-    except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        msg = f"{str(path)!r} is damaged: its records cannot be read ({error})."
-        raise CheckpointError(msg) from error
-    if bad is not None:
-        msg = f"{str(path)!r} is damaged: the checksum of its record {bad.partition('/')[2]} does not fit."
         raise CheckpointError(msg)
 
 

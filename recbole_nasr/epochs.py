@@ -102,8 +102,3 @@ class EpochLines:
             return loss
 
         self._trainer._train_epoch = timed  # noqa: SLF001 - as above
-
-
-def stages_of(trainer: Any) -> dict[str, float]:
-    """Return the wall time of the stages that a trainer has within ``fit`` before its first epoch, such as a search."""
-    return dict(getattr(trainer, "stage_seconds", {}))

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import psutil
 from torch import distributed as dist
 
-from recbole_nasr.errors import ConfigError
+from recbole_nasr.errors import ConfigError, is_finite
 
 LOST_AFTER_S = 20.0
 """torchrun and `torch.multiprocessing` may give what is left 30 s more to end: a minute in all."""
@@ -40,8 +40,7 @@ def check_lost_after(value: Any) -> float:
     Raises:
         ConfigError: If it is no number in its range.
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not (value == 0 or _SHORTEST_S <= value <= _LONGEST_S):
+    if not is_finite(value) or not (value == 0 or _SHORTEST_S <= value <= _LONGEST_S):
         msg = (
             f"`lost_after` is the number of seconds without a sign of life after which a process counts as lost, from "
             f"{_SHORTEST_S} to {_LONGEST_S}, or 0 to wait as long as torch does, but is {value!r}."

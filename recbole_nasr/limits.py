@@ -87,7 +87,7 @@ def check_limits(config: Mapping[str, Any] | Any, *, trains: bool = True) -> Non
             continue
         msg = f"`{key}` must be {rule}, but is {config[key]!r:.200}."
         raise ConfigError(msg)
-    learner = str(config["learner"]) if "learner" in config else LEARNERS[0]
+    learner = str(value_of(config, "learner", LEARNERS[0]))
     if learner.lower() not in LEARNERS:
         msg = f"`learner` must be one of {', '.join(LEARNERS)}, but is {learner!r}.{did_you_mean(learner, LEARNERS)}"
         raise ConfigError(msg)
@@ -195,16 +195,12 @@ def check_transform(config: Mapping[str, Any] | Any) -> None:
 
 def _like(default: Any) -> tuple[Callable[[Any], bool], str]:
     """Return what a key must be of which no more is known than its default."""
-    if _is_number(default):
+    if is_finite(default):
         return is_finite, "a finite number"
-    if isinstance(default, list) and default and all(map(_is_number, default)):
+    if isinstance(default, list) and default and all(map(is_finite, default)):
         n = len(default)
         return (
             lambda value: isinstance(value, (list, tuple)) and len(value) == n and all(map(is_finite, value)),
             f"a list of {n} finite numbers",
         )
     return lambda _: True, ""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

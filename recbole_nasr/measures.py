@@ -10,6 +10,7 @@ import recbole
 from recbole.evaluator.register import metric_information
 
 from recbole_nasr.configuration import MODELS
+from recbole_nasr.data.options import value_of
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite, whole
 from recbole_nasr.model.settings import switch
 from recbole_nasr.trainer.ranks import MASKING_NEEDS_RANKS
@@ -53,7 +54,7 @@ def check_measures(settings: Mapping[str, Any] | Any) -> None:
     if not all(map(whole(1), cuts)):
         msg = f"`topk` must be integers from 1 to {LARGEST_INTEGER}, but is {settings['topk']!r:.80}."
         raise ConfigError(msg)
-    metric = settings["valid_metric"] if "valid_metric" in settings else ""  # noqa: SIM401 - a Config has no get
+    metric = value_of(settings, "valid_metric", "")
     if not isinstance(metric, str):
         msg = f"`valid_metric` must be text such as NDCG@10, but is {metric!r}."
         raise ConfigError(msg)

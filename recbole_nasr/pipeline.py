@@ -23,7 +23,7 @@ from recbole_nasr.configuration import MODELS, effective
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.determinism import be_deterministic, explained_refusals
 from recbole_nasr.distributed import from_first, world_size
-from recbole_nasr.epochs import EpochLines, stages_of
+from recbole_nasr.epochs import EpochLines
 from recbole_nasr.errors import MemoryLimitError, NASRError, NumericalError
 from recbole_nasr.isolation import isolated_run
 from recbole_nasr.keeping import Keeper, packed, unpacked
@@ -226,7 +226,7 @@ def _last_state_named(keeper: Keeper) -> Iterator[None]:
 
 def _move_stages_before_training(record: RunRecord, trainer: Any) -> None:
     """Take what preceded the first epoch, such as a search, out of the training time; list it before the training."""
-    stages, seconds = stages_of(trainer), record.clock.seconds
+    stages, seconds = dict(getattr(trainer, "stage_seconds", {})), record.clock.seconds
     seconds["training"] -= sum(stages.values())
     record.clock.seconds = {"data": seconds.pop("data"), **stages, **seconds}
 

@@ -13,7 +13,7 @@ from recbole.utils.argument_list import dataset_arguments, evaluation_arguments
 
 from recbole_nasr.arguments import COMMANDS, TEXT_KEYS, expanded, expanded_name, parse_value, split_key
 from recbole_nasr.configuration import DATASET_ARGUMENTS
-from recbole_nasr.errors import ConfigError, did_you_mean, on_or_off
+from recbole_nasr.errors import ConfigError, did_you_mean, is_finite, on_or_off
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
 from recbole_nasr.settings_file import read_settings
 
@@ -238,8 +238,7 @@ def _folder_part(key: str, value: str) -> str:
 
 
 def _seconds(key: str, value: Any) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= _LONGEST_INTERVAL_S:
+    if not is_finite(value) or not 0 <= value <= _LONGEST_INTERVAL_S:
         msg = f"`{key}` is a number of seconds from 0 (after every step) to {_LONGEST_INTERVAL_S}, but is {value!r}."
         raise ConfigError(msg)
     return float(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -117,7 +118,7 @@ class RunResult:
         """What tables call it."""
         return self.label or self.model
 
-    @property
+    @cached_property
     def fronts(self) -> Fronts:
         """The networks of the search that no other is both better and cheaper than."""
         if self.costs is None or self.architecture is None:

@@ -28,6 +28,7 @@ from recbole.utils import get_model
 
 from recbole_nasr import compat, patching
 from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.compat.repair import Repair
 
 
 def test_a_function_is_wrapped_once_however_often_it_is_asked_for() -> None:
@@ -78,7 +79,7 @@ def test_repairs_are_named_and_made_once() -> None:
 
 
 @pytest.mark.parametrize("repair", compat.REPAIRS, ids=lambda repair: repair.name)
-def test_the_line_that_a_repair_mends_is_in_the_installed_recbole(repair: compat.Repair) -> None:
+def test_the_line_that_a_repair_mends_is_in_the_installed_recbole(repair: Repair) -> None:
     if recbole.__version__ not in repair.versions:
         pytest.skip(f"RecBole {recbole.__version__} does not have this fault")
     lines = (Path(recbole.__file__).parent / repair.file).read_text(encoding="utf-8").splitlines()

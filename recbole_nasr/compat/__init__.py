@@ -27,41 +27,12 @@ from recbole_nasr.compat.files import (
     undo_failed_download,
 )
 from recbole_nasr.compat.imports import alias_numpy, keep_anomaly_detection, stub_distutils, stub_kmeans, stub_ray
-from recbole_nasr.compat.repair import Repair
 from recbole_nasr.compat.runs import (
     keep_counts_in_collector,
     keep_ksr_in_single_precision,
     modernise_exhaustive_search,
     skip_refused_flops,
 )
-
-__all__ = [
-    "REPAIRS",
-    "Repair",
-    "alias_numpy",
-    "apply",
-    "find_teacher_by_name",
-    "keep_anomaly_detection",
-    "keep_counts_in_collector",
-    "keep_generators_of_loaders",
-    "keep_ksr_in_single_precision",
-    "keep_visible_devices",
-    "modernise_exhaustive_search",
-    "name_checkpoints_apart",
-    "read_config_files_as_data",
-    "read_embeddings_as_numbers",
-    "read_search_space_as_data",
-    "read_values_as_data",
-    "restrict_cache_load",
-    "restrict_torch_load",
-    "save_checkpoints_whole",
-    "skip_lonely_barrier",
-    "skip_refused_flops",
-    "stub_distutils",
-    "stub_kmeans",
-    "stub_ray",
-    "undo_failed_download",
-]
 
 REPAIRS = (
     stub_ray,

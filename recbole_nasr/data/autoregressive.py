@@ -12,7 +12,8 @@ from torch import Tensor
 
 from recbole_nasr.data.chunks import TrainingChunks, cut_into_chunks
 from recbole_nasr.data.gather import gather_windows
-from recbole_nasr.data.lazy import TARGET_POSITION, LazySequentialDataset
+from recbole_nasr.data.lazy import LazySequentialDataset
+from recbole_nasr.data.rows import TARGET_POSITION
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 
 TRAIN_SCHEMES = ("autoregressive", "prefix")

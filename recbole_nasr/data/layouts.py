@@ -44,6 +44,9 @@ LASTFM_FILE = "userid-timestamp-artid-artname-traid-traname.tsv"
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 """Separator of the columns, by the ending of the file's name."""
 
+TYPED_TAB = "\\t"
+"""What a shell passes for a tab between columns."""
+
 
 @dataclass(frozen=True)
 class Layout:

@@ -26,8 +26,6 @@ from recbole_nasr.data.rows import TARGET_POSITION, FlatColumns, TargetRows
 from recbole_nasr.data.table import by_appearance
 from recbole_nasr.errors import DataError
 
-__all__ = ["TARGET_POSITION", "LazySequentialDataset"]
-
 
 class LazySequentialDataset(SequentialDataset):  # type: ignore[misc]  # RecBole has no types
     """RecBole's ``SequentialDataset`` with lazily gathered histories.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.data.archives import ENDINGS
-from recbole_nasr.data.layouts import LASTFM_FILE
+from recbole_nasr.data.layouts import LASTFM_FILE, TYPED_TAB
 from recbole_nasr.data.times import UNITS
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite, whole
 from recbole_nasr.resources import available, load_yaml
@@ -95,7 +95,7 @@ class PrepareOptions:
         _check(chosen)
         _check_read(chosen, defaults, dataset, value_of(config, "source"))
         chosen["time_quantiles"] = tuple(chosen["time_quantiles"])
-        if chosen.get("source_separator") == _TYPED_TAB:
+        if chosen.get("source_separator") == TYPED_TAB:
             chosen["source_separator"] = "\t"
         return cls(**chosen)
 
@@ -113,9 +113,9 @@ READING_KEYS = ("encoding", "field_separator")
 _TEXT = ("ml_release", "user_column", "item_column", "time_column", "source_separator")
 
 
-def value_of(config: Mapping[str, Any] | Any, key: str) -> Any:
-    """Return a value; None if it is missing. A RecBole ``Config`` has no ``get``."""
-    return config[key] if key in config else None  # noqa: SIM401 - there is no `get`
+def value_of(config: Mapping[str, Any] | Any, key: str, default: Any = None) -> Any:
+    """Return a value; ``default`` if it is missing. A RecBole ``Config`` has no ``get``."""
+    return config[key] if key in config else default  # noqa: SIM401 - there is no `get`
 
 
 def filters_set(config: Mapping[str, Any] | Any) -> list[str]:
@@ -217,11 +217,8 @@ def _check(chosen: dict[str, Any]) -> None:
         raise ConfigError(msg)
 
 
-_TYPED_TAB = "\\t"  # what a shell passes for '\t'
-
-
 def _is_separator(value: Any) -> bool:
-    return value in (None, "", "::", _TYPED_TAB) or (len(value) == 1 and value not in '"\r\n')
+    return value in (None, "", "::", TYPED_TAB) or (len(value) == 1 and value not in '"\r\n')
 
 
 def _are_quantiles(value: Any) -> bool:

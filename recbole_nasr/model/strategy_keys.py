@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.model.settings import Settings, search_settings, strategy_settings
 from recbole_nasr.model.strategies import StrategySettings
-from recbole_nasr.search.settings import SearchSettings
+from recbole_nasr.search.settings import OF_VIEWS, SearchSettings
 
 
 @dataclass(frozen=True)
@@ -49,16 +49,7 @@ _TABLE = (
         lambda strategy, _: strategy.searches,
     ),
     _Readers(
-        (
-            "augmentations",
-            "augmentation_ratio",
-            "search_symmetric",
-            "search_target_momentum",
-            "search_leave_one_out",
-            "search_view_pairs",
-            "search_report_view_pairs",
-            "search_report_sequences",
-        ),
+        tuple(OF_VIEWS),
         "`search_strategy: nasr` with `search_objective: contrastive`",
         lambda strategy, search: strategy.searches and search.objective == "contrastive",
     ),

@@ -12,8 +12,8 @@ READ_AT_ONCE = ("cpu",)
 CPU_ROWS = 128
 """Rows that a CPU passes through a network together: with more, what a layer puts out does not stay in its cache."""
 
-FEWEST_ROWS = 32
-"""Rows below which a CPU is slower for each."""
+FEWEST_ROWS_OF_PASS = 32
+"""Rows of a pass below which a CPU is slower for each."""
 
 WORTH_A_PASS = 1 / 12
 """The part of the positions of a pass that two passes have to save to be faster, about."""
@@ -57,7 +57,7 @@ def _parts(lengths: Sequence[int], start: int, stop: int, most: int) -> Iterator
     """Halve the rows from ``start`` to ``stop``, shortest first, while they are too many or the shorter half gains."""
     middle = (start + stop) // 2
     saved = (lengths[stop - 1] - lengths[middle - 1]) / (2 * max(1, lengths[stop - 1]))
-    if stop - start > most or (saved > WORTH_A_PASS and middle - start >= FEWEST_ROWS):
+    if stop - start > most or (saved > WORTH_A_PASS and middle - start >= FEWEST_ROWS_OF_PASS):
         yield from _parts(lengths, start, middle, most)
         yield from _parts(lengths, middle, stop, most)
     else:

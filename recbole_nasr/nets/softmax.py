@@ -15,7 +15,7 @@ from recbole_nasr.nets.padding import rows_with_targets
 LOGITS_IN_CACHE = 1 << 19
 """Logits that each thread of a CPU holds at a time: 2 MiB, with what is made of them a half of most caches."""
 
-FEWEST_ROWS = 64
+FEWEST_ROWS_OF_PRODUCT = 64
 """Rows of a product below which a CPU is slower for it."""
 
 MOST_LOGITS = (1 << 31) - 1
@@ -38,7 +38,7 @@ def full_softmax(hidden: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) 
 
 def rows_in_cache(n_items: int) -> int:
     """Return how many rows of logits over ``n_items`` items to compute at a time on a CPU."""
-    return max(FEWEST_ROWS, LOGITS_IN_CACHE * torch.get_num_threads() // n_items)
+    return max(FEWEST_ROWS_OF_PRODUCT, LOGITS_IN_CACHE * torch.get_num_threads() // n_items)
 
 
 def rows_at_a_time(n_items: int, device: torch.device, n_held: int = 1) -> int:
@@ -184,7 +184,6 @@ class SampledSoftmax:
     def __init__(self, counts: Tensor, n_samples: int, generator: torch.Generator | None = None) -> None:
         share = (counts.double() + 1) / (counts.double() + 1).sum()
         self.n_samples, self.generator = n_samples, generator
-        self.probability = share
         # Once, on the CPU: a GPU has no deterministic running sum of numbers that are not whole.
         self._below = share.cpu().cumsum(0)[:-1].contiguous().to(share.device)
         self._log_expected = (n_samples * share).log().float()

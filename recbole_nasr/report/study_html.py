@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import re
 from pathlib import Path
 
@@ -59,14 +60,14 @@ def study_html(page: str, folder: Path) -> str:
     converter.preprocessors.deregister("html_block")  # names of rows and reasons of failures are text, never markup
     converter.inlinePatterns.deregister("html")
     body = converter.convert(page)
-    title = re.sub(r"^#\s*", "", page.partition("\n")[0])
+    title = html.escape(re.sub(r"^#\s*", "", page.partition("\n")[0]), quote=False)
     body = _PICTURE.sub(lambda found: _figure(folder / found[2], found[1]), body)
     body = _NOTE.sub(r'<p class="note">\1</p>', body)
     body = body.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -81,7 +82,3 @@ def _figure(path: Path, title: str) -> str:
         encoded = base64.b64encode(path.read_bytes()).decode("ascii")
         picture = f'<img alt="{title}" src="data:image/png;base64,{encoded}">'
     return f"<figure>{picture}<figcaption>{title}</figcaption></figure>"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")

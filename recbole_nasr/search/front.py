@@ -59,19 +59,20 @@ def search_fronts(blocks: Sequence[BlockRanking], space: SearchSpace, table: Cos
     networks, as very many blocks with costs that are measured have, as many stand for the others, after every block.
     """
     found = []
+    costs = [[table.of(path) for path in block.paths] for block in blocks]
     for cost in COSTS:
         front: list[tuple[float, float, tuple[int, ...]]] = [(0.0, 0.0, ())]
-        for block in blocks:
+        for block, of_paths in zip(blocks, costs, strict=True):
             # What every network costs besides its layers is in every step and changes no front.
             steps = [
-                (table.of(path)[cost], float(score - block.scores[block.selected]))
-                for path, score in zip(block.paths, block.scores, strict=True)
+                (own[cost], float(score - block.scores[block.selected]))
+                for own, score in zip(of_paths, block.scores, strict=True)
             ]
-            own = undominated(steps)
+            kept = undominated(steps)
             longer = [
                 (spent + steps[index][0], excess + steps[index][1], (*way, index))
                 for spent, excess, way in front
-                for index in own
+                for index in kept
             ]
             front = thinned([longer[index] for index in undominated((spent, excess) for spent, excess, _ in longer)])
         for _, excess, way in front:

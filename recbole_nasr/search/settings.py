@@ -17,7 +17,7 @@ MOST_EVOLVED = 1_000_000
 """Networks that evolution breeds; their scores are kept in memory, and an evolution that is interrupted starts over."""
 
 _NDCG = re.compile(r"ndcg@([1-9]\d{0,8})", re.IGNORECASE)  # no catalogue has more items
-_OF_VIEWS = {
+OF_VIEWS = {
     "augmentations": "augmentations",
     "augmentation_ratio": "augmentation_ratio",
     "search_symmetric": "symmetric",
@@ -183,7 +183,7 @@ class SearchSettings:
             raise ConfigError(msg)
         if self.objective == "next_item":
             defaults = {field.name: field.default for field in fields(self)}
-            given = [f"`{key}`" for key, name in _OF_VIEWS.items() if getattr(self, name) != defaults[name]]
+            given = [f"`{key}`" for key, name in OF_VIEWS.items() if getattr(self, name) != defaults[name]]
             if given:
                 msg = f"{', '.join(given)} has no meaning with `search_objective: next_item`, which compares no views."
                 raise ConfigError(msg)

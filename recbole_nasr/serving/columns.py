@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from recbole_nasr.data.layouts import KNOWN_NAMES, bare_name
+from recbole_nasr.data.layouts import KNOWN_NAMES, TYPED_TAB, bare_name
 from recbole_nasr.errors import DataError, did_you_mean
 
 LIST_NAMES = ("items", "item_ids", "item_id_list", "history", "histories")
@@ -14,7 +14,6 @@ LIST_NAMES = ("items", "item_ids", "item_id_list", "history", "histories")
 
 _KNOWN = {**KNOWN_NAMES, "item": (*KNOWN_NAMES["item"], *LIST_NAMES)}
 _FIELDS = {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "time": "TIME_FIELD"}
-_TYPED_TAB = "\\t"  # how a shell passes it
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class OwnNames:
         separator = config["source_separator"]
         if not isinstance(separator, str):
             return cls(columns)
-        return cls(columns, "\t" if separator == _TYPED_TAB else separator or None)
+        return cls(columns, "\t" if separator == TYPED_TAB else separator or None)
 
 
 NO_NAMES = OwnNames()

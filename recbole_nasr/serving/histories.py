@@ -78,22 +78,21 @@ class Histories:
         return cls(np.asarray(users), as_text(frame[item].to_numpy()[order]), start)
 
 
-def histories_of(data: Any, columns: dict[str, str | None] | None = None, own: OwnNames = NO_NAMES) -> Histories:
+def histories_of(data: Any, own: OwnNames = NO_NAMES) -> Histories:
     """Convert what a user gives as histories.
 
     Args:
         data: A list (or NumPy array) of lists of item ids; a Series of lists, whose index names the users; or a
             DataFrame, either with one row per interaction (columns with user and item, and with the time unless the
             rows of a user are in order), or with one row per user and a column of lists.
-        columns: Names of the columns ``user``, ``item`` and ``time``, where they are not those that
-            :data:`recbole_nasr.data.layouts.KNOWN_NAMES` recognises.
-        own: Names in the run's data, which are recognised too.
+        own: Names in the run's data, which are recognised beside those of
+            :data:`recbole_nasr.data.layouts.KNOWN_NAMES`.
 
     Raises:
         DataError: If it is something else, or a column is missing.
     """
     if isinstance(data, pd.DataFrame):
-        return _of_frame(data, columns or {}, own)
+        return _of_frame(data, own)
     if isinstance(data, pd.Series):
         return Histories.of_lists(data.tolist(), data.index)
     if isinstance(data, (list, tuple, np.ndarray)):
@@ -164,15 +163,15 @@ def _text(value: Any) -> str:
     return "" if pd.api.types.is_scalar(value) and pd.isna(value) else str(value)
 
 
-def _of_frame(frame: pd.DataFrame, chosen: dict[str, str | None], own: OwnNames) -> Histories:
+def _of_frame(frame: pd.DataFrame, own: OwnNames) -> Histories:
     names = list(frame)
-    item = find_column("item", names, chosen.get("item"), own, advice=_renaming("item"))
+    item = find_column("item", names, None, own, advice=_renaming("item"))
     lists = frame[item].map(lambda cell: isinstance(cell, MANY))
     whole = bool(lists.any())
-    user = find_column("user", names, chosen.get("user"), own, needed=not whole, advice=_renaming("user"))
+    user = find_column("user", names, None, own, needed=not whole, advice=_renaming("user"))
     if whole:
         return Histories.of_lists(frame[item].tolist(), frame.index if user is None else frame[user])
-    time = find_column("time", names, chosen.get("time"), own, needed=False)
+    time = find_column("time", names, None, own, needed=False)
     assert user is not None and item is not None  # noqa: S101, PT018 - for the type checker
     return Histories.of_rows(frame, user, item, time)
 

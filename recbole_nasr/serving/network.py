@@ -135,9 +135,9 @@ def file_runner(path: Path) -> Runner:
     return run
 
 
-def random_histories(n_rows: int, max_length: int, n_items: int, seed: int = 0) -> tuple[Column, Column]:
+def random_histories(n_rows: int, max_length: int, n_items: int) -> tuple[Column, Column]:
     """Return random right-padded histories of all lengths from 1 up: ``(n_rows, max_length)`` and ``(n_rows,)``."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     length = np.arange(n_rows, dtype=np.int64) % max_length + 1
     item_seq = generator.integers(1, n_items, (n_rows, max_length))
     return np.where(np.arange(max_length) < length[:, None], item_seq, 0), length

@@ -20,6 +20,7 @@ from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
 from recbole_nasr.errors import CheckpointError, ConfigError, DataError, NewerFileError, did_you_mean
 from recbole_nasr.isolation import restored_visible_devices
 from recbole_nasr.pipeline import CHECKPOINT
+from recbole_nasr.request import DEVICES
 from recbole_nasr.results import ITEMS_FILE
 from recbole_nasr.results import SCHEMA as METRICS_SCHEMA
 from recbole_nasr.runs import check_file_versions
@@ -180,8 +181,8 @@ def torch_device(name: str) -> torch.device:
     Raises:
         ConfigError: If it is something else, or there is no GPU.
     """
-    if name not in ("auto", "cpu", "cuda"):
-        msg = f"`device` must be one of auto, cpu, cuda, but is {name!r}.{did_you_mean(name, ('auto', 'cpu', 'cuda'))}"
+    if name not in DEVICES:
+        msg = f"`device` must be one of {', '.join(DEVICES)}, but is {name!r}.{did_you_mean(name, DEVICES)}"
         raise ConfigError(msg)
     if name == "cuda" and not torch.cuda.is_available():
         msg = f"--device=cuda asks for a GPU, but torch {torch.__version__} sees none here; use --device=cpu."

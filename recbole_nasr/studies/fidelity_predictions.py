@@ -25,7 +25,6 @@ def prediction_taus(
     scores: Mapping[int, Array],
     truths: Mapping[str, Mapping[int, Array]],
     n: int,
-    seed: int = 0,
 ) -> dict[str, Measure]:
     """Return Kendall's τ between prediction and each truth of the networks that a prediction from ``n`` others is for.
 
@@ -37,12 +36,11 @@ def prediction_taus(
         scores: What they validated at, higher is better, by training seed: what the prediction is made from.
         truths: What the prediction is held against, by name, and for each by the same seeds.
         n: How many networks a prediction is made from.
-        seed: Of the draws.
     """
     operations = sorted({name for network in networks for name in network.layers})
     paths = [tuple(operations.index(name) for name in empty_last(network.layers)) for network in networks]
     layers = np.arange(len(paths[0]))
-    shuffled = [np.random.default_rng((seed, draw)).permutation(len(paths)) for draw in range(N_DRAWS)]
+    shuffled = [np.random.default_rng((0, draw)).permutation(len(paths)) for draw in range(N_DRAWS)]
 
     def predictions(known: Array) -> Iterator[Array]:
         for order in shuffled:

@@ -110,9 +110,9 @@ STATISTICS: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def resamples(n: int, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> npt.NDArray[np.int64]:
+def resamples(n: int, n_bootstrap: int = N_BOOTSTRAP) -> npt.NDArray[np.int64]:
     """Return ``(B, n)`` indices of networks drawn with replacement."""
-    return np.random.default_rng(seed).integers(n, size=(n_bootstrap, n))
+    return np.random.default_rng(0).integers(n, size=(n_bootstrap, n))
 
 
 def of_rows(statistic: Callable[[Array, Array], Array], pairs: Pairs, rows: npt.NDArray[np.int64]) -> Array:

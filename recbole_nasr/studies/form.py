@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite
+from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, is_finite, whole
 
 MOST_NETWORKS = 10_000
 """Networks that `fidelity` may sample; each is trained."""
@@ -17,22 +17,19 @@ Rule = tuple[Callable[[Any], bool], str]
 
 
 def _whole(low: int, high: int) -> Rule:
-    return (
-        lambda value: type(value) is int and low <= value <= high,
-        f"an integer from {low} to {high}",
-    )
+    return whole(low, high), f"an integer from {low} to {high}"
 
 
-def _list_of(rule: Rule, *, empty: bool, most: int = MOST_SEEDS) -> Rule:
+def _list_of(rule: Rule, *, empty: bool) -> Rule:
     holds, text = rule
     return (
         lambda value: (
             isinstance(value, (list, tuple))
             and (empty or bool(value))
-            and len(value) <= most
+            and len(value) <= MOST_SEEDS
             and all(map(holds, value))
         ),
-        f"a list of at most {most} entries, each {text}",
+        f"a list of at most {MOST_SEEDS} entries, each {text}",
     )
 
 

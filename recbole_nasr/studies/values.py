@@ -36,7 +36,7 @@ def read_count(value: Any, key: str = "n_trials", most: int = LARGEST_INTEGER) -
     Raises:
         ConfigError: If it is no integer from 1 to ``most``.
     """
-    if value is not None and not (type(value) is int and 1 <= value <= most):
+    if value is not None and not whole(1, most)(value):
         msg = f"`--{key}` must be an integer of at least 1, at most {most}, but is {value!r:.40}."
         raise ConfigError(msg)
     return value

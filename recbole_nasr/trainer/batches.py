@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from recbole_nasr.data.chunks import TrainingChunks
+from recbole_nasr.data.gather import gather_windows
 from recbole_nasr.search import SearchSequences
 
 
@@ -97,7 +98,4 @@ def search_sequences(chunks: TrainingChunks, max_length: int) -> SearchSequences
     """
     length = (chunks.length + 1).clamp_max(max_length)
     start = chunks.start + chunks.length + 1 - length
-    steps = torch.arange(int(length.max()))
-    real = steps < length.unsqueeze(1)
-    source = torch.where(real, start.unsqueeze(1) + steps, 0)
-    return SearchSequences(torch.where(real, chunks.items[source], 0), length, chunks.group)
+    return SearchSequences(gather_windows(chunks.items, start, length, int(length.max())), length, chunks.group)

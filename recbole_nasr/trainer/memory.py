@@ -139,13 +139,12 @@ def _logits(n_rows: int, shape: Shape) -> int:
     return int(copies * shape.n_items * FLOAT)
 
 
-def announce(need: MemoryNeed, device: torch.device, used: int = 0) -> None:
+def announce(need: MemoryNeed, device: torch.device) -> None:
     """Log a large need, warn if it is more than is free, and refuse what can never fit.
 
     Args:
         need: The estimate.
         device: Where.
-        used: Bytes of it that are taken already.
 
     Raises:
         MemoryLimitError: If the weights and a single row need more than the device has.
@@ -158,7 +157,7 @@ def announce(need: MemoryNeed, device: torch.device, used: int = 0) -> None:
             f"{need.lower}."
         )
         raise MemoryLimitError(msg)
-    if need.total - used > free:
+    if need.total > free:
         _LOG.warning(
             "%s, but only %s are free on %s; lower %s if it runs out.", need, size_text(free), device, need.lower
         )

@@ -209,8 +209,10 @@ class NASRSearchTrainer(NASRTrainer):
         self.wandblogger.log_metrics({**ranking.numbers(), "block_step": number}, head="search")
 
     def _become_network_of(self, path: str) -> None:
+        if self.model.searched:
+            return
         architecture = load_checkpoint(path, self.device)["config"]["architecture"]
-        if architecture is not None and not self.model.searched:
+        if architecture is not None:
             self._become(Architecture.from_nested(architecture))
 
     def _load_best(self, path: str) -> None:

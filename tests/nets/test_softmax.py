@@ -66,7 +66,7 @@ def test_on_a_cpu_the_logits_at_a_time_fit_into_the_cache_of_each_thread_unless_
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     monkeypatch.setattr(memory, "HOST_SHARE", 1 << 40)
     assert rows_at_a_time(1024, torch.device("cpu")) == 1024
-    assert rows_at_a_time(1 << 20, torch.device("cpu")) == softmax.FEWEST_ROWS
+    assert rows_at_a_time(1 << 20, torch.device("cpu")) == softmax.FEWEST_ROWS_OF_PRODUCT
 
 
 def test_one_tensor_of_logits_stays_below_what_32_bits_count_however_large_the_gpu(
@@ -145,7 +145,7 @@ def test_in_half_precision_sums_and_gradients_of_weights_are_fp32(loss: softmax.
 def test_the_sampled_normaliser_has_the_full_one_as_its_expectation() -> None:
     hidden, weight, bias, _ = (part.double() for part in case(n_items=4, n_rows=3))
     targets, counts = torch.tensor([1, 4, 2]), torch.tensor([5, 0, 2, 1])
-    sampled = SampledSoftmax(counts, 3)
+    sampled, probability = SampledSoftmax(counts, 3), (counts + 1).double() / (counts + 1).sum()
     logits = hidden @ weight.T + bias
     own = logits.gather(1, targets.unsqueeze(1) - 1).squeeze(1)
     expectation = torch.zeros(3, dtype=torch.float64)
@@ -154,7 +154,7 @@ def test_the_sampled_normaliser_has_the_full_one_as_its_expectation() -> None:
         losses = torch.stack(
             [sampled.loss(drawn, hidden[row : row + 1], weight, bias, targets[row : row + 1]) for row in range(3)]
         ).double()
-        expectation += sampled.probability[drawn].prod() * torch.exp(losses + own)
+        expectation += probability[drawn].prod() * torch.exp(losses + own)
     torch.testing.assert_close(expectation, logits.exp().sum(dim=1), rtol=1e-5, atol=0)
 
 

@@ -12,7 +12,7 @@ from recbole.quick_start import quick_start, run_recbole
 
 from recbole_nasr.checkpoint import load_checkpoint
 from recbole_nasr.errors import DataError
-from recbole_nasr.trainer import searching
+from recbole_nasr.trainer import retraining, searching
 from recbole_nasr.trainer.searching import NASRSearchTrainer
 
 Assemble = Callable[..., SimpleNamespace]
@@ -103,6 +103,18 @@ def test_a_checkpoint_is_evaluated_by_a_trainer_that_has_not_searched(assemble: 
     found = fresh.trainer.evaluate(fresh.test, model_file=run.trainer.saved_model_file)
     assert found == run.trainer.evaluate(run.test)
     assert fresh.model.architecture == run.model.architecture
+
+
+def test_a_trainer_that_has_searched_reads_the_checkpoint_of_its_best_epoch_once(
+    assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = assemble("NASRSearch", toy, epochs=1)
+    run.trainer.fit(run.train, run.valid)
+    read: list[Any] = []
+    for module in (searching, retraining):
+        monkeypatch.setattr(module, "load_checkpoint", lambda *args: read.append(args) or load_checkpoint(*args))
+    run.trainer.evaluate(run.test)
+    assert len(read) == 1
 
 
 def test_every_block_is_logged_with_its_uncertainty(
