@@ -2,11 +2,11 @@
 
 import sys
 
-try:
-    from recbole_nasr.cli import main
-except KeyboardInterrupt:  # torch and RecBole take seconds to import
-    sys.stderr.write("error: interrupted.\n")
-    raise SystemExit(130) from None
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        from recbole_nasr.start import main
+
+        raise SystemExit(main())
+    except KeyboardInterrupt:  # torch and RecBole take seconds to import; later the command line says more
+        sys.stderr.write("error: interrupted.\n")
+        raise SystemExit(130) from None

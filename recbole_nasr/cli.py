@@ -18,12 +18,12 @@ from recbole_nasr.console import accept_any_character, show, show_error, shown_o
 from recbole_nasr.defaults import quick_settings
 from recbole_nasr.distributed import first_process_first, world_size
 from recbole_nasr.errors import ConfigError, MemoryLimitError, ModelError, NASRError, NumericalError
-from recbole_nasr.help import help_text
+from recbole_nasr.help import help_text, version_text
 from recbole_nasr.identity import run_key
 from recbole_nasr.isolation import bare_command_line
 from recbole_nasr.keeping import Terminated, signals_stop
 from recbole_nasr.launch import Launch, joined_processes, output_folder
-from recbole_nasr.machine import keep_freed_memory, program, versions
+from recbole_nasr.machine import keep_freed_memory, program
 from recbole_nasr.model_errors import DISK_REFUSES
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
@@ -83,7 +83,7 @@ def _obey(line: dict[str, Any], words: Sequence[str]) -> None:
     if not words or line.get("help"):
         show(help_text())
     elif line.get("version"):
-        show("  ".join(f"{package} {version}" for package, version in versions().items()))
+        show(version_text())
     elif "study" in line:
         _run_study(line, [*program().split(), *words])
     elif is_command(line):

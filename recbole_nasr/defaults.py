@@ -6,11 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from recbole.utils import get_model
-
 from recbole_nasr.compat.devices import VISIBLE
-from recbole_nasr.configuration_keys import recbole_settings
 from recbole_nasr.errors import ConfigError
 
 EVALUATION: dict[str, Any] = {
@@ -44,6 +40,10 @@ def full_softmax(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     RecBole refuses ``loss_type: CE``, its default for most sequential models, together with negative
     sampling, also its default.
     """
+    from recbole.utils import get_model  # help shows what is above without RecBole
+
+    from recbole_nasr.configuration_keys import recbole_settings
+
     if "train_neg_sample_args" in settings or hasattr(get_model(model), "input_type"):
         return {}
     loss = settings.get("loss_type") or recbole_settings(model).get("loss_type")
@@ -60,6 +60,8 @@ def device_settings(device: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError: If a GPU is asked for where there is none, or ``device`` contradicts ``use_gpu``.
     """
+    import torch
+
     asked = [f"--device={device}"] if device == "cuda" else []
     asked += ["use_gpu=True"] if settings.get("use_gpu") else []
     asked += [f"gpu_id={settings['gpu_id']}"] if str(settings.get("gpu_id", "")) else []

@@ -6,7 +6,8 @@ import textwrap
 from collections.abc import Iterable
 
 from recbole_nasr.defaults import quick_settings
-from recbole_nasr.model.presets import PRESETS
+from recbole_nasr.machine import versions
+from recbole_nasr.model.preset_names import PRESETS
 from recbole_nasr.resources import available
 
 _TEXT = """\
@@ -120,6 +121,11 @@ def help_text() -> str:
         searches=_indented(available("properties/search")),
         quick=_indented(f"{key}={value}" for key, value in quick_settings("NASRSearch").items()),
     ).rstrip()
+
+
+def version_text() -> str:
+    """Return what ``--version`` shows, in one line."""
+    return "  ".join(f"{package} {version}" for package, version in versions().items())
 
 
 def _indented(words: Iterable[str]) -> str:

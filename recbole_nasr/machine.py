@@ -9,11 +9,12 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import recbole_nasr
+
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 
@@ -22,6 +23,8 @@ _PACKAGES = ("recbole", "torch", "numpy", "scipy", "pandas")
 
 def environment() -> dict[str, Any]:
     """Return versions and machine facts that results may depend on."""
+    import torch  # not above: help shows versions without it
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -57,6 +60,8 @@ def packages_text(environments: Sequence[Mapping[str, Any]]) -> str:
 
 def device_name(device: torch.device) -> str:
     """Return the name of the processor that ``device`` stands for."""
+    import torch
+
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     information = Path("/proc/cpuinfo")
@@ -81,6 +86,8 @@ def peak_memory() -> int:
 
 def peak_gpu_memory() -> dict[str, int]:
     """Return the most that torch had on the present GPU so far, as a line for a record; empty where it used none."""
+    import torch
+
     if not torch.cuda.is_initialized():
         return {}
     return {"peak_gpu_memory_bytes": torch.cuda.max_memory_allocated()}

@@ -15,7 +15,7 @@ from recbole_nasr.configuration import MODELS
 from recbole_nasr.configuration_keys import advice, known_keys
 from recbole_nasr.errors import ConfigError, did_you_mean
 from recbole_nasr.measures import check_eval_args, check_measures, valid_metric
-from recbole_nasr.model.presets import PRESETS
+from recbole_nasr.model.preset_names import PRESETS
 from recbole_nasr.model.strategy_keys import check_read
 from recbole_nasr.ops import load_operations, locate_operations
 from recbole_nasr.request import REQUEST_KEYS, SHARED_KEYS, Request

@@ -7,23 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.errors import ArchitectureError, did_you_mean
+from recbole_nasr.model.preset_names import PRESETS, UNIFORM
 from recbole_nasr.model.settings import Settings, integer, layer_settings, search_space
 from recbole_nasr.ops import validate_operation
 from recbole_nasr.rng import derive_seed
 from recbole_nasr.space import Architecture, SearchSpace
 
-UNIFORM = {
-    "sasrec-1": "transformer_h4",
-    "sasrec-2": "transformer_h8",
-    "nextitnet-1": "tcn_d1_2",
-    "nextitnet-2": "tcn_d1_4",
-}
-"""Preset -> the operation in every layer."""
-
 ALTERNATING = ("tcn_d1_2", "transformer_h4")
 """What the preset `alternating` repeats from the first layer on: a hybrid made by hand."""
-
-PRESETS = (*UNIFORM, "alternating", "gru4rec", "random")
 
 
 def _preset(name: str, space: SearchSpace, seed: int) -> Architecture:

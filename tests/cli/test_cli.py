@@ -15,8 +15,10 @@ import pytest
 from recbole_nasr import cli, load
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.cli import main
+from recbole_nasr.help import help_text, version_text
 from recbole_nasr.request import Request, described_words, kept_words
 from recbole_nasr.space import Architecture
+from recbole_nasr.start import asks_for_text
 
 SMALL = (
     "--data_path=data",
@@ -323,6 +325,25 @@ def test_the_script_in_the_checkout_runs_the_command_line() -> None:
     )
     assert done.stdout.startswith("recbole-nasr ")
     assert "recbole 1.2" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["--version"]])
+def test_a_shell_is_shown_help_and_versions_without_torch_and_recbole(words: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['/bin/recbole-nasr', *{words}]; from recbole_nasr.start import main; code = main(); "
+        "print(code, sorted({'recbole', 'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *text, last = done.stdout.splitlines()
+    assert last == "0 []"
+    assert text == ([version_text()] if words == ["--version"] else help_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    "argv", [[], ["mine.py", "--help"], ["run_nasr.py", "--help", "--model=NASR"], ["recbole-nasr", "--model=NASR"]]
+)
+def test_all_other_programs_and_commands_have_recbole_repaired_from_the_start(argv: list[str]) -> None:
+    assert not asks_for_text(argv)
 
 
 def test_ctrl_c_while_the_script_imports_is_one_line(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from recbole_nasr.errors import ArchitectureError
-from recbole_nasr.model.presets import PRESETS, resolve_architecture
+from recbole_nasr.model.preset_names import PRESETS
+from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.space import Architecture
 
 TEXT = "transformer_h4,tcn_d1_2/transformer_h8"
