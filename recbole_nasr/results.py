@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from recbole_nasr.search.result import BlockRanking, SearchResult
     from recbole_nasr.trainer.verification import Verification
 
-
 RANKS_FILE = "ranks.csv.gz"
 """Sequence, target and rank of every test case."""
 

@@ -12,7 +12,8 @@ from pathlib import PurePath
 PROGRAMS = ("recbole-nasr", "run_nasr")
 """What the program is called, once installed and in a checkout; see ``pyproject.toml``."""
 
-_TEXTS: tuple[list[str], ...] = ([], ["--help"], ["-h"], ["--version"])
+_TEXTS: tuple[list[str], ...] = (["--help"], ["-h"], ["--version"])
+"""Not that of no word, with which a script of somebody's own may have the same name."""
 
 
 def asks_for_text(argv: Sequence[str]) -> bool:

@@ -78,8 +78,8 @@ def first_bad_line(
 ) -> str:
     """Describe the first line that does not fit; ``""`` if all fit.
 
-    This is plain Python, at about 0.5 s per million lines: for small files, and for the error message after a fast
-    reader has failed.
+    This is plain Python, at a second or more per million lines: for one look at a file before a training, and for the
+    error message after a fast reader has failed.
 
     Args:
         lines: The lines after the header.

@@ -91,6 +91,8 @@ class Assessor:
         taken = found.selected if selected is None else selected
         change = (None, None) if before is None else self._difference(values[taken], before)
         parameters = tuple(sum(self._parameters[op] for op in path) for path in paths)
+        predictors = agreement(found.scores, trivial_predictors(names, flops, parameters))
+        n_free = len(paths) if allowed is None else sum(allowed)
         return BlockRanking(
             metric=self.objective.metric,
             paths=names,
@@ -106,13 +108,7 @@ class Assessor:
             n_sequences=values.shape[1],
             n_space_paths=self.space.n_paths(block),
             view_scores=scores.views[:, prefix].numpy(),
-            evidence=self._evidence(
-                scores,
-                prefix,
-                found,
-                len(paths) if allowed is None else sum(allowed),
-                agreement(found.scores, trivial_predictors(names, flops, parameters)),
-            ),
+            evidence=self._evidence(scores, prefix, found, n_free, predictors),
             effective_rank=effective_rank(scores.representation),
             hidden_size=scores.representation.size(1),
             losses=losses,

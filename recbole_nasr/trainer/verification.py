@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from recbole_nasr.trainer.candidates import Trained
 
@@ -34,7 +35,7 @@ class Verification:
     epoch_seconds: float
     seconds: float
 
-    @property
+    @cached_property
     def ranking(self) -> list[Trained]:
         """All that could be trained, best first; equal scores by fewest FLOPs, then in lexicographic order."""
         sign = -1 if self.bigger else 1

@@ -327,7 +327,7 @@ def test_the_script_in_the_checkout_runs_the_command_line() -> None:
     assert "recbole 1.2" in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["--version"]])
 def test_a_shell_is_shown_help_and_versions_without_torch_and_recbole(words: list[str]) -> None:
     code = (
         f"import sys; sys.argv = ['/bin/recbole-nasr', *{words}]; from recbole_nasr.start import main; code = main(); "
@@ -340,7 +340,14 @@ def test_a_shell_is_shown_help_and_versions_without_torch_and_recbole(words: lis
 
 
 @pytest.mark.parametrize(
-    "argv", [[], ["mine.py", "--help"], ["run_nasr.py", "--help", "--model=NASR"], ["recbole-nasr", "--model=NASR"]]
+    "argv",
+    [
+        [],
+        ["run_nasr.py"],
+        ["mine.py", "--help"],
+        ["run_nasr.py", "--help", "--model=NASR"],
+        ["recbole-nasr", "--model=NASR"],
+    ],
 )
 def test_all_other_programs_and_commands_have_recbole_repaired_from_the_start(argv: list[str]) -> None:
     assert not asks_for_text(argv)
