@@ -22,7 +22,10 @@ WARM_UP = 3
 
 
 _BROKEN: list[torch.cuda.CUDAGraph] = []
-"""Failed captures, never deleted: torch's allocator continues to ask them for which streams they hold memory."""
+"""Captures that broke off, never deleted: torch's allocator of host memory still asks them which streams they are."""
+
+_ENDS = ("_cuda_endAllocateToPool", "_cuda_endAllocateCurrentStreamToPool")
+"""Names of one function of torch's, the second up to torch 2.5 or so."""
 
 
 @dataclass(frozen=True)
@@ -130,17 +133,18 @@ class GraphedStep:
     def _capture(self, inputs: Sequence[Tensor]) -> _Captured:
         """Capture the function without running it."""
         held = tuple(tensor.clone() for tensor in inputs)
+        # Graphs are replayed one after the other and leave nothing for each other, so they may share their memory.
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
         graph = self._new_graph()
         try:
             # A capture that breaks off would leave its own stream the present one.
             with torch.cuda.stream(torch.cuda.current_stream()), self._recording(graph, self._pool):
                 output = self._function(*held)
-        except RuntimeError:
-            _BROKEN.append(graph)
+        except RuntimeError as error:
+            if _end_allocation(held[0].get_device(), self._pool):
+                _BROKEN.append(graph)
             self._free_generators(held[0].device)
-            raise
-        # Graphs are replayed one after the other and leave nothing for each other, so they may share their memory.
-        self._pool = self._pool or graph.pool()
+            raise _first(error) from None
         return _Captured(graph, held, output)
 
     def _new_graph(self) -> torch.cuda.CUDAGraph:
@@ -162,6 +166,26 @@ class GraphedStep:
     def _recording(graph: torch.cuda.CUDAGraph, pool: Any = None) -> torch.cuda.graph:
         stream = _side_stream(torch.cuda.current_stream().device)  # torch's own is one of the first device used
         return torch.cuda.graph(graph, pool=pool, stream=stream)
+
+
+def _end_allocation(device: int, pool: Any) -> bool:
+    """Tell torch's allocator that the capture into ``pool`` is over; return whether it did not know.
+
+    Up to version 2.11 torch does not tell it where a capture was broken off by what cannot be captured, and it would
+    refuse from then on to give memory back, which every further capture begins with (pytorch/pytorch#180395).
+    """
+    end = next(getattr(torch._C, name) for name in _ENDS if hasattr(torch._C, name))  # noqa: SLF001 - no other way
+    try:
+        end(device, pool)
+    except RuntimeError:  # not recording to this pool
+        return False
+    torch._C._cuda_releasePool(device, pool)  # noqa: SLF001 - as above
+    return True
+
+
+def _first(error: RuntimeError) -> BaseException:
+    """Return what broke a capture off; at its end torch raises another error, which only says that there was one."""
+    return error.__context__ if isinstance(error.__context__, RuntimeError) else error
 
 
 def being_captured(tensor: Tensor) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch._dynamo  # it lists the functions that are replaced here, and fails on the others
-from capture import DEVICE, CUDAGraph, graph
+from capture import DEVICE, CUDAGraph, graph, graph_pool_handle
 from tensors import GPU, Calls, Generator, Operations, SimulatedTensor
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,7 +48,7 @@ class Event:
 
     def synchronize(self) -> None:
         """Wait for the device."""
-        DEVICE.wait("synchronize")
+        DEVICE.wait("synchronize", noticed=False)
 
     def elapsed_time(self, other: Event) -> float:
         """Return a time in ms that means nothing."""
@@ -70,7 +70,7 @@ def simulate() -> None:
         "current_device": lambda: 0,
         "set_device": _nothing,
         "device": contextlib.nullcontext,
-        "synchronize": lambda *_: DEVICE.wait("synchronize"),
+        "synchronize": lambda *_: DEVICE.wait("synchronize", noticed=False),
         "get_device_name": lambda *_: _NAME,
         "get_device_capability": lambda *_: _CAPABILITY,
         "get_device_properties": lambda *_: properties,
@@ -80,7 +80,7 @@ def simulate() -> None:
         "memory_reserved": lambda *_: memory(),
         "max_memory_allocated": lambda *_: memory(),
         "reset_peak_memory_stats": _nothing,
-        "empty_cache": _nothing,
+        "empty_cache": DEVICE.empty_cache,
         "Stream": Stream,
         "Event": Event,
         "current_stream": lambda *_: Stream(),
@@ -92,6 +92,7 @@ def simulate() -> None:
         "manual_seed_all": _nothing,
         "CUDAGraph": CUDAGraph,
         "graph": graph,
+        "graph_pool_handle": graph_pool_handle,
         "is_current_stream_capturing": lambda: DEVICE.recording is not None,
         "get_sync_debug_mode": lambda: 2 * DEVICE.waiting_refused,
         "set_sync_debug_mode": _set_sync_debug_mode,
@@ -99,6 +100,8 @@ def simulate() -> None:
     for name, value in here.items():
         setattr(torch.cuda, name, value)
     torch._C._cuda_isInBadFork = lambda: False
+    torch._C._cuda_endAllocateToPool = DEVICE.end_allocation
+    torch._C._cuda_releasePool = _nothing
     torch.Generator = Generator
     torch.Tensor.cuda = lambda tensor, *_, **__: tensor.to(GPU)
     torch.load = _loading_to_gpu(torch.load)
