@@ -12,7 +12,9 @@ from benchmarks.speed.cases import Case, Implementation
 from benchmarks.speed.package import package_step, package_trainer
 from benchmarks.speed.sections.evaluation import evaluation_cases
 from benchmarks.speed.sections.ranking import earlier_paths, stored_views
-from benchmarks.speed.sections.search_step import SETTLING, PackageSteps
+from benchmarks.speed.sections.retraining import SETTLING as STEPS_OF_TRAINING
+from benchmarks.speed.sections.search_step import SETTLING as STEPS_OF_SEARCH
+from benchmarks.speed.sections.search_step import PackageSteps
 from benchmarks.speed.setting import Setting
 from benchmarks.speed.shapes import Shape, build_network, build_supernet, search_sequences, training_batch
 from recbole_nasr.progress import Progress
@@ -53,6 +55,10 @@ def evaluation(shape: Shape, device: torch.device) -> Run:
     model = package_trainer(shape, build_network(shape, device).eval(), device).model
     loader = evaluation_cases(shape, 256)
     return lambda: full_ranks(model, loader, device=device)
+
+
+SETTLING: dict[Build, dict[str, int]] = {search_step: STEPS_OF_SEARCH, retraining: STEPS_OF_TRAINING}
+"""Calls until what is captured is captured; nothing else is."""
 
 
 def _lines(base: Shape) -> Iterator[tuple[str, str, Build, list[tuple[int, Shape]]]]:
@@ -96,10 +102,8 @@ def cases(setting: Setting) -> Iterator[Case]:
     if setting.scale == "paper" and setting.device.type == "cpu":
         base = replace(base, batch_size=32, ranking_rows=4, cases=128, n_items=2000)
     for what, work, build, sizes in _lines(base):
+        settle = SETTLING.get(build, {}).get(setting.device.type, 1)
         lines = [
-            Implementation(
-                name=str(value), run=build(shape, setting.device), settle=SETTLING.get(setting.device.type, 1)
-            )
-            for value, shape in sizes
+            Implementation(name=str(value), run=build(shape, setting.device), settle=settle) for value, shape in sizes
         ]
         yield Case(section="growth", title=what, shape=base.name, unit=work, implementations=lines)
