@@ -117,7 +117,10 @@ def short_signals(networks: Sequence[TrainedNetwork], seeds: Sequence[int], epoc
 
 
 def ceiling_signals(networks: Sequence[TrainedNetwork], seeds: Sequence[int], metric: str) -> list[Signal]:
-    """Return what no signal can be expected to exceed: other trainings of the networks, by ``metric``."""
+    """Return what other trainings of the networks say, by ``metric``.
+
+    Called ceilings, but no bounds: a training has noise of its own, and a signal without any may agree better.
+    """
     valid, test = ({seed: results_of(networks, part, metric, seed) for seed in seeds} for part in PARTS)
     return [
         Signal("another training, validation", CEILING, valid, own=True),
