@@ -125,6 +125,23 @@ def paired_comparison(a: npt.ArrayLike, b: npt.ArrayLike, *, n_bootstrap: int = 
     return Comparison(mean, interval, _signed_rank_p_value(signed_ranks), side)
 
 
+def difference_of_means(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Return the two-sided p-value of Welch's t-test: do the means differ of what ``a (N,)`` and ``b (M,)`` came from?
+
+    The numbers are not paired and may have unequal spread.
+
+    Returns:
+        ``nan`` where it says nothing: if a side has fewer than two numbers, or no number differs from its mean.
+
+    Raises:
+        DataError: If a side has no number, or one is not finite.
+    """
+    first, second = _checked(a), _checked(b)
+    if min(len(first), len(second)) < 2 or not (np.ptp(first) or np.ptp(second)):
+        return float("nan")
+    return float(stats.ttest_ind(first, second, equal_var=False).pvalue)
+
+
 def _signed_rank_p_value(signed_ranks: Values) -> float:
     """Return the p-value of Wilcoxon's signed-rank test: exact for few cases, whether or not differences are equal."""
     if len(signed_ranks) < 2:

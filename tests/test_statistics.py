@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from recbole_nasr.errors import ConfigError, DataError
-from recbole_nasr.statistics import holm, mean_and_interval, metric_per_case, paired_comparison
+from recbole_nasr.statistics import difference_of_means, holm, mean_and_interval, metric_per_case, paired_comparison
 
 
 def test_metrics_per_case_are_those_of_one_target() -> None:
@@ -28,6 +28,17 @@ def test_an_unknown_metric_is_refused(name: str) -> None:
 def test_a_rank_below_one_is_refused() -> None:
     with pytest.raises(DataError, match="from 1"):
         metric_per_case([0, 1], "ndcg@10")
+
+
+def test_means_are_compared_by_welchs_t_test() -> None:
+    # Means 0.6 and 0.3, variances of the mean 0.02 / 2 and 0.01 / 3; degrees of freedom by Welch and Satterthwaite
+    t, freedom = 0.3 / math.sqrt(0.01 + 0.01 / 3), (0.04 / 3) ** 2 / (0.01**2 + (0.01 / 3) ** 2 / 2)
+    assert difference_of_means([0.5, 0.7], [0.2, 0.3, 0.4]) == pytest.approx(2 * stats.t.sf(t, freedom))
+
+
+def test_a_single_number_or_none_that_varies_says_nothing_about_means() -> None:
+    assert math.isnan(difference_of_means([0.5], [0.2, 0.3]))
+    assert math.isnan(difference_of_means([0.5, 0.5], [0.2, 0.2]))
 
 
 def test_holm_gives_the_textbook_values() -> None:

@@ -1,13 +1,10 @@
-"""What chance the word "clear" of the pages leaves open: other networks, and other trainings of the same one.
+"""What chance the word "clear" of the pages leaves open: other trainings of a network, and models that are equal.
 
-    python benchmarks/statistics/chance.py networks docs/results/tuned-tied-ml --reference=Search
     python benchmarks/statistics/chance.py trainings docs/results/fidelity-amazon-beauty
     python benchmarks/statistics/chance.py simulation
 
-The comparisons of a page resample test cases alone. `networks` compares its rows by Welch's t-test, the numbers being
-the means of networks over their trainings; of a row that has one network alone they are its trainings. `trainings`
-compares two trainings of each network with each other, as a page compares two rows. `simulation` compares models that
-are equal.
+The comparisons of a page resample test cases alone; its p (networks) is about other networks. `trainings` compares two
+trainings of each network with each other, as a page compares two rows. `simulation` compares models that are equal.
 """
 
 from __future__ import annotations
@@ -15,13 +12,12 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy import stats
 
 from recbole_nasr.statistics import SIGNIFICANT, holm, metric_per_case, paired_comparison
 
@@ -33,30 +29,6 @@ RUNS = ((3, 3, 3, 3), (10, 2, 3, 15), (10, 5, 5, 15), (15, 10, 5, 5))
 N_CASES, N_PAGES = 3000, 250
 
 Values = npt.NDArray[np.float64]
-Run = Mapping[str, str]
-
-
-def units(runs: Sequence[Run], metric: str = METRIC) -> Values:
-    """Return the mean test metric of each network of a row over its trainings, or of its trainings if it has one."""
-    networks: dict[str, list[float]] = defaultdict(list)
-    for run in runs:
-        networks[run["architecture"]].append(float(run[f"test_{metric}"]))
-    several = [float(np.mean(values)) for values in networks.values()]
-    return np.array(several if len(several) > 1 else next(iter(networks.values())))
-
-
-def over_networks(runs: Sequence[Run], reference: str) -> dict[str, tuple[float, float]]:
-    """Return the mean difference of ``reference`` from each other row, and its p-value by Welch's t-test."""
-    rows: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        rows[run["row"]].append(run)
-    first = units(rows.pop(reference))
-    found = {}
-    for name, others in rows.items():
-        second = units(others)
-        p_value = stats.ttest_ind(first, second, equal_var=False).pvalue if min(len(first), len(second)) > 1 else np.nan
-        found[name] = float(first.mean() - second.mean()), float(p_value)
-    return found
 
 
 def differ(page: Path, records: Path) -> list[bool]:
@@ -105,9 +77,8 @@ def _runs(page: Path) -> list[dict[str, str]]:
 def main() -> None:
     """Print what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("networks", "trainings", "simulation"))
+    parser.add_argument("what", choices=("trainings", "simulation"))
     parser.add_argument("pages", type=Path, nargs="*", help="folders of pages")
-    parser.add_argument("--reference", default="Search", help="row that the others are compared with")
     parser.add_argument("--records", type=Path, default=Path("docs/results/runs"), help="folder of records")
     asked = parser.parse_args()
     if asked.what == "simulation":
@@ -115,12 +86,8 @@ def main() -> None:
             print(n_runs, {name: round(share, 3) for name, share in simulated(n_runs).items()}, flush=True)
     for page in asked.pages:
         print(page.name)
-        if asked.what == "networks":
-            for name, (difference, p_value) in over_networks(_runs(page), asked.reference).items():
-                print(f"  {asked.reference} minus {name}: {difference:+.4f}, p = {p_value:.2g}")
-        else:
-            clear = differ(page, asked.records)
-            print(f"  {sum(clear)} of {len(clear)} networks: two trainings differ clearly")
+        clear = differ(page, asked.records)
+        print(f"  {sum(clear)} of {len(clear)} networks: two trainings differ clearly")
 
 
 if __name__ == "__main__":

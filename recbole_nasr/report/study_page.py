@@ -199,18 +199,20 @@ def _differences(asked: StudyRequest, found: Sequence[Difference]) -> str:
     note = (
         f"{first} minus {other}, on the same test cases, each averaged over its runs: mean with its 95 % bootstrap "
         "interval over cases, and the p-value of the Wilcoxon signed-rank test, alone and after Holm over all "
-        f"{len(found)} {plural(len(found), 'comparison')}. Cases are resampled, seeds are not: what those change is "
-        "in ± above. Bold: significant after Holm, and the interval on the side of the test."
+        f"{len(found)} {plural(len(found), 'comparison')}. Bold: significant after Holm, and the interval on the side "
+        "of the test. All this is about the networks trained here; *p (networks)* is about others: Welch's t-test "
+        "between the means of networks over their trainings, or the trainings of a row's only network, alone."
     )
     lines = []
     for difference in found:
         low, high = difference.comparison.interval
         shown = f"{difference.comparison.mean_difference:+.4f} [{low:+.4f}, {high:+.4f}]"
         shown = f"**{shown}**" if difference.significant else shown
-        p_values = [f"{difference.comparison.p_value:.2g}", f"{difference.p_holm:.2g}"]
+        tested = (difference.comparison.p_value, difference.p_holm, difference.p_networks)
+        p_values = ["" if math.isnan(p) else f"{p:.2g}" for p in tested]
         count = f"{difference.n_sequences:,}"
         lines.append([difference.other, difference.dataset, difference.metric, shown, *p_values, count])
-    header = ["other row", "data", "metric", "difference", "p", "p (Holm)", "cases"]
+    header = ["other row", "data", "metric", "difference", "p", "p (Holm)", "p (networks)", "cases"]
     return f"{note}\n\n{as_markdown([header, *lines], left=(0, 1))}"
 
 

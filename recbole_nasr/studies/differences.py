@@ -13,6 +13,7 @@ import pandas as pd
 from recbole_nasr.statistics import (
     Comparison,
     Values,
+    difference_of_means,
     holm,
     is_metric_per_case,
     metric_per_case,
@@ -35,6 +36,8 @@ class Difference:
         n_sequences: Sequences compared.
         comparison: Mean difference, interval and p-value.
         p_holm: The p-value over all comparisons of the study.
+        p_networks: Of Welch's t-test between the networks of both rows; see :meth:`Row.of_networks`. ``nan`` where a
+            row has one run.
     """
 
     dataset: str
@@ -44,6 +47,7 @@ class Difference:
     n_sequences: int
     comparison: Comparison
     p_holm: float
+    p_networks: float
 
     @property
     def significant(self) -> bool:
@@ -77,7 +81,16 @@ def differences(rows: Sequence[Row], reference: str, compare: tuple[str, Any] | 
             found.append((ours, other, metric, len(sides[0]), comparison))
     adjusted = holm([comparison.p_value for *_, comparison in found])
     return [
-        Difference(ours.dataset, ours.name, other.name, metric, n, comparison, float(p))
+        Difference(
+            dataset=ours.dataset,
+            reference=ours.name,
+            other=other.name,
+            metric=metric,
+            n_sequences=n,
+            comparison=comparison,
+            p_holm=float(p),
+            p_networks=difference_of_means(ours.of_networks(metric), other.of_networks(metric)),
+        )
         for (ours, other, metric, n, comparison), p in zip(found, adjusted, strict=True)
     ]
 

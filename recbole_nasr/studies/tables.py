@@ -70,6 +70,17 @@ class Row:
         """Return mean and standard deviation over seeds of ``valid`` or ``test``; nan for the latter with one seed."""
         return mean_sd([getattr(run.record, part)[metric] for run in self.runs])
 
+    def of_networks(self, metric: str) -> list[float]:
+        """Return the test metric of each network, a mean over its trainings; of each training if there is one network.
+
+        The trainings of a network that a search found say nothing about what another search would find.
+        """
+        values: dict[str, list[float]] = {}
+        for run in self.runs:
+            values.setdefault(run.record.architecture, []).append(run.record.test[metric])
+        several = [float(np.mean(trainings)) for trainings in values.values()]
+        return several if len(several) > 1 else next(iter(values.values()))
+
 
 def row_name(label: str, point: Mapping[str, Any]) -> str:
     """Return the name of a row, such as ``SASRec-1, n_layers=8``."""

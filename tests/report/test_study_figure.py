@@ -107,7 +107,7 @@ def test_a_row_without_the_metric_of_the_figure_is_left_out() -> None:
 def test_dollar_signs_in_the_name_of_a_row_are_no_mathematics(tmp_path: Path) -> None:
     comparison = paired_comparison([0.2, 0.4], [0.1, 0.2])
     unreadable = r"$\nothing$"  # an error of matplotlib's, as mathematics
-    assert save_differences([Difference("ml", "NASR", unreadable, "ndcg@20", 2, comparison, 0.5)], tmp_path)
+    assert save_differences([Difference("ml", "NASR", unreadable, "ndcg@20", 2, comparison, 0.5, 0.5)], tmp_path)
     runs = [finished(1, unreadable), finished(1, "NASR")]
     Path("mine.yaml").write_text(STUDY + "figure: {kind: bars}\n")
     asked = build_study_request(parse_line(["--study=mine.yaml", "--dataset=toy"]))
@@ -122,7 +122,7 @@ def test_what_a_difference_is_minus_can_be_read_to_its_end(tmp_path: Path, monke
     default = "NASR, search_epochs=1, search_n_paths=4, n_blocks=4"  # of the study sensitivity
     other = default.replace("=1", "=2")
     comparison = paired_comparison([0.2, 0.4], [0.1, 0.2])
-    save_differences([Difference("ml", default, other, "ndcg@20", 2, comparison, 0.5)], tmp_path)
+    save_differences([Difference("ml", default, other, "ndcg@20", 2, comparison, 0.5, 0.5)], tmp_path)
     (figure,) = kept
     figure.draw_without_rendering()
     label = figure.axes[0].xaxis.label.get_window_extent()

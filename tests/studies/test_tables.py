@@ -15,7 +15,7 @@ from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.study_page import packages_text, ranked_among, study_page
 from recbole_nasr.results import read_ranks
 from recbole_nasr.space import Architecture
-from recbole_nasr.statistics import paired_comparison
+from recbole_nasr.statistics import difference_of_means, paired_comparison
 from recbole_nasr.studies import record
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.differences import differences
@@ -73,6 +73,23 @@ def test_differences_pair_sequences_by_name_and_average_seeds(run: Callable[...,
     assert found.comparison.mean_difference == pytest.approx((1 + 0.5 - 1 + 1) / 4)
     assert found.comparison == paired_comparison([1, 0.5, 0, 1], [0, 0, 1, 0], n_bootstrap=2000, seed=0)
     assert found.p_holm == found.comparison.p_value  # one comparison
+
+
+def test_a_network_counts_once_and_the_trainings_of_a_single_one_each(run: Callable[..., FinishedRun]) -> None:
+    hits = {"a": [1, 2], "b": [4, 4], "c": [0, 1, 2]}  # of four cases, by network and training
+    rows = rows_of(
+        [
+            replace(run(f"{name}{seed}", seed, [1] * n + [9] * (4 - n), architecture=name), label=label)
+            for label, names in (("Search", "ab"), ("Pure", "c"))
+            for name in names
+            for seed, n in enumerate(hits[name], start=10 * ord(name))
+        ]
+    )
+    search, pure = rows
+    assert search.of_networks("recall@2") == [(1 / 4 + 2 / 4) / 2, 1]
+    assert pure.of_networks("recall@2") == [0, 1 / 4, 2 / 4]
+    (found,) = differences(rows, "Search")
+    assert found.p_networks == difference_of_means([3 / 8, 1], [0, 1 / 4, 2 / 4])
 
 
 @pytest.mark.parametrize(("n", "significant"), [(6, False), (16, True)])
