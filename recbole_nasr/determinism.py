@@ -70,16 +70,22 @@ def _products_allowed(device: torch.device) -> bool:
 @contextmanager
 def restored_determinism() -> Iterator[None]:
     """Put torch back to how it was before the block, so that a run decides nothing for the next."""
-    mode = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    mode, warn_only = _determinism()
     filled = filling.fill_uninitialized_memory  # type: ignore[attr-defined]  # as above
     of_cudnn = torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic
     try:
         yield
     finally:
         torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = of_cudnn
-        torch.use_deterministic_algorithms(mode=mode, warn_only=warn_only)
+        # For this torch imports its compiler. Where Ctrl-C broke that off nothing is switched, and it would fail again.
+        if (mode, warn_only) != _determinism():
+            torch.use_deterministic_algorithms(mode=mode, warn_only=warn_only)
         filling.fill_uninitialized_memory = filled  # type: ignore[attr-defined]  # as above
+
+
+def _determinism() -> tuple[bool, bool]:
+    """Return whether torch computes deterministically, and whether it only warns where it cannot."""
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
 _ASKED: ContextVar[bool] = ContextVar("asked", default=False)

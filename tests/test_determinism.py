@@ -159,3 +159,18 @@ def test_on_several_threads_sums_over_picked_rows_are_the_same_every_time() -> N
         finally:
             torch.set_num_threads(n_threads)
     assert all(torch.equal(total, sums[0]) for total in sums)
+
+
+def test_an_interruption_while_torch_switches_over_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken_off: list[str] = []
+
+    def importing(**_: object) -> None:  # as torch's own, which imports its compiler first
+        broken_off.append("sympy")
+        if len(broken_off) == 1:
+            raise KeyboardInterrupt
+        msg = "module 'sympy' has no attribute 'printing'"  # what is half imported fails the second time
+        raise AttributeError(msg)
+
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", importing)
+    with pytest.raises(KeyboardInterrupt), restored_determinism():
+        be_deterministic(torch.device("cpu"), strict=True)
