@@ -1,4 +1,4 @@
-"""The command line: ``run_nasr.py`` in a checkout, ``recbole-nasr`` once installed."""
+"""The command line: ``run_nasr.py`` in a checkout, ``recbole-nasr`` or ``python -m recbole_nasr`` once installed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from recbole_nasr.identity import run_key
 from recbole_nasr.isolation import bare_command_line
 from recbole_nasr.keeping import Terminated, signals_stop
 from recbole_nasr.launch import Launch, joined_processes, output_folder
-from recbole_nasr.machine import keep_freed_memory, program
+from recbole_nasr.machine import keep_freed_memory, program_words
 from recbole_nasr.model_errors import DISK_REFUSES
 from recbole_nasr.pipeline import run_model
 from recbole_nasr.report.markdown import save_report
@@ -85,7 +85,7 @@ def _obey(line: dict[str, Any], words: Sequence[str]) -> None:
     elif line.get("version"):
         show(version_text())
     elif "study" in line:
-        _run_study(line, [*program().split(), *words])
+        _run_study(line, [*program_words(), *words])
     elif is_command(line):
         with shown_on_screen(), bare_command_line():
             run_command(line)
@@ -94,13 +94,13 @@ def _obey(line: dict[str, Any], words: Sequence[str]) -> None:
         gpu_id = str(request.settings.get("gpu_id", ""))
         joined = joined_processes(request.device, gpu_id, request.lost_after)
         with joined, output_folder(request.runs_dir) as runs_dir:
-            _run(replace(request, runs_dir=runs_dir), [*program().split(), *words])
+            _run(replace(request, runs_dir=runs_dir), [*program_words(), *words])
 
 
 def _stopped(how: str, line: dict[str, Any], words: Sequence[str]) -> str:
     if "model" not in line and "study" not in line:
         return f"{how}."
-    again = shlex.join([*program().split(), *(word for word in words if word != "--fresh")])
+    again = shlex.join([*program_words(), *(word for word in words if word != "--fresh")])
     return f"{how}; what was done is kept; to continue, run: {again}"
 
 

@@ -6,6 +6,7 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -93,9 +94,22 @@ def peak_gpu_memory() -> dict[str, int]:
     return {"peak_gpu_memory_bytes": torch.cuda.max_memory_allocated()}
 
 
+def program_words() -> list[str]:
+    """Return how this program was called, as words: such a command works again in the same folder.
+
+    That is ``python run_nasr.py`` with the path that was named, ``python -m recbole_nasr``, or ``recbole-nasr``.
+    """
+    script = Path(sys.argv[0])
+    if script.stem == "recbole-nasr":
+        return ["recbole-nasr"]
+    if script.parts[-2:] == ("recbole_nasr", "__main__.py"):
+        return ["python", "-m", "recbole_nasr"]
+    return ["python", sys.argv[0] if script.name == "run_nasr.py" else "run_nasr.py"]
+
+
 def program() -> str:
-    """Return how this program is called: ``python run_nasr.py`` in a checkout, ``recbole-nasr`` once installed."""
-    return "recbole-nasr" if Path(sys.argv[0]).stem == "recbole-nasr" else "python run_nasr.py"
+    """Return `program_words` as text for a shell."""
+    return shlex.join(program_words())
 
 
 def keep_freed_memory() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import recbole_nasr
 from recbole_nasr.alignment import as_markdown
 from recbole_nasr.errors import NASRError
-from recbole_nasr.machine import program
+from recbole_nasr.machine import program_words
 from recbole_nasr.report.drawing import architecture_text
 from recbole_nasr.report.intervals import SEED
 from recbole_nasr.report.table import ranking_text
@@ -103,7 +103,7 @@ def card_text(loaded: LoadedRun, file_format: str, network: TopKNetwork, facts: 
         history=loaded.vocabulary.names[1:3].tolist(), length=length
     )
     seen = "Items of the sequence are left out." if network.exclude_seen else "Items of the sequence may come again."
-    command = [*program().split(), f"--export={file_format}", f"--run={run.folder}", f"--k={network.k}"]
+    command = [*program_words(), f"--export={file_format}", f"--run={run.folder}", f"--k={network.k}"]
     command += [] if network.exclude_seen else ["--exclude_seen=false"]
     parts = [
         f"# {config['model']} on {dataset}: the best {network.k} next items",

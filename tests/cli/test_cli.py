@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from recbole_nasr import cli, load
 from recbole_nasr.arguments import parse_line
 from recbole_nasr.cli import main
 from recbole_nasr.help import help_text, version_text
+from recbole_nasr.machine import program, program_words
 from recbole_nasr.request import Request, described_words, kept_words
 from recbole_nasr.space import Architecture
 from recbole_nasr.start import asks_for_text
@@ -359,3 +361,31 @@ def test_ctrl_c_while_the_script_imports_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "recbole_nasr" / "__init__.py").write_text("raise KeyboardInterrupt")
     done = subprocess.run([sys.executable, str(tmp_path / "run_nasr.py")], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (cli.INTERRUPTED, "error: interrupted.\n")
+
+
+@pytest.mark.parametrize(
+    ("called", "words"),
+    [
+        ("run_nasr.py", ["python", "run_nasr.py"]),
+        ("/a folder/run_nasr.py", ["python", "/a folder/run_nasr.py"]),
+        ("/env/bin/recbole-nasr", ["recbole-nasr"]),
+        ("recbole-nasr.exe", ["recbole-nasr"]),
+        ("/env/lib/recbole_nasr/__main__.py", ["python", "-m", "recbole_nasr"]),
+        ("/env/bin/pytest", ["python", "run_nasr.py"]),
+    ],
+)
+def test_a_command_that_is_shown_calls_the_program_as_it_was_called(
+    called: str, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", [called, "--model=NASR"])
+    assert program_words() == words
+    assert shlex.split(program()) == words
+
+
+def test_the_package_is_the_command_line() -> None:
+    words = [sys.executable, "-m", "recbole_nasr", "--model=NASR"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "error: `--dataset` is missing; for instance --dataset=ml. See --help.\n",
+    )
