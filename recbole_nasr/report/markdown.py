@@ -60,12 +60,13 @@ def _how_measured(result: RunResult) -> str:
     over = f"over all items; items of the history are {masked} the ranking."
     if result.ranked_among != "full":  # RecBole draws no item of the history
         over = f"{ranking_text(result.ranked_among)}; they do not compare with metrics over all items."
-    lines = [
-        f"Test metrics of the weights with the best validation score, {over} The test cases were read once, at the end."
-    ]
+    weights = "the weights with the best validation score" if result.best_epoch else "the weights of the last epoch"
+    lines = [f"Test metrics of {weights}, {over} The test cases were read once, at the end."]
     if result.valid:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in result.valid.items())
         lines.append(f"Validation: {shown}.")
+    else:
+        lines.append("No epoch was validated, so nothing was chosen.")
     if result.model in _UNTOUCHED:
         lines.append(_UNTOUCHED[result.model])
     return "\n\n".join(lines)

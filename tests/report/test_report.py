@@ -149,6 +149,15 @@ def test_the_report_tells_what_was_measured_how(make_result: Make, search: Searc
     assert "history are left out of the ranking" in report_text(make_result(masks_history=True), [])
 
 
+def test_without_validation_the_report_says_that_the_last_weights_were_tested(make_result: Make) -> None:
+    validated = report_text(make_result(), [])
+    assert "Test metrics of the weights with the best validation score" in validated
+    unvalidated = report_text(make_result(valid={}, best_epoch=0), [])
+    assert "Test metrics of the weights of the last epoch" in unvalidated
+    assert "No epoch was validated" in unvalidated
+    assert "best validation score" not in unvalidated
+
+
 def test_metrics_on_sampled_items_are_said_to_be_that(make_result: Make) -> None:
     sampled = make_result(ranked_among="pop50")
     for text in (report_text(sampled, []), last_screen([sampled])):
