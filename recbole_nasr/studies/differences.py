@@ -37,7 +37,7 @@ class Difference:
         comparison: Mean difference, interval and p-value.
         p_holm: The p-value over all comparisons of the study.
         p_networks: Of Welch's t-test between the networks of both rows; see :meth:`Row.of_networks`. ``nan`` where a
-            row has one run.
+            row has one run, or another metric.
     """
 
     dataset: str
@@ -89,10 +89,16 @@ def differences(rows: Sequence[Row], reference: str, compare: tuple[str, Any] | 
             n_sequences=n,
             comparison=comparison,
             p_holm=float(p),
-            p_networks=difference_of_means(ours.of_networks(metric), other.of_networks(metric)),
+            p_networks=_over_networks(ours, other, metric),
         )
         for (ours, other, metric, n, comparison), p in zip(found, adjusted, strict=True)
     ]
+
+
+def _over_networks(first: Row, second: Row, metric: str) -> float:
+    if metric not in second.metrics:
+        return float("nan")  # rows may have been given different ones
+    return difference_of_means(first.of_networks(metric), second.of_networks(metric))
 
 
 def _pairs_by(rows: Sequence[Row], key: str, value: Any) -> list[tuple[Row, Row]]:

@@ -92,6 +92,13 @@ def test_a_network_counts_once_and_the_trainings_of_a_single_one_each(run: Calla
     assert found.p_networks == difference_of_means([3 / 8, 1], [0, 1 / 4, 2 / 4])
 
 
+def test_rows_that_were_given_other_metrics_are_compared_by_their_ranks_alone(run: Callable[..., FinishedRun]) -> None:
+    rows = rows_of([run("A", seed, [1, 9]) for seed in (1, 2)] + [run("B", 1, [9, 9], test={"ndcg@2": 0.0})])
+    (found,) = differences(rows, "A")
+    assert found.comparison.mean_difference == 0.5
+    assert math.isnan(found.p_networks)
+
+
 @pytest.mark.parametrize(("n", "significant"), [(6, False), (16, True)])
 def test_holm_counts_all_comparisons_of_the_page(n: int, significant: bool, run: Callable[..., FinishedRun]) -> None:
     good, bad = [1] * n, [9] * n
