@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from recbole_nasr.statistics import SIGNIFICANT, holm, metric_per_case, paired_comparison
+from recbole_nasr.studies.record import find_record
 
 METRIC = "ndcg@20"
 N_BOOTSTRAP = 2000
@@ -35,9 +35,9 @@ def differ(page: Path, records: Path) -> list[bool]:
     """Return for each network of the page, trained twice or more, whether its first two trainings differ clearly."""
     networks: dict[str, list[Values]] = defaultdict(list)
     for run in _runs(page):
-        ranks = records / run["dataset"] / f"{run['model']}-{run['key']}-{run['seed']}.ranks.csv.gz"
-        if ranks.is_file():
-            networks[run["architecture"]].append(metric_per_case(pd.read_csv(ranks)["rank"], METRIC))
+        record = find_record(run["model"], run["key"], int(run["seed"]), [records / run["dataset"]])
+        if record is not None and (ranks := record.ranks()) is not None:
+            networks[run["architecture"]].append(metric_per_case(ranks["rank"], METRIC))
     pairs = [trainings[:2] for trainings in networks.values() if len(trainings) > 1]
     found = [paired_comparison(one, other, n_bootstrap=N_BOOTSTRAP) for one, other in pairs]
     return [one.better(one.p_value) != 0 for one in found]

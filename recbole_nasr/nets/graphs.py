@@ -174,7 +174,8 @@ def _end_allocation(device: int, pool: Any) -> bool:
     Up to version 2.11 torch does not tell it where a capture was broken off by what cannot be captured, and it would
     refuse from then on to give memory back, which every further capture begins with (pytorch/pytorch#180395).
     """
-    end = next((getattr(torch._C, name) for name in _ENDS if hasattr(torch._C, name)), None)  # noqa: SLF001 - no other way
+    named = (getattr(torch._C, name, None) for name in _ENDS)  # noqa: SLF001 - no other way
+    end = next(filter(None, named), None)
     if end is None:  # a torch that calls it otherwise, and so one that may need it no longer
         return True
     try:

@@ -49,7 +49,7 @@ NO_NAMES = OwnNames()
 def find_column(
     role: str,
     names: Sequence[str],
-    chosen: str | None,
+    chosen: str | None = None,
     own: OwnNames = NO_NAMES,
     *,
     needed: bool = True,
@@ -60,7 +60,7 @@ def find_column(
     Args:
         role: What the column has.
         names: All columns, as they are written.
-        chosen: Name given by the user.
+        chosen: Name given by the user, if any.
         own: Names in the run's data, which come before those that are known.
         needed: Whether it is an error if there is none.
         advice: What to do then.

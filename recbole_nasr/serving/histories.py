@@ -165,13 +165,13 @@ def _text(value: Any) -> str:
 
 def _of_frame(frame: pd.DataFrame, own: OwnNames) -> Histories:
     names = list(frame)
-    item = find_column("item", names, None, own, advice=_renaming("item"))
+    item = find_column("item", names, own=own, advice=_renaming("item"))
     lists = frame[item].map(lambda cell: isinstance(cell, MANY))
     whole = bool(lists.any())
-    user = find_column("user", names, None, own, needed=not whole, advice=_renaming("user"))
+    user = find_column("user", names, own=own, needed=not whole, advice=_renaming("user"))
     if whole:
         return Histories.of_lists(frame[item].tolist(), frame.index if user is None else frame[user])
-    time = find_column("time", names, None, own, needed=False)
+    time = find_column("time", names, own=own, needed=False)
     assert user is not None and item is not None  # noqa: S101, PT018 - for the type checker
     return Histories.of_rows(frame, user, item, time)
 
