@@ -2,7 +2,7 @@
 
 ``from recbole_nasr.quick_start import run_recbole`` repairs and registers first, then hands out RecBole's own
 functions. Two differ: `run` refuses what cannot work before it starts a process, and the processes it starts are
-repaired as `recbole_nasr.workers` says. Checkpoints are read as `recbole_nasr.compat` says.
+repaired as `recbole_nasr.processes.workers` says. Checkpoints are read as `recbole_nasr.compat` says.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from recbole.quick_start.quick_start import load_data_and_model, objective_funct
 from recbole.quick_start.quick_start import run as _recbole_run
 from recbole.quick_start.quick_start import run_recboles as _recbole_run_recboles
 
+from recbole_nasr.compat.isolation import restored_visible_devices
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.gpus import check_gpus, own_gpus
 from recbole_nasr.heartbeat import LOST_AFTER_S, check_lost_after
-from recbole_nasr.isolation import restored_visible_devices
-from recbole_nasr.workers import in_several_processes
+from recbole_nasr.processes.gpus import check_gpus, own_gpus
+from recbole_nasr.processes.workers import in_several_processes
 
 __all__ = ["load_data_and_model", "objective_function", "run", "run_recbole", "run_recboles"]
 

@@ -14,10 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from recbole_nasr import config_checks, configuration, configuration_keys
+from recbole_nasr.checks.config import check_values, settle_measures
+from recbole_nasr.configuration.keys import check_keys, recbole_models
+from recbole_nasr.configuration.resources import available, parsed
+from recbole_nasr.configuration.values import AUTOREGRESSIVE_MODELS, DATASET_ARGUMENTS, MODELS, add_defaults
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.patching import wrap
-from recbole_nasr.resources import available, parsed
 
 
 def register() -> None:
@@ -69,10 +71,10 @@ def _register_datasets() -> None:
 
     recbole.data.dataset.NASRDataset = NASRDataset
     recbole.data.dataset.NASRSearchDataset = NASRDataset
-    for name in configuration.AUTOREGRESSIVE_MODELS:
+    for name in AUTOREGRESSIVE_MODELS:
         setattr(recbole.data.dataset, f"{name}Dataset", dataset_by_scheme)
     wrap(recbole.data.dataset.SequentialDataset, "_benchmark_presets", with_checks)
-    dataset_arguments.extend(key for key in configuration.DATASET_ARGUMENTS if key not in dataset_arguments)
+    dataset_arguments.extend(key for key in DATASET_ARGUMENTS if key not in dataset_arguments)
 
 
 def _parsed_once(_original: Callable[..., Any]) -> Callable[..., Any]:
@@ -93,17 +95,17 @@ def _hook_config() -> None:
     def with_defaults(original: Callable[..., Any]) -> Callable[..., Any]:
         def _load_internal_config_dict(self: Any, model: str, model_class: Any, dataset: str) -> None:
             original(self, model, model_class, dataset)
-            configuration.add_defaults(self, model, model_class, dataset)
-            if model in configuration.MODELS:
-                configuration_keys.check_keys(self)
+            add_defaults(self, model, model_class, dataset)
+            if model in MODELS:
+                check_keys(self)
 
         return _load_internal_config_dict
 
     def with_checks(original: Callable[..., Any]) -> Callable[..., Any]:
         def _set_default_parameters(self: Any) -> None:
-            config_checks.settle_measures(self)
+            settle_measures(self)
             original(self)
-            config_checks.check_values(self)
+            check_values(self)
             _use_prepared_folder(self)
 
         return _set_default_parameters
@@ -127,8 +129,8 @@ def _hook_config() -> None:
 def _check_model(name: Any, error: Exception) -> None:
     """Say of an unknown model that it is one; RecBole blames an optional package, which it imports at last."""
     by_file = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}  # the classes that are not called like their files
-    shipped = configuration_keys.recbole_models()
-    names = sorted({*configuration.MODELS, *(by_file.get(model, model) for model in shipped)})
+    shipped = recbole_models()
+    names = sorted({*MODELS, *(by_file.get(model, model) for model in shipped)})
     if isinstance(name, str) and name not in names:
         hint = did_you_mean(name, names) or f" There are {', '.join(names)}."
         msg = f"There is no model {name!r}.{hint}"

@@ -27,13 +27,13 @@ def asks_for_text(argv: Sequence[str]) -> bool:
 
 
 def main() -> int:
-    """Run the command of this process; return its exit code, as :func:`recbole_nasr.cli.main` does."""
+    """Run the command of this process; return its exit code, as :func:`recbole_nasr.commands.cli.main` does."""
     if not asks_for_text(sys.argv):
-        from recbole_nasr import cli
+        from recbole_nasr.commands import cli
 
         return cli.main()
+    from recbole_nasr.commands.help import help_text, version_text
     from recbole_nasr.console import accept_any_character, show
-    from recbole_nasr.help import help_text, version_text
 
     accept_any_character()
     show(version_text() if "--version" in sys.argv else help_text())

@@ -13,12 +13,12 @@ import torch
 from filelock import FileLock
 from recbole.trainer import Trainer
 
-from recbole_nasr import cli
-from recbole_nasr.cli import main
+from recbole_nasr.commands import cli
+from recbole_nasr.commands.cli import main
 from recbole_nasr.data.locking import only_process
 from recbole_nasr.documents import write_whole
 from recbole_nasr.errors import WriteError
-from recbole_nasr.runs import RunFolder, RunRecord
+from recbole_nasr.runs.folder import RunFolder, RunRecord
 from recbole_nasr.space import Architecture
 
 

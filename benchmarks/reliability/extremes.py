@@ -36,13 +36,14 @@ try:
 except ImportError:  # run as a program
     import other_keys  # type: ignore[no-redef]
 import recbole_nasr  # noqa: F401  (repairs RecBole before it is imported)
-from recbole_nasr import preflight, run_checks
-from recbole_nasr.cli import INTERRUPTED
-from recbole_nasr.cli import main as run_command
-from recbole_nasr.configuration_page import FILES, keys_of
+from recbole_nasr.commands.cli import INTERRUPTED
+from recbole_nasr.commands.cli import main as run_command
+from recbole_nasr.configuration.page import FILES, keys_of
+from recbole_nasr.configuration.resources import resource_dir
 from recbole_nasr.errors import NASRError
-from recbole_nasr.request import build_request
-from recbole_nasr.resources import resource_dir
+from recbole_nasr.request import preflight
+from recbole_nasr.request.request import build_request
+from recbole_nasr.runs import checking
 
 VALUES: tuple[Any, ...] = (
     *(0, -1, 1, 2, 10**9, 2**31 - 1, 2**31, 10**18, 2**63, -(2**63), 10**400),
@@ -145,13 +146,13 @@ def checked_values() -> Iterator[Callable[[str, Any], str]]:
             if kind not in configurations:
                 del line[key]
                 (run,) = preflight.plan(build_request(line))
-                made = run_checks.configuration_of(run.model, "mine", run.settings)
+                made = checking.configuration_of(run.model, "mine", run.settings)
                 configurations[kind] = stack.enter_context(made)
             trial = copy.copy(configurations[kind])
             as_read = [value] if key == "topk" and type(value) is int else value  # RecBole makes a list of it
             trial.final_config_dict = {**trial.final_config_dict, key: as_read}
             try:
-                run_checks.check_values(trial)
+                checking.check_values(trial)
             except NASRError as error:
                 return str(error)
             return ""

@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
-from recbole_nasr import preflight, run_checks
-from recbole_nasr.configuration_keys import recbole_settings
+from recbole_nasr.configuration.keys import recbole_settings
 from recbole_nasr.errors import NASRError
-from recbole_nasr.request import build_request
+from recbole_nasr.request import preflight
+from recbole_nasr.request.request import build_request
+from recbole_nasr.runs import checking
 from recbole_nasr.studies.request import build_study_request
 
 MODELS = ("SASRec", "GRU4Rec", "NextItNet", "Caser", "BERT4Rec", "NARM", "SRGNN", "SINE")
@@ -92,11 +93,11 @@ def line_of(model: str, key: str, value: Any) -> dict[str, Any]:
 def checked_values_of(model: str) -> Iterator[Callable[[str, Any], str]]:
     """Yield a function that says why the check of values refuses a value of a key of ``model``."""
     (run,) = preflight.plan(build_request({**TINY, "model": model}))
-    with run_checks.configuration_of(model, "mine", run.settings) as config:
+    with checking.configuration_of(model, "mine", run.settings) as config:
 
         def refused(key: str, value: Any) -> str:
             trial = copy.copy(config)
             trial.final_config_dict = {**config.final_config_dict, key: value}
-            return _said(lambda: run_checks.check_values(trial))
+            return _said(lambda: checking.check_values(trial))
 
         yield refused

@@ -19,9 +19,10 @@ import numpy as np
 from recbole.trainer import Trainer
 from tqdm import tqdm
 
-from recbole_nasr import cli, pipeline, study_command
-from recbole_nasr.cli import main
+from recbole_nasr.commands import cli, study
+from recbole_nasr.commands.cli import main
 from recbole_nasr.keeping import Keeper
+from recbole_nasr.runs import pipeline
 from recbole_nasr.search.blockwise import BlockwiseSearch
 from recbole_nasr.search.objective import Objective
 from recbole_nasr.search.training import BlockTrainer
@@ -40,8 +41,8 @@ SEAMS: tuple[tuple[Any, str, str], ...] = (
     (pipeline, "_test", "test"),
     (pipeline, "save_result", "report"),
     (cli, "save_report", "report"),
-    (study_command, "save_report", "report"),
-    (study_command, "_conclude", "page of a study"),
+    (study, "save_report", "report"),
+    (study, "_conclude", "page of a study"),
     (Keeper, "save", "saving"),
 )
 """A function of the program, and the place a process is in while it is called; the innermost counts.

@@ -28,9 +28,9 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.speed.timing import calls_per_round, quartiles, seconds_per_call, take_turns
 from recbole_nasr import Architecture, HybridNet
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.machine import device_name, environment
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.serving.measured import BATCHES, Parity, measure_parity
 from recbole_nasr.serving.network import (
     Runner,

@@ -7,9 +7,9 @@ from os import PathLike
 from typing import Any
 
 from recbole_nasr.compat.repair import repair
+from recbole_nasr.configuration.files import read_settings
 from recbole_nasr.errors import ConfigError, DataError
 from recbole_nasr.patching import variant
-from recbole_nasr.settings_file import read_settings
 
 
 def _literal(text: str) -> Any:
@@ -42,7 +42,7 @@ def read_values_as_data() -> bool:
     why="A configuration file may name any function that the program has imported, and stand for billions of values.",
 )
 def read_config_files_as_data() -> bool:
-    """Read the files of ``config_file_list`` with `recbole_nasr.settings_file`."""
+    """Read the files of ``config_file_list`` with `recbole_nasr.configuration.files`."""
     from recbole.config import Config
 
     def _load_config_files(_self: Any, file_list: list[str] | None) -> dict[str, Any]:

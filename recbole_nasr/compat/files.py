@@ -36,7 +36,7 @@ _PRETRAINED = {
     why="torch 2.6 and later cannot read RecBole's checkpoints; older torch runs whatever they name.",
 )
 def restrict_torch_load() -> bool:
-    """Read checkpoints with `recbole_nasr.checkpoint` wherever RecBole reads one.
+    """Read checkpoints with `recbole_nasr.checkpoints.reading` wherever RecBole reads one.
 
     They are pickles of protocol 4, which ``weights_only=True``, the default since torch 2.6, cannot read at all.
     RecBole reads them in trainer.py:323 and :583, quick_start.py:250, and where a model starts from the weights of
@@ -46,7 +46,7 @@ def restrict_torch_load() -> bool:
     import recbole.quick_start.quick_start as module
     from recbole.trainer import Trainer
 
-    from recbole_nasr.checkpoint import restricted_loading
+    from recbole_nasr.checkpoints.reading import restricted_loading
 
     def make(original: Callable[..., Any]) -> Callable[..., Any]:
         def reading(*args: Any, **kwargs: Any) -> Any:
@@ -133,10 +133,10 @@ def name_checkpoints_apart() -> bool:
     why="A file in saved/ that looks like a cached data set is read unasked, and runs whatever it names.",
 )
 def restrict_cache_load() -> bool:
-    """Read what ``save_dataset`` and ``save_dataloaders`` wrote (also :122) with `recbole_nasr.checkpoint`."""
+    """Read what ``save_dataset`` and ``save_dataloaders`` wrote (also :122) with `recbole_nasr.checkpoints.reading`."""
     import recbole.data.utils as module
 
-    from recbole_nasr.checkpoint import load_cache
+    from recbole_nasr.checkpoints.reading import load_cache
 
     module.pickle = variant(pickle, load=load_cache)
     return True

@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.data.archives import ENDINGS
 from recbole_nasr.data.layouts import LASTFM_FILE, TYPED_TAB
 from recbole_nasr.data.times import UNITS
 from recbole_nasr.errors import LARGEST_INTEGER, ConfigError, did_you_mean, is_finite, whole
-from recbole_nasr.resources import available, load_yaml
 
 RECBOLE_FILTERS = ("user_inter_num_interval", "item_inter_num_interval", "val_interval", "rm_dup_inter")
 """RecBole's keys that leave out interactions."""

@@ -16,7 +16,7 @@ from recbole.utils import InputType
 from torch import Tensor
 from torch.nn import functional as F
 
-from recbole_nasr.checkpoint import CHECKPOINT_VERSION
+from recbole_nasr.checkpoints.reading import CHECKPOINT_VERSION
 from recbole_nasr.model.presets import resolve_architecture
 from recbole_nasr.model.settings import layer_settings, switch, tied_embeddings
 from recbole_nasr.nets import HybridNet

@@ -10,7 +10,7 @@ from recbole.data.interaction import Interaction
 from torch import Tensor
 from torch.nn import functional as F
 
-from recbole_nasr.configuration import AUTOREGRESSIVE_MODELS
+from recbole_nasr.configuration.values import AUTOREGRESSIVE_MODELS
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.patching import wrap
 

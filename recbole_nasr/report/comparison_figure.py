@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recbole_nasr.report.canvas import drawing, save_both
 from recbole_nasr.report.table import Interval, heading
-from recbole_nasr.results import RunResult
+from recbole_nasr.runs.results import RunResult
 
 _ROW_HEIGHT, _PANEL_WIDTH, _MOST_PANELS = 0.32, 2.2, 4
 

@@ -10,7 +10,7 @@ from typing import Any
 from recbole_nasr.report.fidelity_figure import save_fidelity_figure
 from recbole_nasr.report.fidelity_page import fidelity_page, verdict
 from recbole_nasr.report.study_html import study_html
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.runs.folder import RunFolder
 from recbole_nasr.studies.fidelity_signals import PARTS
 from recbole_nasr.studies.fidelity_tables import FidelityTable
 from recbole_nasr.studies.request import StudyRequest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.candidate_files import Fronts
 from recbole_nasr.report.canvas import drawing, save_both
+from recbole_nasr.runs.candidates import Fronts
 from recbole_nasr.search.costs import COSTS
 from recbole_nasr.search.shortlist import CHOSEN, KEPT_OPEN, NEXT, TIED
 from recbole_nasr.trainer.candidates import Trained

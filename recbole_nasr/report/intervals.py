@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from recbole_nasr.errors import NASRError
 from recbole_nasr.report.table import Interval
-from recbole_nasr.results import RunResult, load_ranks
+from recbole_nasr.runs.results import RunResult, load_ranks
 from recbole_nasr.statistics import (
     CONFIDENCE,
     Comparison,

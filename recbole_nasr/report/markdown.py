@@ -16,7 +16,7 @@ from recbole_nasr.report.screen import retrain_words
 from recbole_nasr.report.selection import selection_table, selection_verdicts
 from recbole_nasr.report.selection_figure import save_selection_figure
 from recbole_nasr.report.table import markdown_table, ranking_text
-from recbole_nasr.results import RunResult
+from recbole_nasr.runs.results import RunResult
 
 _UNTOUCHED = {
     "NextItNet": "RecBole pads on the right, and its NextItNet reads the last slot: padding in short histories.",

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recbole_nasr.configuration import MODELS
+from recbole_nasr.configuration.values import MODELS
 from recbole_nasr.errors import NASRError
 from recbole_nasr.machine import program
 from recbole_nasr.progress import plural
@@ -16,8 +16,8 @@ from recbole_nasr.report.drawing import architecture_drawing
 from recbole_nasr.report.intervals import differences, differences_text, metric_intervals
 from recbole_nasr.report.selection import selection_verdicts
 from recbole_nasr.report.table import heading, markdown_table, ranking_text, table_rows, text_table
-from recbole_nasr.results import RunResult, load_ranks, more_is_better
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.runs.folder import RunFolder
+from recbole_nasr.runs.results import RunResult, load_ranks, more_is_better
 from recbole_nasr.statistics import CONFIDENCE
 
 

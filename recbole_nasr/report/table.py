@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from recbole_nasr.alignment import aligned, as_markdown
-from recbole_nasr.results import RunResult, more_is_better
+from recbole_nasr.runs.results import RunResult, more_is_better
 
 Interval = tuple[float, float]
 

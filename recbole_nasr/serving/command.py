@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.alignment import aligned
-from recbole_nasr.arguments import COLUMN_KEYS, RUN_COMMANDS, expanded_name
 from recbole_nasr.console import show
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean, on_or_off
 from recbole_nasr.ops import load_operations
 from recbole_nasr.progress import open_progress, plural
+from recbole_nasr.request.arguments import COLUMN_KEYS, RUN_COMMANDS, expanded_name
 from recbole_nasr.serving.export import export_run
 from recbole_nasr.serving.files import HistoryFile
 from recbole_nasr.serving.histories import Histories, named_items
@@ -30,7 +30,7 @@ def is_command(line: Mapping[str, Any]) -> bool:
 
 
 def run_command(line: Mapping[str, Any]) -> None:
-    """Run the command of ``line``, as :func:`recbole_nasr.arguments.parse_line` returns it.
+    """Run the command of ``line``, as :func:`recbole_nasr.request.arguments.parse_line` returns it.
 
     Raises:
         NASRError: For anything the user can put right.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr.alignment import aligned
+from recbole_nasr.configuration.files import read_settings
 from recbole_nasr.data.prepare import prepared_key
 from recbole_nasr.errors import NASRError
 from recbole_nasr.report.table import ranking_text
 from recbole_nasr.serving.saved import SavedRun
-from recbole_nasr.settings_file import read_settings
 
 _LONGEST = 200  # characters; the files may be a stranger's
 _COUNTED = {"test_cases": "cases", "items": "items", "actions": "interactions"}

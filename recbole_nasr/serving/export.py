@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recbole_nasr.configuration import MODELS
+from recbole_nasr.configuration.values import MODELS
 from recbole_nasr.data.locking import not_at_once
 from recbole_nasr.documents import write_rows
 from recbole_nasr.errors import ConfigError

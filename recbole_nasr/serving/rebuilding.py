@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from recbole.utils import get_model
 
-from recbole_nasr.configuration import MODELS
+from recbole_nasr.configuration.values import MODELS
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.errors import CheckpointError, ConfigError, NASRError
 

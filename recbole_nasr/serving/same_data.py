@@ -10,7 +10,7 @@ from typing import Any
 
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.errors import DataError
-from recbole_nasr.results import ITEMS_FILE
+from recbole_nasr.runs.results import ITEMS_FILE
 from recbole_nasr.serving.evaluations import configuration, prepared_name
 from recbole_nasr.serving.saved import SavedRun
 

@@ -11,19 +11,19 @@ from typing import Any
 import torch
 from recbole.data import create_dataset
 
-from recbole_nasr.checkpoint import load_checkpoint
-from recbole_nasr.configuration import MODELS
+from recbole_nasr.checkpoints.reading import load_checkpoint
+from recbole_nasr.compat.isolation import restored_visible_devices
+from recbole_nasr.configuration.values import MODELS
 from recbole_nasr.data.benchmark_files import histories_field
 from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document
 from recbole_nasr.errors import CheckpointError, ConfigError, DataError, NewerFileError, did_you_mean
-from recbole_nasr.isolation import restored_visible_devices
-from recbole_nasr.pipeline import CHECKPOINT
-from recbole_nasr.request import DEVICES
-from recbole_nasr.results import ITEMS_FILE
-from recbole_nasr.results import SCHEMA as METRICS_SCHEMA
-from recbole_nasr.runs import check_file_versions
+from recbole_nasr.request.request import DEVICES
+from recbole_nasr.runs.folder import check_file_versions
+from recbole_nasr.runs.pipeline import CHECKPOINT
+from recbole_nasr.runs.results import ITEMS_FILE
+from recbole_nasr.runs.results import SCHEMA as METRICS_SCHEMA
 from recbole_nasr.serving.rebuilding import rebuilt_network
 
 _LONGEST = 1_000_000

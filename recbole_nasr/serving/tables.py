@@ -13,7 +13,7 @@ from recbole_nasr.alignment import aligned
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.progress import plural
 from recbole_nasr.report.intervals import SEED
-from recbole_nasr.results import load_ranks
+from recbole_nasr.runs.results import load_ranks
 from recbole_nasr.serving.evaluations import evaluations, letter
 from recbole_nasr.serving.same_data import check_same_data
 from recbole_nasr.serving.saved import SavedRun, find_run, saved_runs
@@ -77,7 +77,7 @@ def _listed(run: SavedRun, metrics: Sequence[str]) -> list[str]:
 
 
 def run_ranks(run: SavedRun) -> pd.DataFrame:
-    """Read the test cases of a run, see :func:`recbole_nasr.results.load_ranks`."""
+    """Read the test cases of a run, see :func:`recbole_nasr.runs.results.load_ranks`."""
     return load_ranks(run.folder, str(run.facts.get("status", "unknown")))
 
 

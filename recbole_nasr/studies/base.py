@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from recbole_nasr import preflight
-from recbole_nasr.arguments import split_key
 from recbole_nasr.data.options import PREPARATION_KEYS, READING_KEYS, unread_keys
 from recbole_nasr.data.prepare import is_prepared_dataset
 from recbole_nasr.data.sources import PUBLISHED_SETS
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.results import more_is_better
+from recbole_nasr.request import preflight
+from recbole_nasr.request.arguments import split_key
+from recbole_nasr.runs.results import more_is_better
 from recbole_nasr.studies.request import StudyRequest
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.configuration.files import read_settings
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.errors import ConfigError, did_you_mean
-from recbole_nasr.resources import available, load_yaml
-from recbole_nasr.settings_file import read_settings
 from recbole_nasr.studies.form import check_form
 
 FOLDER = "properties/study"

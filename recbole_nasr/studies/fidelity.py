@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_nasr import run_checks
 from recbole_nasr.model.settings import search_settings, search_space
+from recbole_nasr.runs import checking
 from recbole_nasr.search import check_all_ranked
 from recbole_nasr.space import Architecture
 from recbole_nasr.space.strata import Sampled, stratified_sample
@@ -52,19 +52,19 @@ def build_fidelity_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dic
     dataset = asked.request.dataset
     known = base[dataset]
     own = next((run.settings for run in asked.definition.runs if run.model == TRAINED), {})
-    space = search_space(run_checks.check_run(TRAINED, dataset, {**known[TRAINED], **own}))
+    space = search_space(checking.check_run(TRAINED, dataset, {**known[TRAINED], **own}))
     sample = stratified_sample(space, asked.n_architectures)
     signals, trainings = [], []
     for run in asked.definition.runs:
         if run.model == TRAINED:
             for network in sample:
                 settings = {**known[TRAINED], **run.settings, "architecture": str(network.architecture)}
-                run_checks.check_run(TRAINED, dataset, settings)
+                checking.check_run(TRAINED, dataset, settings)
                 point = {"network": network.name}
                 trainings += [Cell(run.label, TRAINED, dataset, settings, seed, point) for seed in asked.seeds]
         else:
             settings = {**known[run.model], **run.settings}
-            check_all_ranked(space, search_settings(run_checks.check_run(run.model, dataset, settings)))
+            check_all_ranked(space, search_settings(checking.check_run(run.model, dataset, settings)))
             asks = {"networks": len(sample)}  # so that a larger sample asks again
             signals += [Cell(run.label, run.model, dataset, settings, seed, asks) for seed in asked.search_seeds]
     order = {seed: number for number, seed in enumerate(asked.search_seeds)}
@@ -90,7 +90,7 @@ class FidelityRunner:
         """Make the run, unless an equal one has been made before; see :class:`~recbole_nasr.studies.running.Runner`."""
         if cell.model == TRAINED:
             return self.trainings(cell, architecture, on_validation)
-        effective = run_checks.check_run(cell.model, cell.dataset, cell.given())
+        effective = checking.check_run(cell.model, cell.dataset, cell.given())
         untrained = cell.label in self._untrained()
         key = signal_key(cell.dataset, effective, untrained=untrained)
         folders = self.trainings.record_folders(cell.dataset)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recbole_nasr.ops.registry import family_of
-from recbole_nasr.results import more_is_better
+from recbole_nasr.runs.results import more_is_better
 from recbole_nasr.space.strata import Sampled
 from recbole_nasr.studies.fidelity_statistics import Array
 from recbole_nasr.studies.record import ResultRecord

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
-from recbole_nasr import run_checks
-from recbole_nasr.arguments import split_key
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.identity import NOT_OF_THE_RESULT
+from recbole_nasr.request.arguments import split_key
+from recbole_nasr.runs import checking
+from recbole_nasr.runs.identity import NOT_OF_THE_RESULT
 from recbole_nasr.studies.base import check_validation
 from recbole_nasr.studies.definition import Run
 from recbole_nasr.studies.request import SEARCHED, TRAINED, StudyRequest
@@ -88,7 +88,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
             defaults = {key: value for key, value in run.defaults.items() if key not in given}
             for point in definition.points():
                 settings = {**base[dataset][run.model], **defaults, **run.settings, **point}
-                check_validation(run_checks.check_run(run.model, dataset, settings))
+                check_validation(checking.check_run(run.model, dataset, settings))
                 seeds = definition.seeds_of(run, asked.seeds)
                 row = [
                     Cell(run.label, run.model, dataset, settings, seed, point, _need(asked, run, dataset, seed))
@@ -96,7 +96,7 @@ def build_plan(asked: StudyRequest, base: Mapping[str, Mapping[str, dict[str, An
                 ]
                 cells += row
                 if run.model == SEARCHED and asked.n_trainings > 1:
-                    known = run_checks.check_run(TRAINED, dataset, base[dataset][TRAINED])
+                    known = checking.check_run(TRAINED, dataset, base[dataset][TRAINED])
                     recipe = {key: value for key, value in settings.items() if key in known}
                     numbers = range(2, asked.n_trainings + 1)
                     again = [_trained_again(cell, recipe, number) for number in numbers for cell in row]

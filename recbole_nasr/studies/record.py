@@ -14,10 +14,10 @@ import pandas as pd
 from recbole_nasr.data.checksums import checksum
 from recbole_nasr.data.report import REPORT_FILE, load_report
 from recbole_nasr.documents import RUN_SCHEMA, RUN_VERSION, read_document, write_whole
-from recbole_nasr.identity import named_files, naming_settings, result_settings
 from recbole_nasr.machine import environment
-from recbole_nasr.results import RANKS_FILE, RunResult, read_ranks
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.runs.folder import RunFolder
+from recbole_nasr.runs.identity import named_files, naming_settings, result_settings
+from recbole_nasr.runs.results import RANKS_FILE, RunResult, read_ranks
 
 SCHEMA = "recbole-nasr/result"
 SCHEMA_VERSION = 1
@@ -177,7 +177,7 @@ def key_of(
         dataset: Name of the data set.
         data: Checksum of the data.
         settings: Every value in force.
-        files: From :func:`~recbole_nasr.identity.named_files`.
+        files: From :func:`~recbole_nasr.runs.identity.named_files`.
     """
     content: list[Any] = [model, dataset, data, naming_settings(model, dataset, settings)]
     if files:  # else runs of before would lose their names

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from recbole_nasr.arguments import STUDY_KEYS, split_key
 from recbole_nasr.errors import ConfigError, on_or_off
-from recbole_nasr.request import Request, build_request
+from recbole_nasr.request.arguments import STUDY_KEYS, split_key
+from recbole_nasr.request.request import Request, build_request
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.studies.form import MOST_NETWORKS, MOST_SEEDS
 from recbole_nasr.studies.values import read_count, read_folder, read_pruner, read_seconds, read_seeds

@@ -11,21 +11,21 @@ from typing import Any
 
 from optuna.trial import Trial
 
-from recbole_nasr import run_checks
+from recbole_nasr.configuration.files import settings_text
 from recbole_nasr.errors import ConfigError, NASRError, did_you_mean
-from recbole_nasr.identity import run_key
 from recbole_nasr.keeping import Keeper
-from recbole_nasr.pipeline import run_model
-from recbole_nasr.results import RunResult
-from recbole_nasr.runs import RunFolder
-from recbole_nasr.settings_file import settings_text
+from recbole_nasr.runs import checking
+from recbole_nasr.runs.folder import RunFolder
+from recbole_nasr.runs.identity import run_key
+from recbole_nasr.runs.pipeline import run_model
+from recbole_nasr.runs.results import RunResult
+from recbole_nasr.runs.unfinished import RunPlace, opened_run
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.ranges import checked_range
 from recbole_nasr.studies.record import ResultRecord, find_record, result_key
 from recbole_nasr.studies.request import StudyRequest
 from recbole_nasr.studies.storage import trial_sampler
 from recbole_nasr.studies.trials import Follower, choice, points_before
-from recbole_nasr.unfinished import RunPlace, opened_run
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class OpenedRun:
         folder: Where it writes.
         settings_file: Its complete settings.
         keeper: Saves the state of the run, and has the one to go on from.
-        key: From :func:`recbole_nasr.identity.run_key`, to be found by.
+        key: From :func:`recbole_nasr.runs.identity.run_key`, to be found by.
     """
 
     folder: RunFolder
@@ -49,7 +49,7 @@ class OpenedRun:
 class Runner:
     """Carries out the runs of a study in this process, one after the other.
 
-    RecBole changes process-wide state; :mod:`recbole_nasr.isolation` puts it back after every run.
+    RecBole changes process-wide state; :mod:`recbole_nasr.compat.isolation` puts it back after every run.
 
     Args:
         asked: The command.
@@ -76,7 +76,7 @@ class Runner:
             NASRError: If the settings cannot be used, or the run stops.
         """
         given = cell.given(architecture)
-        effective = run_checks.check_run(cell.model, cell.dataset, given)
+        effective = checking.check_run(cell.model, cell.dataset, given)
         key = result_key(cell.model, cell.dataset, effective)
         found = find_record(cell.model, key, cell.seed, self.record_folders(cell.dataset))
         if found is not None:
@@ -180,7 +180,7 @@ def tuned_space(asked: StudyRequest, settings: dict[str, Any]) -> dict[str, Any]
     """
     definition = asked.definition
     (run,) = definition.runs
-    known = run_checks.check_run(run.model, asked.request.dataset, settings)
+    known = checking.check_run(run.model, asked.request.dataset, settings)
     for key in definition.space:
         if asked.own_space and key not in known:
             msg = f"`--space` has {key!r}, which is not a key of {run.model}.{did_you_mean(key, known)}"
@@ -205,7 +205,7 @@ def _accepted(asked: StudyRequest, settings: Mapping[str, Any], space: Mapping[s
 
     def starts(key: str, value: Any) -> bool:
         try:
-            run_checks.check_run(run.model, asked.request.dataset, {**settings, key: value})
+            checking.check_run(run.model, asked.request.dataset, {**settings, key: value})
         except NASRError:
             return False
         return True

@@ -11,14 +11,14 @@ from typing import Any
 from recbole.config import Config
 from recbole.utils import init_seed
 
+from recbole_nasr.compat.isolation import isolated_run
 from recbole_nasr.determinism import be_deterministic
 from recbole_nasr.documents import read_document
-from recbole_nasr.identity import result_settings
-from recbole_nasr.isolation import isolated_run
 from recbole_nasr.machine import device_name, environment
 from recbole_nasr.model.settings import search_space
-from recbole_nasr.run_data import load_data
-from recbole_nasr.runs import RunFolder, RunRecord
+from recbole_nasr.runs.data import load_data
+from recbole_nasr.runs.folder import RunFolder, RunRecord
+from recbole_nasr.runs.identity import result_settings
 from recbole_nasr.search import score_architectures
 from recbole_nasr.space import Architecture
 from recbole_nasr.stages import StageClock

@@ -103,7 +103,7 @@ def keep_data(study: optuna.Study, asked: StudyRequest, checksums: Mapping[str, 
         study: From :func:`open_study`.
         asked: The command.
         checksums: Of each data set, from :func:`~recbole_nasr.studies.record.data_checksum`; empty where the data are
-            not here yet. Of files that settings name, from :func:`~recbole_nasr.identity.named_files`.
+            not here yet. Of files that settings name, from :func:`~recbole_nasr.runs.identity.named_files`.
 
     Raises:
         ConfigError: If a data set or such a file has changed.

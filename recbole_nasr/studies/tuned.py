@@ -7,9 +7,9 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from recbole_nasr.configuration.files import settings_text
 from recbole_nasr.machine import program
-from recbole_nasr.request import kept_words
-from recbole_nasr.settings_file import settings_text
+from recbole_nasr.request.request import kept_words
 from recbole_nasr.studies.request import SEARCHED, TRAINED
 from recbole_nasr.studies.running import Draw
 from recbole_nasr.studies.tables import FinishedRun

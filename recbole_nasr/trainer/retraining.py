@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from recbole_nasr import distributed
-from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.checkpoints.reading import load_checkpoint
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.determinism import deterministic
 from recbole_nasr.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Any
 
 from recbole.trainer.trainer import AbstractTrainer
 
-from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.checkpoints.reading import load_checkpoint
 from recbole_nasr.determinism import deterministic
 from recbole_nasr.distributed import from_all, from_first
 from recbole_nasr.errors import ConfigError

@@ -25,10 +25,10 @@ from benchmarks.reliability.extremes import (
     outcome,
     write_data,
 )
-from recbole_nasr.configuration_page import FILES
+from recbole_nasr.configuration.page import FILES
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.model.settings import search_settings, strategy_settings
 from recbole_nasr.model.strategy_keys import unread_keys
-from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.studies.definition import StudyDefinition
 from recbole_nasr.trainer.retraining import NASRTrainer

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from recbole_nasr import load
-from recbole_nasr.cli import main
+from recbole_nasr.commands.cli import main
+from recbole_nasr.configuration.files import read_settings
 from recbole_nasr.documents import RUN_SCHEMA as RUN
 from recbole_nasr.documents import read_document
 from recbole_nasr.keeping import Keeper
-from recbole_nasr.results import SCHEMA as METRICS
-from recbole_nasr.settings_file import read_settings
+from recbole_nasr.runs.results import SCHEMA as METRICS
 from recbole_nasr.studies.record import ResultRecord, result_key, result_settings
 
 TINY = ["--hidden_size=8", "--epochs=1", "--device=cpu", "--topk=[5,10,20]", "--seed=3"]

@@ -18,17 +18,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_nasr import load
-from recbole_nasr.arguments import parse_line
-from recbole_nasr.checkpoint import load_checkpoint
-from recbole_nasr.cli import main
+from recbole_nasr.checkpoints.reading import load_checkpoint
+from recbole_nasr.commands.cli import main
+from recbole_nasr.configuration.files import read_settings, settings_text
 from recbole_nasr.data.compact import load_compact
 from recbole_nasr.data.report import load_report
 from recbole_nasr.documents import check_version
 from recbole_nasr.errors import CheckpointError, NASRError, NewerFileError
-from recbole_nasr.results import load_ranks
-from recbole_nasr.runs import FILE_VERSIONS
+from recbole_nasr.request.arguments import parse_line
+from recbole_nasr.runs.folder import FILE_VERSIONS
+from recbole_nasr.runs.results import load_ranks
 from recbole_nasr.search.training import BlockTrainer
-from recbole_nasr.settings_file import read_settings, settings_text
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.record import load_record
 from recbole_nasr.studies.request import build_study_request
@@ -192,7 +192,7 @@ def interrupted(name: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     write_events()
     # The name of a run hangs on RecBole's own settings too, which other releases of it have others of.
     key = json.loads((run / "run.json").read_text())["key"]
-    monkeypatch.setattr("recbole_nasr.cli.run_key", lambda *_, **__: key)
+    monkeypatch.setattr("recbole_nasr.commands.cli.run_key", lambda *_, **__: key)
     words: list[str] = json.loads((KEPT / "interrupted" / "command.json").read_text())
     return [*words, f"--run_name={name}"]
 

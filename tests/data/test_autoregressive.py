@@ -11,7 +11,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.data.benchmark_files import check_numbering
 from recbole_nasr.errors import ConfigError, DataError
-from recbole_nasr.run_data import load_data
+from recbole_nasr.runs.data import load_data
 
 from .conftest import HEADER, write_atomic
 from .test_lazy import assert_same_rows, eval_args

@@ -10,13 +10,13 @@ import pytest
 import torch
 from recbole.data.dataset import SequentialDataset
 
+from recbole_nasr.configuration.resources import load_yaml
 from recbole_nasr.data import prepare
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.data.prepare import ensure_prepared, is_prepared_dataset, prepared_folder
 from recbole_nasr.data.report import load_report, report_text
 from recbole_nasr.data.sources import RELEASES, local_release
 from recbole_nasr.errors import ConfigError, DataError
-from recbole_nasr.resources import load_yaml
 
 from .test_lazy import assert_same_rows
 

@@ -21,13 +21,13 @@ from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
 from recbole_nasr import distributed
-from recbole_nasr.cli import main
-from recbole_nasr.launch import joined_processes, process_settings
+from recbole_nasr.commands.cli import main
 from recbole_nasr.nets import Supernet
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.base import GatedResidual
-from recbole_nasr.pipeline import EpochLines
+from recbole_nasr.processes.launch import joined_processes, process_settings
 from recbole_nasr.progress import Progress
+from recbole_nasr.runs.pipeline import EpochLines
 from recbole_nasr.search import SearchSequences, SearchSettings
 from recbole_nasr.search.contrastive import Contrastive
 from recbole_nasr.search.next_item import NextItem

@@ -16,11 +16,12 @@ import psutil
 import pytest
 from recbole.config import Config
 
-from recbole_nasr import distributed, heartbeat, launch, workers
+from recbole_nasr import distributed, heartbeat
 from recbole_nasr.errors import ConfigError
 from recbole_nasr.heartbeat import LOST, Heartbeat, Identity, Watch
+from recbole_nasr.processes import launch, workers
 from recbole_nasr.quick_start import held_port, run
-from recbole_nasr.request import build_request
+from recbole_nasr.request.request import build_request
 
 JOB = Path(__file__).with_name("hanging.py")
 BEFORE_A_HANG_IS_A_HANG_OF_THE_TEST_S = 240

@@ -18,7 +18,7 @@ import pytest
 import torch
 from recbole.utils import get_trainer
 
-from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.checkpoints.reading import load_checkpoint
 from recbole_nasr.quick_start import load_data_and_model, run
 
 JOB = Path(__file__).with_name("job.py")

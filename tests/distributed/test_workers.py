@@ -14,10 +14,11 @@ import torch
 from recbole.config import Config
 from torch.distributed import TCPStore
 
-from recbole_nasr import distributed, launch, workers
-from recbole_nasr.cli import USER_ERROR, main
+from recbole_nasr import distributed
+from recbole_nasr.commands.cli import USER_ERROR, main
 from recbole_nasr.distributed import LostProcessError
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.processes import launch, workers
 from recbole_nasr.quick_start import run
 from recbole_nasr.trainer.batches import SequenceBatches
 

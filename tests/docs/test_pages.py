@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recbole_nasr.resources import available
+from recbole_nasr.configuration.resources import available
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]

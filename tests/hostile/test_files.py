@@ -17,15 +17,15 @@ import pytest
 import torch
 
 from recbole_nasr import load, unpacking
-from recbole_nasr.checkpoint import load_checkpoint
-from recbole_nasr.cli import main
+from recbole_nasr.checkpoints.reading import load_checkpoint
+from recbole_nasr.commands.cli import main
 from recbole_nasr.data.archives import open_member
 from recbole_nasr.data.compact import load_compact
 from recbole_nasr.data.raw import Reading, read_raw
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.documents import parse_json, read_document
 from recbole_nasr.errors import ArchitectureError, CheckpointError, DataError, NASRError
-from recbole_nasr.results import load_ranks
+from recbole_nasr.runs.results import load_ranks
 from recbole_nasr.serving.saved import load_data, load_run
 from recbole_nasr.serving.tables import runs_text
 from recbole_nasr.space import Architecture

@@ -18,17 +18,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_nasr.checkpoint import load_cache, load_checkpoint
+from recbole_nasr.checkpoints.reading import load_cache, load_checkpoint
+from recbole_nasr.configuration.files import read_settings
 from recbole_nasr.data.compact import load_compact
 from recbole_nasr.data.raw import Reading, read_raw
 from recbole_nasr.data.report import load_report
 from recbole_nasr.data.vocabulary import Vocabulary
 from recbole_nasr.errors import NASRError
-from recbole_nasr.results import load_ranks
+from recbole_nasr.runs.results import load_ranks
 from recbole_nasr.serving.files import HistoryFile
 from recbole_nasr.serving.saved import find_run, load_run
 from recbole_nasr.serving.tables import comparison_text, runs_text
-from recbole_nasr.settings_file import read_settings
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.record import load_record
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_nasr import run_checks
-from recbole_nasr.arguments import parse_line
+from recbole_nasr.checks.interactions import check_interactions
 from recbole_nasr.errors import NASRError
-from recbole_nasr.interactions import check_interactions
-from recbole_nasr.run_data import load_data
+from recbole_nasr.request.arguments import parse_line
+from recbole_nasr.runs import checking
+from recbole_nasr.runs.data import load_data
 from recbole_nasr.studies.request import StudyRequest, build_study_request
 from recbole_nasr.studies.storage import open_study, quiet_optuna
 
@@ -90,7 +90,7 @@ def config(tmp_path: Path) -> Iterator[Any]:
     (folder / "made.item").write_text(ITEM)
     columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "movie_title", "year"]}
     given = {"data_path": "data", "load_col": columns, "topk": [1, 2], "valid_metric": "NDCG@2", "gpu_id": ""}
-    with run_checks.configuration_of("NASR", "made", given) as made:
+    with checking.configuration_of("NASR", "made", given) as made:
         yield made
 
 

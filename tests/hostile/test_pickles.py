@@ -20,7 +20,7 @@ from recbole.model.sequential_recommender import SASRec
 from recbole.utils import ModelType
 from scipy import sparse
 
-from recbole_nasr.checkpoint import load_cache, load_checkpoint
+from recbole_nasr.checkpoints.reading import load_cache, load_checkpoint
 from recbole_nasr.errors import CheckpointError
 
 INT_MINUS_1 = pickle.BININT + b"\xff" * 4

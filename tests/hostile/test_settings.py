@@ -15,11 +15,11 @@ import recbole.model.general_recommender.ldiffrec as ldiffrec
 from recbole.config import Config
 from recbole.trainer import HyperTuning
 
-from recbole_nasr.arguments import parse_line
+from recbole_nasr.configuration.files import read_settings
 from recbole_nasr.errors import ConfigError, DataError, NASRError
-from recbole_nasr.preflight import check_request
-from recbole_nasr.request import build_request
-from recbole_nasr.settings_file import read_settings
+from recbole_nasr.request.arguments import parse_line
+from recbole_nasr.request.preflight import check_request
+from recbole_nasr.request.request import build_request
 
 LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from recbole.data.dataset import SequentialDataset
 
-from recbole_nasr.configuration import AUTOREGRESSIVE_MODELS
+from recbole_nasr.configuration.values import AUTOREGRESSIVE_MODELS
 from recbole_nasr.errors import ConfigError
 
 Assemble = Callable[..., SimpleNamespace]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from recbole_nasr.configuration.resources import resource_dir
 from recbole_nasr.errors import ArchitectureError, ConfigError, NewerFileError
 from recbole_nasr.model.settings import (
     cost_limits,
@@ -18,7 +19,6 @@ from recbole_nasr.model.settings import (
 )
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.resources import resource_dir
 from recbole_nasr.search import SearchSettings
 
 

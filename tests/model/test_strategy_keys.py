@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.model.settings import search_settings, strategy_settings
 from recbole_nasr.model.strategies import StrategySettings
 from recbole_nasr.model.strategy_keys import CONDITIONAL, unread_keys
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.search import SearchProblem, SearchResult, SearchSequences, SearchSettings, search
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.space import SearchSpace

@@ -13,7 +13,7 @@ import torch
 from recbole.data.transform import construct_transform
 from recbole.quick_start import quick_start
 
-from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.checkpoints.reading import load_checkpoint
 from recbole_nasr.model.settings import tied_embeddings
 from recbole_nasr.nets import TiedOutput
 from recbole_nasr.search.costs import n_parameters

@@ -10,12 +10,12 @@ import torch
 from scipy.stats import kendalltau
 from torch import Tensor
 
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.nets import HybridNet, Supernet
 from recbole_nasr.nets.acceleration import Acceleration
 from recbole_nasr.nets.softmax import SampledSoftmax, SoftmaxLoss, full_softmax, softmax_in_parts
 from recbole_nasr.ops import LayerSettings, build_operation
 from recbole_nasr.progress import Progress
-from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.search.ranking import rank_paths
 from recbole_nasr.space import Architecture, SearchSpace
 

@@ -19,7 +19,7 @@ from recbole_nasr.ops import (
 )
 from recbole_nasr.ops.loading import loaded_digest
 from recbole_nasr.ops.registry import family_of
-from recbole_nasr.run_checks import check_run
+from recbole_nasr.runs.checking import check_run
 from recbole_nasr.search.evidence import trivial_predictors
 
 OWN = """

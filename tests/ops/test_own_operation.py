@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from recbole.quick_start import load_data_and_model
 
-from recbole_nasr import cli
-from recbole_nasr.arguments import parse_line
-from recbole_nasr.configuration import effective
+from recbole_nasr.commands import cli
+from recbole_nasr.configuration.values import effective
 from recbole_nasr.errors import ArchitectureError, ConfigError
 from recbole_nasr.ops import load_operations, loading, registry
-from recbole_nasr.preflight import check_request
-from recbole_nasr.request import build_request
+from recbole_nasr.request.arguments import parse_line
+from recbole_nasr.request.preflight import check_request
+from recbole_nasr.request.request import build_request
 
 OWN = """
 from recbole_nasr.ops import register_operation

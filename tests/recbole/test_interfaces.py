@@ -23,7 +23,7 @@ from recbole.quick_start import load_data_and_model, objective_function, run_rec
 from recbole.utils import EvaluatorType, get_trainer
 from recbole.utils.case_study import full_sort_scores, full_sort_topk
 
-from recbole_nasr import checkpoint
+from recbole_nasr.checkpoints import reading
 from recbole_nasr.errors import CheckpointError, DataError
 
 from .conftest import COMMON, SETTINGS
@@ -77,7 +77,7 @@ def test_cached_data_give_the_same_result_and_are_read_once_written(
     model: str, key: str, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    load = checkpoint.load_cache
+    load = reading.load_cache
 
     def counted(file: Any) -> Any:
         read.append(file.name)

@@ -82,7 +82,7 @@ pickle.loads(bytes.fromhex(sent))  # what `run` sends to its workers
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.trainer import Trainer
 from recbole.utils import get_model
-heavy = sorted({"matplotlib", "recbole_nasr.cli"} & set(sys.modules))
+heavy = sorted({"matplotlib", "recbole_nasr.commands.cli"} & set(sys.modules))
 echo = run_recbole("Echo", "tiny", config_dict=json.loads(echo_settings), saved=False)
 config, network, _, _, _, test = load_data_and_model(file)
 said = {

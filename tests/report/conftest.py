@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recbole_nasr.results import DataCounts, RunResult
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.runs.folder import RunFolder
+from recbole_nasr.runs.results import DataCounts, RunResult
 from recbole_nasr.search.evidence import Evidence
 from recbole_nasr.search.result import BlockRanking, SearchResult
 from recbole_nasr.space import Architecture

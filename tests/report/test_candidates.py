@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recbole_nasr.candidate_files import Fronts, trained_fronts
 from recbole_nasr.report.candidates import candidates_table, candidates_verdict
 from recbole_nasr.report.front_figure import save_front_figure
 from recbole_nasr.report.markdown import save_report
 from recbole_nasr.report.screen import last_screen, next_commands
-from recbole_nasr.results import RunResult, save_result
+from recbole_nasr.runs.candidates import Fronts, trained_fronts
+from recbole_nasr.runs.results import RunResult, save_result
 from recbole_nasr.search.costs import CostTable
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.search.shortlist import Candidate

@@ -15,7 +15,7 @@ from recbole_nasr.report.drawing import architecture_drawing
 from recbole_nasr.report.intervals import differences, differences_text, metric_intervals
 from recbole_nasr.report.screen import last_screen, next_commands, save_comparison
 from recbole_nasr.report.table import markdown_table, text_table
-from recbole_nasr.results import RunResult, load_ranks, save_ranks
+from recbole_nasr.runs.results import RunResult, load_ranks, save_ranks
 from recbole_nasr.space import Architecture
 from recbole_nasr.statistics import mean_and_interval, metric_per_case
 

@@ -14,7 +14,7 @@ from recbole_nasr.report.markdown import report_text, save_report
 from recbole_nasr.report.screen import last_screen, next_commands, save_comparison
 from recbole_nasr.report.selection import selection_table, selection_verdicts
 from recbole_nasr.report.table import markdown_table, table_rows, text_table
-from recbole_nasr.results import RunResult, ranking_header, ranking_rows, save_ranks, save_result
+from recbole_nasr.runs.results import RunResult, ranking_header, ranking_rows, save_ranks, save_result
 from recbole_nasr.search.result import SearchResult
 from recbole_nasr.space import Architecture
 
@@ -266,8 +266,8 @@ def test_without_validation_the_last_run_is_offered_for_use(make_result: Make) -
 
 @pytest.mark.parametrize("model", ["NASR", "SASRec", "NASRSearch"])
 def test_the_next_commands_are_commands_of_this_program(make_result: Make, search: SearchResult, model: str) -> None:
-    from recbole_nasr.arguments import parse_line
-    from recbole_nasr.request import build_request
+    from recbole_nasr.request.arguments import parse_line
+    from recbole_nasr.request.request import build_request
 
     found = search if model == "NASRSearch" else None
     result = make_result(model, search=found, architecture=search.architecture)

@@ -9,8 +9,8 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.study_figure import KINDS, save_differences, save_optuna_plots, save_study_figure
+from recbole_nasr.request.arguments import parse_line
 from recbole_nasr.statistics import paired_comparison
 from recbole_nasr.studies.differences import Difference
 from recbole_nasr.studies.names import FIGURES

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from recbole_nasr.cli import main
+from recbole_nasr.commands.cli import main
 
 SMALL = ("--epochs=2", "--hidden_size=8", "--MAX_ITEM_LIST_LENGTH=4", "--device=cpu", "--topk=[5, 10, 20]", "--seed=3")
 N_ITEMS, N_USERS, LENGTH = 30, 25, 8

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from recbole_nasr import load
-from recbole_nasr.arguments import parse_line
-from recbole_nasr.cli import main
+from recbole_nasr.commands.cli import main
 from recbole_nasr.errors import ConfigError
+from recbole_nasr.request.arguments import parse_line
 from recbole_nasr.serving.files import HistoryFile
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from recbole_nasr import HybridNet, load
-from recbole_nasr.cli import main
+from recbole_nasr.commands.cli import main
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.errors import ConfigError, NumericalError
 from recbole_nasr.ops import LayerSettings
-from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.serving import export, measured
 from recbole_nasr.serving.card import licence
 from recbole_nasr.serving.export import export_run

@@ -20,9 +20,9 @@ from recbole.utils import get_model
 
 from recbole_nasr import load
 from recbole_nasr.data.vocabulary import Vocabulary
-from recbole_nasr.defaults import full_softmax
 from recbole_nasr.errors import CheckpointError, ConfigError, DataError
-from recbole_nasr.results import ITEMS_FILE
+from recbole_nasr.request.defaults import full_softmax
+from recbole_nasr.runs.results import ITEMS_FILE
 from recbole_nasr.serving.rebuilding import OF_HISTORIES, ItemsOnly
 from recbole_nasr.serving.saved import load_data, load_run
 from recbole_nasr.serving.users import user_history

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recbole_nasr.cli import main
+from recbole_nasr.commands.cli import main
 from recbole_nasr.errors import DataError
 from recbole_nasr.serving.tables import METRICS, comparison_text, runs_text
 from recbole_nasr.statistics import holm, metric_per_case, paired_comparison

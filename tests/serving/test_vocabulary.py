@@ -10,8 +10,8 @@ import pytest
 from recbole_nasr.data.atomic import safe_names
 from recbole_nasr.data.vocabulary import Vocabulary, original_name
 from recbole_nasr.errors import DataError
-from recbole_nasr.results import save_items
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.runs.folder import RunFolder
+from recbole_nasr.runs.results import save_items
 
 ODD = ["", "NA", "50%", "%41", 'say "yes"', "two\twords", "\u2028", "\x85", "plain"]
 

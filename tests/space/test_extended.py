@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from recbole_nasr.configuration.resources import available, load_yaml
 from recbole_nasr.ops import LayerSettings
 from recbole_nasr.ops.registry import known_operations, operation_class, operation_flops
-from recbole_nasr.resources import available, load_yaml
 from recbole_nasr.search import SearchSettings
 from recbole_nasr.space import Architecture, SearchSpace
 

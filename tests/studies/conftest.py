@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from recbole_nasr import cli
-from recbole_nasr.arguments import parse_line
+from recbole_nasr.commands import cli
+from recbole_nasr.request.arguments import parse_line
 from recbole_nasr.studies.engine import Engine
 from recbole_nasr.studies.plan import Cell
 from recbole_nasr.studies.queue import TrialQueue

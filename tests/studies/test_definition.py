@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from recbole_nasr.configuration.resources import available, resource_dir
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.resources import available, resource_dir
 from recbole_nasr.studies.base import base_settings
 from recbole_nasr.studies.definition import FOLDER, StudyDefinition
 from recbole_nasr.studies.names import check_names

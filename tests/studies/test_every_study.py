@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from recbole_nasr import cli
-from recbole_nasr.resources import available
-from recbole_nasr.results import DataCounts, RunResult
-from recbole_nasr.runs import RunFolder
+from recbole_nasr.commands import cli
+from recbole_nasr.configuration.resources import available
+from recbole_nasr.runs.folder import RunFolder
+from recbole_nasr.runs.results import DataCounts, RunResult
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.definition import FOLDER, StudyDefinition
 from recbole_nasr.studies.shortfalls import REQUIREMENTS
@@ -66,7 +66,7 @@ def trained(crowd: Path, write_inter: Callable[..., Path], monkeypatch: pytest.M
 
     write_inter(((f"u{u}", f"i{(u + s) % 10}", float(s)) for u in range(16) for s in range(8)), name="other")
     monkeypatch.setattr("recbole_nasr.studies.running.run_model", run_model)
-    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.commands.study.save_report", lambda *_, **__: None)
     return made
 
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from recbole_nasr import cli, pipeline
-from recbole_nasr.arguments import parse_line
+from recbole_nasr.commands import cli
 from recbole_nasr.errors import NewerFileError
 from recbole_nasr.report.fidelity_page import verdict
+from recbole_nasr.request.arguments import parse_line
+from recbole_nasr.runs import pipeline
 from recbole_nasr.search.training import BlockTrainer
 from recbole_nasr.space import SearchSpace
 from recbole_nasr.space.strata import stratified_sample
@@ -220,7 +221,7 @@ SMALL = (
 def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.commands.study.save_report", lambda *_, **__: None)
     assert study("fidelity", *SMALL, "--n_trials=6") == cli.OK
     folder, records = Path("runs/toy/fidelity"), Path("runs/toy/runs")
     assert "Too few networks" in capsys.readouterr().out  # five signals come first, then one training
@@ -269,7 +270,7 @@ def test_the_study_end_to_end_stopped_resumed_and_taken_over_from_its_records(
 def test_a_larger_sample_asks_the_signals_of_all_its_networks(
     study: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.commands.study.save_report", lambda *_, **__: None)
     monkeypatch.setattr("recbole_nasr.report.fidelity_report.save_fidelity_figure", lambda *_: [])
     own = tmp_path / "look.yaml"
     own.write_text(

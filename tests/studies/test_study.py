@@ -11,10 +11,11 @@ import optuna
 import pytest
 from filelock import FileLock, Timeout
 
-from recbole_nasr import cli, pipeline
-from recbole_nasr.arguments import parse_line
+from recbole_nasr.commands import cli
+from recbole_nasr.configuration.files import read_settings
 from recbole_nasr.errors import ConfigError
-from recbole_nasr.settings_file import read_settings
+from recbole_nasr.request.arguments import parse_line
+from recbole_nasr.runs import pipeline
 from recbole_nasr.space import Architecture
 from recbole_nasr.studies.base import base_settings
 from recbole_nasr.studies.definition import StudyDefinition
@@ -38,7 +39,7 @@ def rows(name: str) -> list[dict[str, str]]:
 def test_a_study_end_to_end_and_resumed(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)  # drawn in tests of its own
+    monkeypatch.setattr("recbole_nasr.commands.study.save_report", lambda *_, **__: None)  # drawn in tests of its own
     words = ("--n_layers=1", "--n_blocks=1", "--search_epochs=1", "--seeds=[7]", "--quick")
     assert study("cost", *words) == cli.OK
     table = rows("cost-quick")
@@ -66,7 +67,7 @@ def test_a_study_end_to_end_and_resumed(
 
 
 def test_records_in_another_folder_are_taken_over(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.commands.study.save_report", lambda *_, **__: None)
     words = ("--space={'hidden_dropout_prob': [0.1]}", "--n_trials=1", "--n_layers=1", "--pruner=none")
     assert study("tune", *words) == cli.OK
     Path("runs/toy/runs").rename("kept")
@@ -76,7 +77,7 @@ def test_records_in_another_folder_are_taken_over(study: Study, monkeypatch: pyt
 
 
 def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.commands.study.save_report", lambda *_, **__: None)
     locked = []
 
     def plots(*_: object) -> list[str]:
@@ -85,7 +86,7 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
         locked.append(True)
         return []
 
-    monkeypatch.setattr("recbole_nasr.study_command.save_optuna_plots", plots)
+    monkeypatch.setattr("recbole_nasr.commands.study.save_optuna_plots", plots)
     monkeypatch.setattr(
         "recbole_nasr.studies.storage._pruner", lambda _: optuna.pruners.ThresholdPruner(lower=2.0, n_warmup_steps=0)
     )
@@ -114,8 +115,8 @@ def test_tuning_prunes_on_validation_scores_alone(study: Study, monkeypatch: pyt
 def test_what_was_tuned_is_trained_and_searched_by_the_commands_that_are_shown(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recbole_nasr.study_command.save_report", lambda *_, **__: None)
-    monkeypatch.setattr("recbole_nasr.study_command.save_optuna_plots", lambda *_: [])
+    monkeypatch.setattr("recbole_nasr.commands.study.save_report", lambda *_, **__: None)
+    monkeypatch.setattr("recbole_nasr.commands.study.save_optuna_plots", lambda *_: [])
     space = "--space={'hidden_dropout_prob': {'low': 0.1, 'high': 0.4}, 'n_layers': [5]}"
     assert study("tune", space, "--n_trials=2", "--architecture=nextitnet-1", "--pruner=none") == cli.OK
     screen = capsys.readouterr().out
@@ -357,7 +358,7 @@ def test_without_optuna_a_study_says_what_to_install(
 
 
 def test_the_ablation_of_improved_departs_from_its_preset_by_one_key_a_row() -> None:
-    from recbole_nasr.resources import load_yaml
+    from recbole_nasr.configuration.resources import load_yaml
 
     preset, defaults = load_yaml("properties/search", "improved"), load_yaml("properties/model", "NASRSearch")
     rows = {run.label: dict(run.settings) for run in StudyDefinition.load("improved").runs}

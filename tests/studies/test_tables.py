@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from recbole_nasr.arguments import parse_line
 from recbole_nasr.report.study_footing import footing
 from recbole_nasr.report.study_page import packages_text, ranked_among, study_page
-from recbole_nasr.results import read_ranks
+from recbole_nasr.request.arguments import parse_line
+from recbole_nasr.runs.results import read_ranks
 from recbole_nasr.space import Architecture
 from recbole_nasr.statistics import difference_of_means, paired_comparison
 from recbole_nasr.studies import record

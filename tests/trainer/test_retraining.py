@@ -15,7 +15,7 @@ import torch
 from recbole.trainer import Trainer
 
 import recbole_nasr
-from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.checkpoints.reading import load_checkpoint
 from recbole_nasr.errors import ConfigError, NumericalError
 from recbole_nasr.trainer.batches import SequenceBatches
 from recbole_nasr.trainer.ranks import full_ranks

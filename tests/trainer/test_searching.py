@@ -10,7 +10,7 @@ import pytest
 import torch
 from recbole.quick_start import quick_start, run_recbole
 
-from recbole_nasr.checkpoint import load_checkpoint
+from recbole_nasr.checkpoints.reading import load_checkpoint
 from recbole_nasr.errors import DataError
 from recbole_nasr.trainer import retraining, searching
 from recbole_nasr.trainer.searching import NASRSearchTrainer

@@ -1,0 +1,1 @@
+"""Reading the pickles that RecBole saves, without running what they name."""

@@ -1,0 +1,1 @@
+"""The commands: models to run, studies, help."""

@@ -1,0 +1,1 @@
+"""One run: its checks, its data, its steps, its folder, and its results."""
