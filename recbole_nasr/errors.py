@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -42,7 +43,7 @@ class WriteError(NASRError, OSError):
     def of(cls, path: object, error: Exception) -> WriteError:
         """Say which file could not be written, and why."""
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:80]
-        made = cls(f"{path} cannot be written ({reason}); free space there, or name another folder.")
+        made = cls(f"{path} cannot be written ({reason}); {way_out(error)}, or name another folder.")
         made.errno = getattr(error, "errno", None)
         return made
 
@@ -61,6 +62,13 @@ class ModelError(NASRError):
 
 class StoppedError(NASRError):
     """A run that whoever watches its validation scores has ended early."""
+
+
+def way_out(error: Exception) -> str:
+    """Return what to do where the system refuses to write, such as ``free space there``."""
+    if isinstance(error, PermissionError):
+        return "check its permissions"
+    return "make it writable" if getattr(error, "errno", None) == errno.EROFS else "free space there"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from recbole_nasr.compat.isolation import bare_command_line
 from recbole_nasr.configuration.files import settings_text
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.distributed import first_process_first, world_size
-from recbole_nasr.errors import ConfigError, MemoryLimitError, ModelError, NASRError, NumericalError
+from recbole_nasr.errors import ConfigError, MemoryLimitError, ModelError, NASRError, NumericalError, way_out
 from recbole_nasr.keeping import Terminated, signals_stop
 from recbole_nasr.machine import keep_freed_memory, program_words
 from recbole_nasr.processes.launch import Launch, joined_processes, output_folder
@@ -37,7 +37,7 @@ from recbole_nasr.serving.command import is_command, run_command
 
 OK, USER_ERROR, INTERRUPTED, TERMINATED = 0, 2, 130, 143
 
-_FULL = "cannot be written ({reason}); free space there, or name another folder. What was there before is untouched."
+_FULL = "cannot be written ({reason}); {way_out}, or name another folder. What was there before is untouched."
 _STORAGE = {
     **dict.fromkeys(DISK_REFUSES, _FULL),
     errno.EACCES: "cannot be read or written ({reason}); check its permissions, or name another.",
@@ -71,7 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in _STORAGE:
             raise
-        show_error(f"{error.filename or 'A file'} {_STORAGE[error.errno].format(reason=error.strerror)}")
+        refusal = _STORAGE[error.errno].format(reason=error.strerror, way_out=way_out(error))
+        show_error(f"{error.filename or 'A file'} {refusal}")
         return USER_ERROR
     except KeyboardInterrupt:
         show_error(_stopped("interrupted", line, words))

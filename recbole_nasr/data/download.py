@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from recbole_nasr.data.locking import only_process
 from recbole_nasr.data.transfer import Transfer
-from recbole_nasr.errors import ConfigError, DataError, did_you_mean
+from recbole_nasr.errors import ConfigError, DataError, did_you_mean, way_out
 
 _LOG = logging.getLogger("recbole_nasr")
 _MB = 10**6
@@ -90,7 +90,7 @@ def fetch(name: str, folder: Path) -> Path:
             else:
                 _download(archive, target)
     except OSError as error:
-        msg = f"{archive.url} is downloaded into {folder}, but: {error}; free space there or set data_path."
+        msg = f"{archive.url} is downloaded into {folder}, but: {error}; {way_out(error)} or set data_path."
         raise DataError(msg) from error
     return target
 

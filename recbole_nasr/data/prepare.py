@@ -42,7 +42,7 @@ from recbole_nasr.data.sources import (
 from recbole_nasr.data.splits import split_sequences
 from recbole_nasr.data.titles import movie_titles, write_titles
 from recbole_nasr.data.windows import Sequences, cut_sequences
-from recbole_nasr.errors import ConfigError, DataError
+from recbole_nasr.errors import ConfigError, DataError, way_out
 
 FORMAT_VERSION = 3
 """Raised when the same source and options give other files."""
@@ -137,8 +137,7 @@ def ensure_prepared(config: Mapping[str, Any] | Any) -> Path:
         if value_of(config, "order_signal"):
             _add_order_signal(folder)
     except OSError as error:
-        advice = "check its permissions" if isinstance(error, PermissionError) else "free space there"
-        msg = f"The prepared data are written to {folder}, but: {error}; {advice} or set data_path."
+        msg = f"The prepared data are written to {folder}, but: {error}; {way_out(error)} or set data_path."
         raise DataError(msg) from error
     return folder
 

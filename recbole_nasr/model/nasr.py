@@ -93,10 +93,16 @@ class NASR(SequentialRecommender):  # type: ignore[misc]  # RecBole has no types
         return F.cross_entropy(logits, interaction[self.POS_ITEM_ID] - 1)
 
     def predict(self, interaction: Interaction) -> Tensor:
-        """Return the score of each row's ``item_id``, ``(B,)``, without those of other items; padding's is ``-inf``."""
+        """Return the score of each row's ``item_id``, ``(B,)``, without those of other items; padding's is ``-inf``.
+
+        Rows on end with the same history, as RecBole makes them for a case and its sampled items, are one to the
+        network.
+        """
         items, output = interaction[self.ITEM_ID], self.network.output
         row = (items - 1).clamp_min(0)
-        hidden = self(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        item_seq, item_seq_len = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        first = F.pad((item_seq[1:] != item_seq[:-1]).any(dim=1), (1, 0), value=True)
+        hidden = self(item_seq[first], item_seq_len[first])[first.cumsum(0) - 1]
         scores: Tensor = (hidden * output.weight[row]).sum(dim=1) + output.bias[row]
         return scores.masked_fill(items == 0, -torch.inf)
 

@@ -186,7 +186,7 @@ def _check_keys(request: Request, known: Mapping[str, set[str]]) -> None:
     for key in request.settings:
         model, name = split_key(key)
         if model and model not in known:
-            msg = f"`{key}` is for the model {model!r}, which is not in `--model`.{did_you_mean(model, known)}"
+            msg = f"`{key}` is for the model {model!r}, but this runs {', '.join(known)}.{did_you_mean(model, known)}"
             raise ConfigError(msg)
         allowed = everything if key in request.line_settings else in_files
         if name not in (known[model] if model else allowed):

@@ -116,17 +116,23 @@ def _recommend_file(line: Mapping[str, Any]) -> None:
     if output.exists() and output.samefile(source.path):
         msg = f"--output is the file of histories itself, {output}, which would be replaced; name another file."
         raise ConfigError(msg)
-    unknown, n_rows = Unknown(), 0
+    unknown, n_rows, n_served = Unknown(), 0, 0
     with open_table(output) as table, open_progress(source.size, "recommending", "") as progress:
         for histories, done in source.pieces():
-            frame = recommender.top(histories, k, exclude_seen=exclude_seen, unknown=unknown).frame()
+            top = recommender.top(histories, k, exclude_seen=exclude_seen, unknown=unknown)
+            frame = top.frame()
             table.add(frame)
             n_rows += len(frame)
+            n_served += int((top.ids[:, 0] > 0).sum())
             progress.advance(done, histories=f"{unknown.histories:,}")
         _check_known(unknown, recommender, f"the column {source.item_column!r} of {source.path}")
     if unknown.text():
         show(unknown.text() + ".")
-    n_served = unknown.histories - unknown.empty
+    n_full = unknown.histories - unknown.empty - n_served
+    if n_full:
+        show(
+            f"with every item already, so nothing is left to recommend: {n_full:,} of {unknown.histories:,} histories."
+        )
     served = f"{n_served:,} histor{'y' if n_served == 1 else 'ies'}"
     show(f"{n_rows:,} {plural(n_rows, 'recommendation')} for {served} written to {output}")
 

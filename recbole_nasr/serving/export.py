@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,6 +58,9 @@ def export_run(
     _refuse_existing(folder)
     if not folder.parent.is_dir():
         msg = f"There is no folder {folder.parent} to export into; make it first."
+        raise ConfigError(msg)
+    if not os.access(folder.parent, os.W_OK):
+        msg = f"The folder {folder.parent} cannot be written; name another place for the export with --output."
         raise ConfigError(msg)
     loaded = load_run(run, "cpu")
     if not loaded.is_ours:

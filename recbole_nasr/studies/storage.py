@@ -65,34 +65,40 @@ def open_study(asked: StudyRequest) -> optuna.Study:
     Raises:
         ConfigError: If the storage cannot be read, or the study was started under other settings.
         NewerFileError: If a newer version of this package started it.
+        OSError: If the folder of the study cannot be written.
     """
     address = default_storage(asked)
     settings = _plain(identity(asked))
-    try:
-        with quiet_optuna(), study_lock(asked):  # who comes second finds all tables and settings, or none
-            if "://" not in address:
-                mend_journal(Path(address))
-            elif address.startswith("sqlite"):
-                check_database(Path(make_url(address).database or ""))
-            study = optuna.create_study(
-                storage=_storage(address),
-                study_name=f"{asked.name} on {asked.request.dataset}",
-                direction="maximize",
-                sampler=_sampler(asked),
-                pruner=_pruner(asked),
-                load_if_exists=True,
-            )
-            study.get_trials(deepcopy=False)  # what is damaged is found now, not within the study
-            if "settings" not in study.user_attrs:
-                study.set_user_attr("schema_version", SCHEMA_VERSION)
-                study.set_user_attr("settings", settings)
-        check_version(study.user_attrs.get("schema_version", 1), SCHEMA_VERSION, address)
-        earlier = study.user_attrs["settings"]
-    except NewerFileError:
-        raise
-    except Exception as error:  # Optuna, SQLAlchemy and drivers have no one class for what can be wrong with a file
-        raise _fault(address, error) from error
+    with quiet_optuna(), study_lock(asked):  # who comes second finds all tables and settings, or none
+        try:
+            study = _opened(asked, address, settings)
+            earlier = study.user_attrs["settings"]
+        except NewerFileError:
+            raise
+        except Exception as error:  # Optuna, SQLAlchemy and drivers have no one class for what can be wrong with a file
+            raise _fault(address, error) from error
     refuse_other_settings(asked, earlier, settings)
+    return study
+
+
+def _opened(asked: StudyRequest, address: str, settings: dict[str, Any]) -> optuna.Study:
+    if "://" not in address:
+        mend_journal(Path(address))
+    elif address.startswith("sqlite"):
+        check_database(Path(make_url(address).database or ""))
+    study = optuna.create_study(
+        storage=_storage(address),
+        study_name=f"{asked.name} on {asked.request.dataset}",
+        direction="maximize",
+        sampler=_sampler(asked),
+        pruner=_pruner(asked),
+        load_if_exists=True,
+    )
+    study.get_trials(deepcopy=False)  # what is damaged is found now, not within the study
+    if "settings" not in study.user_attrs:
+        study.set_user_attr("schema_version", SCHEMA_VERSION)
+        study.set_user_attr("settings", settings)
+    check_version(study.user_attrs.get("schema_version", 1), SCHEMA_VERSION, address)
     return study
 
 
@@ -144,13 +150,17 @@ def mend_journal(path: Path) -> None:
 def check_database(path: Path) -> None:
     """Check that an SQLite file is whole and Optuna's own: Optuna would add its tables to any other.
 
+    Nothing is written, unless a process was killed in the middle of a transaction: that is undone, as by any program
+    that opens the file.
+
     Raises:
         ValueError: If it is not.
         sqlite3.Error: If it is no database.
     """
     if not path.is_file() or not path.stat().st_size:
         return
-    address = f"{path.resolve().as_uri()}?mode=ro"
+    unfinished = path.with_name(f"{path.name}-journal").is_file()  # which SQLite cannot undo in a file it only reads
+    address = f"{path.resolve().as_uri()}?mode={'rw' if unfinished else 'ro'}"
     with closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE)) as database:
         tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if tables and not tables >= _TABLES:
@@ -184,7 +194,8 @@ def _fault(address: str, error: Exception) -> ConfigError:
         )
     return ConfigError(
         f"The storage {address} cannot be used: {reason}. Name a database such as sqlite:///study.db or a journal file "
-        "with --storage, or move the damaged file away: finished runs are taken from their records."
+        "with --storage, or move the damaged file away, and its -journal with it: finished runs are taken from their "
+        "records."
     )
 
 

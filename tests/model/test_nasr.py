@@ -34,6 +34,24 @@ def test_predict_gives_the_score_of_the_rows_own_item(assemble: Assemble, toy: P
     assert run.model.predict(batch)[0] == -torch.inf
 
 
+def test_a_case_with_sampled_items_is_one_history_to_the_network(
+    assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = assemble("NASR", toy)
+    model, batch = run.model.eval(), cases(run)
+    rows = torch.arange(12).repeat_interleave(torch.tensor([3, 1, 2, 1, 1, 4, 1, 1, 1, 1, 1, 1]))
+    sampled = batch[rows]
+    sampled["item_id"] = torch.arange(len(rows)) % 10 + 1
+    expected = model.full_sort_predict(sampled).gather(1, sampled["item_id"].unsqueeze(1)).squeeze(1)
+    seen: list[int] = []
+    encode_last = model.network.encode_last
+    monkeypatch.setattr(
+        model.network, "encode_last", lambda seq, length: seen.append(len(seq)) or encode_last(seq, length)
+    )
+    torch.testing.assert_close(model.predict(sampled), expected)
+    assert seen == [12]
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_to_score_one_item_of_a_row_those_of_no_other_are_computed(
     tied: bool, assemble: Assemble, toy: Path, monkeypatch: pytest.MonkeyPatch

@@ -85,7 +85,7 @@ def test_a_key_with_the_name_of_a_model_is_for_that_model_alone() -> None:
     settings = check("--epochs=7", "--SASRec.epochs=3", "--NASR.architecture=sasrec-2", models="SASRec,NASR")
     assert (settings["SASRec"]["epochs"], settings["NASR"]["epochs"]) == (3, 7)
     assert settings["NASR"]["architecture"] == "sasrec-2"
-    with pytest.raises(ConfigError, match=r"'NASRR', which is not in `--model`\. Did you mean 'NASR'"):
+    with pytest.raises(ConfigError, match=r"'NASRR', but this runs SASRec, NASR\. Did you mean 'NASR'"):
         check("--NASRR.epochs=3", models="SASRec,NASR")
     with pytest.raises(ConfigError, match=r"'SASRec\.kernel_size', .* is not a configuration key of SASRec"):
         check("--SASRec.kernel_size=3", models="SASRec,NASR")

@@ -90,6 +90,21 @@ def test_a_file_of_interactions_is_read_in_pieces_with_the_same_result(
         assert "18 recommendations for 9 histories written to top.csv" in capsys.readouterr().out
 
 
+def test_a_history_of_every_item_is_not_counted_as_served(
+    trained: SimpleNamespace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything = " ".join(f"i{item}" for item in range(30))
+    Path("histories.csv").write_text(f"user,items\nanna,{everything}\nbob,i1\ncleo,zzz\n")
+    assert recommend_file(trained, "histories.csv") == 0
+    shown = capsys.readouterr().out
+    assert "nothing is left to recommend: 1 of 3 histories." in shown
+    assert "2 recommendations for 1 history written to top.csv" in shown
+    assert recommend_file(trained, "histories.csv", "--exclude_seen=false", output="all.csv") == 0
+    shown = capsys.readouterr().out
+    assert "nothing is left" not in shown
+    assert "4 recommendations for 2 histories written to all.csv" in shown
+
+
 @pytest.mark.parametrize("items", ["i1 i2 i3", '"i1,i2,i3"', "i1;i2;i3", "\"['i1', 'i2', 'i3']\"", '"[i1, i2, i3]"'])
 def test_a_row_may_be_a_whole_history(trained: SimpleNamespace, items: str) -> None:
     Path("histories.csv").write_text(f"user,items\nanna,{items}\nbob,\ncleo,zzz\n")

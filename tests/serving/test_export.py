@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -128,6 +129,15 @@ def test_another_result_is_refused_and_nothing_is_kept(
     with pytest.raises(NumericalError, match="nothing was kept"):
         export_run(trained.nasr, "torch", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_run_is_loaded(
+    own_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recbole_nasr.serving.export.load_run", None)
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (own_copy, os.W_OK))
+    with pytest.raises(ConfigError, match=r"cannot be written; name another place for the export with --output"):
+        export_run(own_copy, "torch")
 
 
 def test_two_exports_into_one_folder_do_not_mix(

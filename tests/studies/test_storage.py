@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from optuna.exceptions import StorageInternalError
 
 from recbole_nasr.errors import ConfigError
@@ -17,6 +23,16 @@ from recbole_nasr.studies.storage import explained_faults, mend_journal, open_st
 from recbole_nasr.studies.trials import choice
 
 from .conftest import Worker
+
+KILLED_WRITER = """
+import os, signal, sqlite3
+database = sqlite3.connect("study.db", isolation_level=None)
+database.execute("PRAGMA cache_size = 1")  # pages reach the file before the transaction ends
+database.execute("BEGIN")
+attribute = "INSERT INTO study_user_attributes(study_id, key, value_json) VALUES (1, ?, ?)"
+database.executemany(attribute, [(str(number), "x" * 500) for number in range(500)])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_file_that_is_no_journal_is_refused_in_one_line(ask: Callable[..., StudyRequest]) -> None:
@@ -59,6 +75,29 @@ def test_a_locked_database_is_one_line_that_says_what_to_do(
         with pytest.raises(ConfigError, match="locked by another process"):
             open_study(asked)
     open_study(asked)
+
+
+def test_a_database_whose_writer_was_killed_within_a_transaction_goes_on(ask: Callable[..., StudyRequest]) -> None:
+    asked = ask("table2", "--storage=sqlite:///study.db")
+    open_study(asked)
+    killed = subprocess.run([sys.executable, "-c", KILLED_WRITER], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert Path("study.db-journal").is_file()
+    attributes = open_study(asked).user_attrs
+    assert attributes["settings"]
+    assert "0" not in attributes  # of the transaction
+    assert not Path("study.db-journal").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_no_fault_of_the_storage(
+    ask: Callable[..., StudyRequest], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "study.lock")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with pytest.raises(OSError, match=r"study\.lock"):
+        open_study(ask("table2", "--storage=study.log"))
 
 
 def test_a_storage_that_fails_while_a_study_runs_is_one_line(ask: Callable[..., StudyRequest]) -> None:
