@@ -20,18 +20,19 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from recbole_nasr import compat
-from recbole_nasr.start import asks_for_text
+from recbole_nasr.start import asks_for_text, interruptible_imports
 
 # torch reads this once, at the first product on a GPU, and without it refuses all products of a reproducible run.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 # `python -m recbole_nasr.doctor` must start where RecBole does not; it takes these two steps itself. Help needs none.
 if not (any(word.endswith("recbole_nasr.doctor") for word in sys.orig_argv) or asks_for_text(sys.argv)):
-    compat.apply()
+    with interruptible_imports():
+        compat.apply()
 
-    from recbole_nasr.registration import register  # RecBole imports only once it is repaired
+        from recbole_nasr.registration import register  # RecBole imports only once it is repaired
 
-    register()
+        register()
 
 if TYPE_CHECKING:
     from recbole_nasr.nets.hybrid import HybridNet

@@ -6,7 +6,8 @@ Nothing but the standard library is imported at the top: the package itself asks
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import PurePath
 
 PROGRAMS = ("recbole-nasr", "run_nasr")
@@ -26,10 +27,27 @@ def asks_for_text(argv: Sequence[str]) -> bool:
     return bool(argv) and PurePath(argv[0]).stem in PROGRAMS and list(argv[1:]) in _TEXTS
 
 
+@contextmanager
+def interruptible_imports() -> Iterator[None]:
+    """Let Ctrl-C end this program with one line while torch and RecBole are imported, which takes seconds.
+
+    Other programs that import this package get the `KeyboardInterrupt`; the command line says more, once it is there.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        as_module = sys.orig_argv[1:3] == ["-m", "recbole_nasr"]
+        if not (as_module or (sys.argv and PurePath(sys.argv[0]).stem in PROGRAMS)):
+            raise
+        sys.stderr.write("error: interrupted.\n")
+        raise SystemExit(130) from None
+
+
 def main() -> int:
     """Run the command of this process; return its exit code, as :func:`recbole_nasr.commands.cli.main` does."""
     if not asks_for_text(sys.argv):
-        from recbole_nasr.commands import cli
+        with interruptible_imports():
+            from recbole_nasr.commands import cli
 
         return cli.main()
     from recbole_nasr.commands.help import help_text, version_text

@@ -356,12 +356,18 @@ def test_all_other_programs_and_commands_have_recbole_repaired_from_the_start(ar
     assert not asks_for_text(argv)
 
 
-def test_ctrl_c_while_the_script_imports_is_one_line(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "run_nasr.py", tmp_path)
-    (tmp_path / "recbole_nasr").mkdir()
-    (tmp_path / "recbole_nasr" / "__init__.py").write_text("raise KeyboardInterrupt")
-    done = subprocess.run([sys.executable, str(tmp_path / "run_nasr.py")], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (cli.INTERRUPTED, "error: interrupted.\n")
+@pytest.mark.parametrize("interrupted", ["recbole", "filelock"])
+@pytest.mark.parametrize("called", ["run_nasr.py", "recbole-nasr", "-m", "mine.py"])
+def test_ctrl_c_while_the_program_imports_is_one_line(called: str, interrupted: str, tmp_path: Path) -> None:
+    (tmp_path / f"{interrupted}.py").write_text("raise KeyboardInterrupt")
+    shutil.copy(ROOT / "run_nasr.py", tmp_path / called)
+    words = ["-m", "recbole_nasr"] if called == "-m" else [str(tmp_path / called)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=environment)
+    if called == "mine.py":
+        assert done.stderr.endswith("KeyboardInterrupt\n")
+    else:
+        assert (done.returncode, done.stderr) == (cli.INTERRUPTED, "error: interrupted.\n")
 
 
 @pytest.mark.parametrize(
