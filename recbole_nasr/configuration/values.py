@@ -16,7 +16,7 @@ from typing import Any
 from recbole.utils import ModelType
 
 from recbole_nasr.configuration.resources import available, parsed, yaml_text
-from recbole_nasr.errors import ConfigError
+from recbole_nasr.errors import ConfigError, whole
 from recbole_nasr.ops import are_loaded, load_operations
 
 MODELS = ("NASR", "NASRSearch")
@@ -80,8 +80,9 @@ def add_defaults(config: Any, model: str, model_class: Any, dataset: str) -> Non
     if prepared or config.external_config_dict.get("source") is not None:
         folder, name = ("dataset_configs", dataset) if prepared else ("properties/data", "own")
         defaults.update(_read(config, folder, name))
-        if "window_length" in config.external_config_dict:  # else longer windows would be cut again
-            defaults["MAX_ITEM_LIST_LENGTH"] = config.external_config_dict["window_length"]
+        longest = config.external_config_dict.get("window_length")
+        if whole(1)(longest):  # longer windows would be cut again; what is no length is refused under its own name
+            defaults["MAX_ITEM_LIST_LENGTH"] = longest
     elif sequential and not recbole_says:
         _load_timestamps(config)
 

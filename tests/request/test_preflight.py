@@ -425,6 +425,7 @@ def test_a_users_file_is_read_again_only_when_it_has_changed(monkeypatch: pytest
     [
         (["--source=none.csv"], r"none\.csv does not exist"),
         (["--window_length=thirty"], "window_length must be a whole number"),
+        (["--window_length=0"], "window_length must be a whole number, at least 4"),
         (["--split_by=tim"], "Did you mean 'time'"),
         (["--ml_release=100kb"], "Did you mean '100k'"),
     ],
