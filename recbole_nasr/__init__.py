@@ -19,7 +19,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from recbole_nasr import compat
 from recbole_nasr.start import asks_for_text, interruptible_imports
 
 # torch reads this once, at the first product on a GPU, and without it refuses all products of a reproducible run.
@@ -28,6 +27,8 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 # `python -m recbole_nasr.doctor` must start where RecBole does not; it takes these two steps itself. Help needs none.
 if not (any(word.endswith("recbole_nasr.doctor") for word in sys.orig_argv) or asks_for_text(sys.argv)):
     with interruptible_imports():
+        from recbole_nasr import compat
+
         compat.apply()
 
         from recbole_nasr.registration import register  # RecBole imports only once it is repaired

@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from recbole_nasr.checks.config import check_values, settle_measures
-from recbole_nasr.configuration.keys import check_keys, recbole_models
-from recbole_nasr.configuration.resources import available, parsed
+from recbole_nasr.configuration.keys import check_keys, known_datasets, recbole_models
+from recbole_nasr.configuration.resources import parsed
 from recbole_nasr.configuration.values import AUTOREGRESSIVE_MODELS, DATASET_ARGUMENTS, MODELS, add_defaults
 from recbole_nasr.errors import ConfigError, DataError, did_you_mean
 from recbole_nasr.patching import wrap
@@ -206,15 +206,6 @@ def _check_known(dataset: Any) -> None:
         "Put <name>.inter into <data_path>/<name>/, or correct the name."
     )
     raise DataError(msg)
-
-
-def known_datasets() -> list[str]:
-    """Return the names of all data sets that need no file of the user's: ours and RecBole's, sorted."""
-    import recbole
-    import yaml
-
-    text = (Path(recbole.__file__).parent / "properties/dataset/url.yaml").read_text(encoding="utf-8")
-    return sorted({*parsed(text, yaml.SafeLoader), *available("dataset_configs"), "ml-100k"})
 
 
 def _register_worker() -> None:

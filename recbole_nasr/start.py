@@ -17,6 +17,10 @@ _TEXTS: tuple[list[str], ...] = (["--help"], ["-h"], ["--version"])
 """Not that of no word, with which a script of somebody's own may have the same name."""
 
 
+def _is_this_program(argv: Sequence[str]) -> bool:
+    return bool(argv) and PurePath(argv[0]).stem in PROGRAMS
+
+
 def asks_for_text(argv: Sequence[str]) -> bool:
     """Return whether a process is this program, called for its help or its versions alone.
 
@@ -24,7 +28,7 @@ def asks_for_text(argv: Sequence[str]) -> bool:
         >>> asks_for_text(["/bin/recbole-nasr", "--help"]), asks_for_text(["mine.py", "--help"])
         (True, False)
     """
-    return bool(argv) and PurePath(argv[0]).stem in PROGRAMS and list(argv[1:]) in _TEXTS
+    return _is_this_program(argv) and list(argv[1:]) in _TEXTS
 
 
 @contextmanager
@@ -36,8 +40,7 @@ def interruptible_imports() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        as_module = sys.orig_argv[1:3] == ["-m", "recbole_nasr"]
-        if not (as_module or (sys.argv and PurePath(sys.argv[0]).stem in PROGRAMS)):
+        if not (_is_this_program(sys.argv) or sys.orig_argv[1:3] == ["-m", "recbole_nasr"]):
             raise
         sys.stderr.write("error: interrupted.\n")
         raise SystemExit(130) from None

@@ -17,7 +17,15 @@ from recbole_nasr.compat.isolation import bare_command_line
 from recbole_nasr.configuration.files import settings_text
 from recbole_nasr.console import accept_any_character, show, show_error, shown_on_screen
 from recbole_nasr.distributed import first_process_first, world_size
-from recbole_nasr.errors import ConfigError, MemoryLimitError, ModelError, NASRError, NumericalError, way_out
+from recbole_nasr.errors import (
+    ConfigError,
+    MemoryLimitError,
+    ModelError,
+    NASRError,
+    NumericalError,
+    WriteError,
+    way_out,
+)
 from recbole_nasr.keeping import Terminated, signals_stop
 from recbole_nasr.machine import keep_freed_memory, program_words
 from recbole_nasr.processes.launch import Launch, joined_processes, output_folder
@@ -36,13 +44,6 @@ from recbole_nasr.runs.unfinished import OpenComparison, RunPlace, opened_compar
 from recbole_nasr.serving.command import is_command, run_command
 
 OK, USER_ERROR, INTERRUPTED, TERMINATED = 0, 2, 130, 143
-
-_FULL = "cannot be written ({reason}); {way_out}, or name another folder. What was there before is untouched."
-_STORAGE = {
-    **dict.fromkeys(DISK_REFUSES, _FULL),
-    errno.EACCES: "cannot be read or written ({reason}); check its permissions, or name another.",
-}
-"""What the disk may refuse, and what is said of it; any other error of the system is one of the program."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,10 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         show_error(_stopped("terminated", line, words))
         return TERMINATED
     except OSError as error:
-        if error.errno not in _STORAGE:
-            raise
-        refusal = _STORAGE[error.errno].format(reason=error.strerror, way_out=way_out(error))
-        show_error(f"{error.filename or 'A file'} {refusal}")
+        if error.errno not in DISK_REFUSES:
+            raise  # any other error of the system is one of the program
+        show_error(_refusal(error))
         return USER_ERROR
     except KeyboardInterrupt:
         show_error(_stopped("interrupted", line, words))
@@ -97,6 +97,14 @@ def _obey(line: dict[str, Any], words: Sequence[str]) -> None:
         joined = joined_processes(request.device, gpu_id, request.lost_after)
         with joined, output_folder(request.runs_dir) as runs_dir:
             _run(replace(request, runs_dir=runs_dir), [*program_words(), *words])
+
+
+def _refusal(error: OSError) -> str:
+    """Return what is said of what the disk has refused."""
+    file = error.filename or "A file"
+    if error.errno == errno.EACCES:
+        return f"{file} cannot be read or written ({error.strerror}); {way_out(error)}, or name another."
+    return f"{WriteError.of(file, error)} What was there before is untouched."
 
 
 def _stopped(how: str, line: dict[str, Any], words: Sequence[str]) -> str:

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import recbole
+import yaml
 
 from recbole_nasr.configuration.files import read_settings
-from recbole_nasr.configuration.resources import available, load_yaml
+from recbole_nasr.configuration.resources import available, load_yaml, parsed
 from recbole_nasr.configuration.values import MODELS
 from recbole_nasr.errors import ConfigError, did_you_mean
 
@@ -51,7 +52,8 @@ _READ_BY_NOBODY = {"config_file"}
 _INTERNAL = {"MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device"}
 """Known keys that nobody means to set, so none is proposed for a mistyped one."""
 
-_RECBOLE_MODELS = Path(recbole.__file__).parent / "properties" / "model"
+_RECBOLE = Path(recbole.__file__).parent / "properties"
+_RECBOLE_MODELS = _RECBOLE / "model"
 
 _NEAR = 0.8  # of a foreign script's own flags, only those that look like ours are held to be mistyped
 
@@ -120,6 +122,12 @@ def recbole_settings(model: str) -> dict[str, Any]:
     """Return the content of RecBole's file of settings of a model; empty if it has none."""
     file = _RECBOLE_MODELS / f"{model}.yaml"
     return read_settings(file) if file.is_file() else {}
+
+
+def known_datasets() -> list[str]:
+    """Return the names of all data sets that need no file of the user's: ours and RecBole's, sorted."""
+    text = (_RECBOLE / "dataset" / "url.yaml").read_text(encoding="utf-8")
+    return sorted({*parsed(text, yaml.SafeLoader), *available("dataset_configs"), "ml-100k"})
 
 
 def advice(key: str, known: Iterable[str]) -> str:

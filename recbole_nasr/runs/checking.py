@@ -16,7 +16,7 @@ from recbole_nasr.checks.limits import check_limits, check_model_keys, check_tra
 from recbole_nasr.checks.measures import check_evaluation, check_measures, check_valid_metric
 from recbole_nasr.compat.isolation import bare_command_line, restored_visible_devices
 from recbole_nasr.configuration.files import settings_text
-from recbole_nasr.configuration.keys import check_keys
+from recbole_nasr.configuration.keys import check_keys, known_datasets
 from recbole_nasr.configuration.values import AUTOREGRESSIVE_MODELS, MODELS, effective
 from recbole_nasr.data.autoregressive import training_scheme
 from recbole_nasr.data.options import PREPARATION_KEYS, PrepareOptions, check_reading, filters_set
@@ -37,7 +37,6 @@ from recbole_nasr.model.settings import (
 from recbole_nasr.model.speed_settings import acceleration, sampled_items
 from recbole_nasr.nets.footprint import check_weights
 from recbole_nasr.ops import check_own
-from recbole_nasr.registration import known_datasets
 from recbole_nasr.runs.data import preparation_text
 from recbole_nasr.runs.trackers import check_trackers
 

@@ -23,10 +23,11 @@ from recbole.utils.argument_list import dataset_arguments
 import recbole_nasr
 from recbole_nasr import quick_start
 from recbole_nasr.configuration import values
+from recbole_nasr.configuration.keys import known_datasets
 from recbole_nasr.data import prepare
 from recbole_nasr.data.autoregressive import NASRDataset
 from recbole_nasr.errors import ConfigError, DataError
-from recbole_nasr.registration import known_datasets, register
+from recbole_nasr.registration import register
 
 SASREC = {"train_neg_sample_args": None, "state": "ERROR"}
 
